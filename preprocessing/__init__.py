@@ -1,0 +1,1 @@
+"""ImageNet archives to sharded TFRecords: sources, repair, the Beam graph, the schema."""

@@ -1,0 +1,74 @@
+"""What went wrong, as an exit code that an operator can act on.
+
+0 is done and 143 is "retry me"; everything here is permanent: the same command
+would fail the same way, so a cluster must not repeat it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+RETRY_EXIT_CODE = 143  # 128 + SIGTERM: the Training Operator restarts exit codes of 128 and more.
+
+
+class PermanentError(Exception):
+    """A failure with one clear line for its message; `exit_code` says which kind."""
+
+    exit_code = 1
+
+
+class UsageError(PermanentError):
+    """What was asked for cannot be: a wrong name, path, option or combination."""
+
+    exit_code = 2
+
+
+class DataError(PermanentError):
+    """The data is not what it should be: a broken archive, too many rejects, a corrupt record."""
+
+    exit_code = 3
+
+
+class NonFiniteLossError(PermanentError):
+    """The loss became NaN or infinite; a retry from the same checkpoint would too."""
+
+    exit_code = 4
+
+
+class CheckFailedError(PermanentError):
+    """An artefact did not agree with its checkpoint, so nothing was written."""
+
+    exit_code = 5
+
+
+class StorageFullError(PermanentError):
+    """The disk, quota or bucket takes no more; finished work is intact."""
+
+    exit_code = 6
+
+
+class RetryError(Exception):
+    """Nothing is wrong with the work; a peer or the machine went away. Run it again."""
+
+    exit_code = RETRY_EXIT_CODE
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """The nearest allowed name as a hint, or all of them when none is near."""
+    names = list(allowed)
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
+
+
+def describe_os_error(error: OSError) -> PermanentError:
+    """The one line for an operating-system refusal: path, reason, what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFullError(
+            f"{where}no space left; free some and run the same command again, it continues"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UsageError(f"{where}permission denied; choose a folder you can write to")
+    return UsageError(f"{where}{error.strerror or error}")
