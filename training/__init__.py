@@ -1,0 +1,1 @@
+"""Records to checkpoints: models, optimizer, EMA, the distributed loop, exact evaluation."""

@@ -1,0 +1,195 @@
+"""The config tree of one training run: all that decides its result, valid once created."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from preprocessing.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """What is not in the variant's name; the defaults are the published recipe's."""
+
+    dropout: float = 0.2  # keep 0.8
+    bn_momentum: float = 0.997
+    weight_decay: float = 4e-5  # times half the squared norm, on ordinary convolutions only
+
+    def __post_init__(self) -> None:
+        for name in ("dropout", "bn_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.weight_decay < 0:
+            raise UsageError(f"model.weight_decay must not be negative, got {self.weight_decay}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """What training does to an image; the defaults are the published recipe's."""
+
+    min_area: float = 0.05  # fraction of the image; crops below 10 % never occur all the same
+    max_area: float = 1.0
+    min_aspect_ratio: float = 0.75
+    max_aspect_ratio: float = 1.33
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
+            if not 0 < getattr(self, low) <= getattr(self, high):
+                raise UsageError(
+                    f"augmentation.{low} must be positive and at most augmentation.{high}, "
+                    f"got {getattr(self, low)} and {getattr(self, high)}"
+                )
+        if self.max_area > 1:
+            raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """RMSProp and its schedule; the defaults are the published recipe's."""
+
+    learning_rate_per_replica: float = 0.045
+    decay_rate: float = 0.98
+    decay_epochs: float = 2.5  # true epochs: passes over the data by all replicas together
+    rho: float = 0.9
+    momentum: float = 0.9
+    epsilon: float = 1.0  # inside the root
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate_per_replica", "decay_rate", "decay_epochs", "epsilon"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
+        for name in ("rho", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Batches, length, loss and averages; the defaults are the published recipe's."""
+
+    batch_per_replica: int = 96
+    total_images: int = 700_000 * 8 * 96  # 700K steps on 8 GPUs
+    label_smoothing: float = 0.1  # over all outputs, background included
+    ema_decay: float = 0.9999
+    bn_statistics: str = "replica0"  # what evaluation and checkpoints hold; or "mean"
+
+    def __post_init__(self) -> None:
+        for name in ("batch_per_replica", "total_images"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"training.{name} must be positive, got {getattr(self, name)}")
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"training.{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.bn_statistics not in ("replica0", "mean"):
+            raise UsageError(
+                f"training.bn_statistics must be 'replica0' or 'mean', got {self.bn_statistics!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopConfig:
+    """How often the host looks in; does not change what is learned."""
+
+    steps_per_loop: int = 1000
+    checkpoint_every_steps: int = 5000
+    evaluate_every_steps: int = 10_000
+    checkpoints_to_keep: int = 5
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise UsageError(
+                    f"loop.{field.name} must be positive, got {getattr(self, field.name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One training run. Paths are flags and the cluster is the environment; neither is here."""
+
+    variant: str
+    recipe: str
+    seed: int = 0
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)
+
+    def num_steps(self, num_replicas: int) -> int:
+        """Steps of the whole run, at least one."""
+        return max(
+            1, self.training.total_images // (self.training.batch_per_replica * num_replicas)
+        )
+
+
+def override(config: T, assignment: str) -> T:
+    """Return `config` with one field replaced, e.g. `"optimizer.momentum=0.8"`.
+
+    Raises:
+        UsageError: No such field (names the nearest), or not a value of its type.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise UsageError(f"--set expects section.field=value, got {assignment!r}")
+    return _replace(config, path.strip().split("."), text.strip(), path.strip())
+
+
+def _replace(config: Any, keys: list[str], text: str, path: str) -> Any:
+    key, *rest = keys
+    names = [field.name for field in dataclasses.fields(config)]
+    if key not in names:
+        raise UsageError(f"--set {path}: no such field; {did_you_mean(key, names)}")
+    old = getattr(config, key)
+    if rest and not dataclasses.is_dataclass(old):
+        raise UsageError(f"--set {path}: {key} has no fields of its own")
+    if not rest and dataclasses.is_dataclass(old):
+        inside = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(old))
+        raise UsageError(f"--set {path} is a section; set one of {inside}")
+    new = _replace(old, rest, text, path) if rest else _parse(text, type(old), path)
+    return dataclasses.replace(config, **{key: new})
+
+
+def _parse(text: str, kind: type, path: str) -> Any:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise UsageError(f"--set {path} expects true or false, got {text!r}")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"--set {path} expects {kind.__name__}, got {text!r}") from None
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The tree as JSON-able values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(fields: dict[str, Any]) -> RunConfig:
+    """The inverse of `to_dict`."""
+    types = typing.get_type_hints(RunConfig)
+    return RunConfig(
+        **{
+            name: types[name](**value) if dataclasses.is_dataclass(types[name]) else value
+            for name, value in fields.items()
+        }
+    )
+
+
+def differences(there: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    """`field there (now wanted)` for every leaf that differs between two trees."""
+    found: list[str] = []
+    for name in sorted({*there, *wanted}):
+        old, new = there.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name} {old} (now {new})")
+    return found

@@ -1,0 +1,154 @@
+"""Records to batches: a function of (seed, step), so that a resumed run sees what it would have.
+
+The training stream is endless: position p belongs to epoch p // N and is the example that
+this epoch's permutation puts at p mod N. Step s consumes positions [s G, (s + 1) G), replica r
+of it [s G + r B, s G + (r + 1) B). Hence every example is seen exactly once per epoch, by
+any number of workers, and resuming at a step needs nothing but the step.
+
+Letters: N examples, G global batch, B batch per replica, S image side in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from preprocessing import schema, storage
+from preprocessing.errors import UsageError
+from preprocessing.schema import Manifest
+from training.config import AugmentationConfig
+from training.inception import eval_view, train_view
+
+READ_BUFFER_BYTES = 128 * 1024  # about one ImageNet record
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every global batch a process reads."""
+
+    worker_index: int
+    num_workers: int
+    local_replicas: int
+
+    @property
+    def num_replicas(self) -> int:
+        """Replicas over all workers."""
+        return self.num_workers * self.local_replicas
+
+
+class Records:
+    """One split of a records folder, readable at any record."""
+
+    def __init__(self, folder: str, manifest: Manifest, split: str) -> None:
+        if split not in manifest.shards:
+            raise UsageError(f"{folder} has no split {split!r}")
+        shard_index, offsets = schema.read_record_offsets(folder, manifest, split)
+        self.num_examples = len(offsets)
+        self._files = tf.constant(
+            [storage.join(folder, shard.file) for shard in manifest.shards[split]]
+        )
+        self._shard_index = tf.constant(shard_index)
+        self._offsets = tf.constant(offsets)
+
+    def read(self, index: Any) -> tuple[Any, Any]:
+        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64.
+
+        The record's CRC is checked; a corrupt one raises `tf.errors.DataLossError`.
+        """
+        record = tf.data.experimental.from_variant(
+            tf.raw_ops.TFRecordDatasetV2(
+                filenames=[self._files[self._shard_index[index]]],
+                compression_type="",
+                buffer_size=READ_BUFFER_BYTES,
+                byte_offsets=[self._offsets[index]],
+            ),
+            tf.TensorSpec([], tf.string),
+        )
+        features = tf.io.parse_single_example(
+            record.take(1).get_single_element(),
+            {
+                schema.ENCODED: tf.io.FixedLenFeature([], tf.string),
+                schema.LABEL: tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
+        return features[schema.ENCODED], features[schema.LABEL]
+
+
+def training_batches(
+    records: Records,
+    augmentation: AugmentationConfig,
+    *,
+    size: int,
+    seed: int,
+    batch_per_replica: int,
+    share: Share,
+    start_step: int,
+) -> tf.data.Dataset:
+    """This process's batches from `start_step` on, one element per local replica, endless.
+
+    Returns:
+        Elements `(images, labels)`: `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
+    """
+
+    def example(position: Any) -> tuple[Any, Any]:
+        epoch = position // records.num_examples
+        index = tf.random.experimental.index_shuffle(
+            position % records.num_examples,
+            seed=tf.stack([seed, epoch]),
+            max_index=records.num_examples - 1,
+        )
+        jpeg, label = records.read(index)
+        # The position in the endless stream is new in every epoch, so the view is too.
+        return train_view(jpeg, augmentation, size, tf.stack([seed, position])), label
+
+    dataset = _positions(batch_per_replica, share, start_step).map(
+        example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return _endless(dataset.batch(batch_per_replica, drop_remainder=True))
+
+
+def evaluation_batches(
+    records: Records, *, size: int, batch_per_replica: int, share: Share
+) -> tf.data.Dataset:
+    """Every example once, in order; what fills up the last global batch weighs nothing.
+
+    Returns:
+        Elements `(images, labels, weights)`: `float32 [B, S, S, 3]` in [-1, 1], `int64 [B]`
+        and `float32 [B]`, 1 for an example and 0 for filling. Take `evaluation_steps`.
+    """
+
+    def example(position: Any) -> tuple[Any, Any, Any]:
+        is_example = position < records.num_examples
+        jpeg, label = records.read(tf.where(is_example, position, 0))
+        return eval_view(jpeg, size), label, tf.cast(is_example, tf.float32)
+
+    dataset = _positions(batch_per_replica, share, start_step=0).map(
+        example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return _endless(dataset.batch(batch_per_replica, drop_remainder=True))
+
+
+def evaluation_steps(num_examples: int, global_batch: int) -> int:
+    """Global batches that hold every example once."""
+    return -(-num_examples // global_batch)
+
+
+def _positions(batch_per_replica: int, share: Share, start_step: int) -> tf.data.Dataset:
+    """Positions in the endless stream that this process reads, in order."""
+    per_step = batch_per_replica * share.num_replicas
+    mine = batch_per_replica * share.local_replicas
+
+    def of_step(step: Any) -> tf.data.Dataset:
+        first = step * per_step + share.worker_index * mine
+        return tf.data.Dataset.range(first, first + mine)
+
+    return tf.data.Dataset.counter(start_step).flat_map(of_step)
+
+
+def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:
+    # Declared, since a dataset that might end costs a collective per step.
+    return batches.apply(
+        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    ).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,54 @@
+"""Exponential moving average of every model variable, BN statistics included, with TF1's ramp.
+
+tf.train.ExponentialMovingAverage(decay, num_updates) over slim.get_model_variables().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def decay_at(num_updates: Any, decay: float) -> Any:
+    """`min(decay, (1 + n) / (10 + n))`: full only from n = 89,990 at 0.9999."""
+    n = tf.cast(num_updates, tf.float32)
+    return tf.minimum(decay, (1.0 + n) / (10.0 + n))
+
+
+class ExponentialMovingAverage(tf.Module):
+    """Shadow variables, created inside a strategy's scope like what they follow.
+
+    They start at the variables' initial values and live per replica without
+    aggregation: equal wherever the variables are equal.
+    """
+
+    def __init__(self, variables: Sequence[Any], decay: float) -> None:
+        super().__init__(name="ema")
+        self.decay = decay
+        self.averaged = list(variables)
+        self.shadows = [
+            tf.Variable(
+                tf.convert_to_tensor(each),
+                trainable=False,
+                aggregation=tf.VariableAggregation.NONE,
+                name="shadow",
+            )
+            for each in variables
+        ]
+
+    def update(self, num_updates: Any) -> None:
+        """Move every shadow towards its variable; call in replica context after the step.
+
+        Args:
+            num_updates: Gradient updates made so far, this one included.
+        """
+        rest = 1.0 - decay_at(num_updates, self.decay)
+        for shadow, variable in zip(self.shadows, self.averaged, strict=True):
+            shadow.assign_sub((shadow - tf.convert_to_tensor(variable)) * rest)
+
+    def copy_to(self, variables: Sequence[Any]) -> None:
+        """Overwrite `variables`, in the order given at construction, with the averages."""
+        for shadow, variable in zip(self.shadows, variables, strict=True):
+            variable.assign(tf.convert_to_tensor(shadow))

@@ -1,0 +1,83 @@
+"""Inception preprocessing: JPEG bytes to the image the network sees, in training and in evaluation.
+
+slim's `preprocessing/inception_preprocessing.py`, which its recipe names `inception_v2`:
+`fast_mode`, no bounding boxes. Each function is a function of its arguments alone.
+Letters: H, W source height and width; S side of the result, pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from training.config import AugmentationConfig
+
+EVAL_CROP_FRACTION = 0.875  # of each side
+MIN_OBJECT_COVERED = 0.1  # with the whole image as the object: no crop below 10 % of the area
+MAX_BRIGHTNESS_DELTA = 32.0 / 255.0
+SATURATION_RANGE = (0.5, 1.5)
+
+
+def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> Any:
+    """Random crop, TF1 bilinear resize, flip, brightness, saturation.
+
+    Args:
+        jpeg: Scalar string, an RGB or grayscale JPEG.
+        config: What to do.
+        size: S.
+        seed: `int64 [2]`. The same seed gives the same view.
+
+    Returns:
+        `float32 [S, S, 3]` in [-1, 1].
+    """
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    image = _decode(jpeg)
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed=seeds[0],
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=(config.min_aspect_ratio, config.max_aspect_ratio),
+        area_range=(config.min_area, config.max_area),
+        max_attempts=100,
+        use_image_if_no_bounding_boxes=True,
+    )
+    image = _resize(tf.slice(image, begin, extent), size)
+    if config.flip:
+        image = tf.image.stateless_random_flip_left_right(image, seeds[1])
+    image = tf.image.stateless_random_brightness(image, MAX_BRIGHTNESS_DELTA, seeds[2])
+    image = tf.image.stateless_random_saturation(image, *SATURATION_RANGE, seeds[3])
+    return _to_network_range(tf.clip_by_value(image, 0.0, 1.0))
+
+
+def eval_view(jpeg: Any, size: int) -> Any:
+    """Central crop of 87.5 % per side, TF1 bilinear resize; the aspect ratio is not kept.
+
+    Args:
+        jpeg: Scalar string, an RGB or grayscale JPEG.
+        size: S.
+
+    Returns:
+        `float32 [S, S, 3]` in [-1, 1].
+    """
+    image = tf.image.central_crop(_decode(jpeg), EVAL_CROP_FRACTION)
+    return _to_network_range(_resize(image, size))
+
+
+def _decode(jpeg: Any) -> Any:
+    """Scalar string to `float32 [H, W, 3]` in [0, 1]."""
+    return tf.image.convert_image_dtype(tf.io.decode_jpeg(jpeg, channels=3), tf.float32)
+
+
+def _resize(image: Any, size: int) -> Any:
+    """`[H, W, 3]` to `[S, S, 3]` by TF1's kernel: no half-pixel centres, no antialiasing."""
+    resized = tf.raw_ops.ResizeBilinear(
+        images=image[tf.newaxis], size=[size, size], align_corners=False, half_pixel_centers=False
+    )
+    return tf.ensure_shape(resized[0], [size, size, 3])
+
+
+def _to_network_range(image: Any) -> Any:
+    """[0, 1] to [-1, 1]."""
+    return (image - 0.5) * 2.0

@@ -1,0 +1,124 @@
+"""The Keras network of an `Architecture`, initialised, normalised and regularised as slim does."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from training.architecture import Architecture, Bottleneck, Convolution
+from training.config import ModelConfig
+
+INIT_STDDEV = 0.09  # truncated at two sigma, slim's training_scope
+BN_EPSILON = 0.001
+
+
+@keras.saving.register_keras_serializable("mobilenet")
+class FusedBatchNormalization(layers.BatchNormalization):
+    """Batch normalisation by TensorFlow's fused kernel, as slim's `fused=True`.
+
+    Normalises with the biased batch variance and feeds the moving variance the
+    unbiased one; Keras' own layer feeds the biased one and is several times slower.
+    Per replica: statistics are never exchanged in a step.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """`[N, H, W, C]` to the same shape."""
+        if not training or not self.trainable:
+            return super().call(inputs, training=False)
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.cast(self.gamma, tf.float32),
+            offset=tf.cast(self.beta, tf.float32),
+            mean=tf.zeros([0]),
+            variance=tf.zeros([0]),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs
+
+
+def mobilenet_v2(
+    architecture: Architecture,
+    config: ModelConfig,
+    *,
+    resolution: int,
+    seed: int,
+    batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
+) -> keras.Model:
+    """Build the classifier: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, classes]`.
+
+    Dropout is not part of the graph: `training.step` applies it between the layers
+    `pool` and `Logits_Conv2d_1c_1x1`, from a seed of its own.
+
+    Args:
+        architecture: The layout.
+        config: Normalisation and decay.
+        resolution: S, pixels.
+        seed: Every kernel's initial value follows from it and the kernel's name.
+        batch_normalization: The layer to use; plain Keras' for files that others load.
+    """
+
+    def kernel(convolution: Convolution) -> dict[str, Any]:
+        role = "depthwise" if convolution.depthwise else "kernel"
+        options = {
+            f"{role}_initializer": keras.initializers.TruncatedNormal(
+                stddev=INIT_STDDEV, seed=zlib.crc32(f"{seed}/{convolution.scope}".encode())
+            )
+        }
+        if not convolution.depthwise and config.weight_decay:
+            # slim: weight_decay * sum(w^2) / 2
+            options["kernel_regularizer"] = keras.regularizers.L2(config.weight_decay / 2)
+        return options
+
+    def conv_bn(x: Any, convolution: Convolution, activate: bool = True) -> Any:
+        name = layer_name(convolution)
+        make = layers.DepthwiseConv2D if convolution.depthwise else layers.Conv2D
+        shape = () if convolution.depthwise else (convolution.out_channels,)
+        x = make(
+            *shape,
+            kernel_size=convolution.kernel,
+            strides=convolution.stride,
+            padding="same",
+            use_bias=False,
+            name=name,
+            **kernel(convolution),
+        )(x)
+        x = batch_normalization(
+            momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm"
+        )(x)
+        return layers.ReLU(6.0, name=f"{name}_Relu6")(x) if activate else x
+
+    def bottleneck(x: Any, block: Bottleneck) -> Any:
+        shortcut = x
+        if block.expand:
+            x = conv_bn(x, block.expand)
+        x = conv_bn(x, block.depthwise)
+        x = conv_bn(x, block.project, activate=False)
+        if not block.residual:
+            return x
+        return layers.Add(name=layer_name(block.project).replace("project", "add"))([shortcut, x])
+
+    images = keras.Input((resolution, resolution, 3), name="images")
+    x = conv_bn(images, architecture.stem)
+    for block in architecture.blocks:
+        x = bottleneck(x, block)
+    x = conv_bn(x, architecture.last)
+    x = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    x = layers.Conv2D(
+        architecture.classifier.out_channels,
+        1,
+        name=layer_name(architecture.classifier),
+        **kernel(architecture.classifier),
+    )(x)
+    return keras.Model(images, layers.Flatten(name="logits")(x), name="MobilenetV2")
+
+
+def layer_name(convolution: Convolution) -> str:
+    """The Keras layer of a slim scope; Keras allows no slash."""
+    return convolution.scope.replace("/", "_")

@@ -1,0 +1,75 @@
+"""Everything that a training step changes, and how it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from training.architecture import architecture
+from training.config import RunConfig
+from training.ema import ExponentialMovingAverage
+from training.mobilenet_v2 import mobilenet_v2
+from training.optimizer import learning_rate_schedule, rmsprop
+from training.variants import Variant
+
+
+class TrainingState(tf.Module):
+    """Model, optimizer and averages. Create it inside the strategy's scope.
+
+    Attributes:
+        averaged_model: The same network to evaluate with the averages; not checkpointed.
+    """
+
+    def __init__(
+        self, config: RunConfig, *, num_outputs: int, num_examples: int, num_replicas: int
+    ) -> None:
+        super().__init__(name="training_state")
+        self.model = build_model(config, num_outputs)
+        self.schedule = learning_rate_schedule(
+            config.optimizer,
+            num_examples=num_examples,
+            batch_per_replica=config.training.batch_per_replica,
+            num_replicas=num_replicas,
+        )
+        self.optimizer = rmsprop(config.optimizer, self.schedule)
+        self.optimizer.build(self.model.trainable_variables)
+        self.ema = ExponentialMovingAverage(values(self.model), config.training.ema_decay)
+        self.averaged_model = build_model(config, num_outputs)
+        self.features, self.classifier = _split(self.model)
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+        return int(self.optimizer.iterations.numpy())
+
+    def average(self) -> None:
+        """Put the averages into `averaged_model`; call in replica context."""
+        self.ema.copy_to(values(self.averaged_model))
+
+    def checkpointed(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"model": self.model, "optimizer": self.optimizer, "ema": self.ema}
+
+
+def build_model(config: RunConfig, num_outputs: int) -> keras.Model:
+    """The network of a run: `float32 [N, S, S, 3]` to logits `[N, num_outputs]`."""
+    variant = Variant.parse(config.variant)
+    return mobilenet_v2(
+        architecture(variant, num_outputs),
+        config.model,
+        resolution=variant.resolution,
+        seed=config.seed,
+    )
+
+
+def values(model: keras.Model) -> list[Any]:
+    """The model variables as TensorFlow's own, in the model's order."""
+    return [variable.value for variable in model.variables]
+
+
+def _split(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
+    """The network up to the pooled features `[N, 1, 1, C]`, and the classifier behind it."""
+    classifier = model.layers[-2]
+    return keras.Model(model.input, classifier.input, name="features"), classifier

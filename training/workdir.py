@@ -1,0 +1,190 @@
+"""One training run on disk: `config.json`, `checkpoints/`, `tensorboard/`, `progress.json`.
+
+TensorFlow is not imported here, so that a finished run is recognised in no time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import importlib.metadata
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError
+from preprocessing.schema import Manifest
+from training.config import RunConfig, differences, from_dict, to_dict
+
+LOCK_TIMEOUT_SECONDS = 20.0  # a killed run's workers are gone well before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What `config.json` says: the config and what it was resolved against."""
+
+    config: RunConfig
+    num_replicas: int
+    num_classes: int
+    num_examples: int
+    records_digest: str
+    git_commit: str
+    versions: dict[str, str]
+
+    @classmethod
+    def create(cls, config: RunConfig, manifest: Manifest, num_replicas: int) -> Run:
+        """A new run on these records."""
+        return cls(
+            config=config,
+            num_replicas=num_replicas,
+            num_classes=len(manifest.classes),
+            num_examples=manifest.num_examples("train"),
+            records_digest=manifest.digest,
+            git_commit=git_commit(),
+            versions={
+                name: importlib.metadata.version(name)
+                for name in ("keras", "mobilenet-pipeline", "tensorflow")
+            },
+        )
+
+    @property
+    def num_steps(self) -> int:
+        """Updates of the whole run."""
+        return self.config.num_steps(self.num_replicas)
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes and the background."""
+        return self.num_classes + 1
+
+    @property
+    def config_digest(self) -> str:
+        """SHA-256 of what decides the result: not how often the host looks in."""
+        return storage.digest_of(self._deciding())
+
+    def differences(self, other: Run) -> list[str]:
+        """What would make `other` another run than this one."""
+        return differences(self._deciding(), other._deciding())
+
+    def _deciding(self) -> dict[str, Any]:
+        config = to_dict(self.config)
+        del config["loop"]
+        return {
+            "config": config,
+            "num_replicas": self.num_replicas,
+            "records_digest": self.records_digest,
+        }
+
+    @classmethod
+    def read(cls, workdir: str) -> Run:
+        """Read `config.json`.
+
+        Raises:
+            UsageError: `workdir` is no training run.
+        """
+        path = storage.join(workdir, "config.json")
+        if not storage.exists(path):
+            raise UsageError(f"{workdir} holds no training run; start one with `mobilenet train`")
+        fields = storage.read_json(path)
+        try:
+            return cls(**{**fields, "config": from_dict(fields["config"])})
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} is not of this version ({error})") from error
+
+    def write(self, workdir: str) -> None:
+        """Write `config.json`."""
+        storage.write_json(
+            storage.join(workdir, "config.json"),
+            {**dataclasses.asdict(self), "config": to_dict(self.config)},
+        )
+
+
+def claim(workdir: str, run: Run) -> None:
+    """Make `workdir` the place of `run`, or check that it is.
+
+    Raises:
+        UsageError: It holds another run, or something else.
+    """
+    if storage.exists(storage.join(workdir, "config.json")):
+        changed = Run.read(workdir).differences(run)
+        if changed:
+            raise UsageError(
+                f"{workdir} holds another run: {', '.join(changed)}; choose another --workdir"
+            )
+        return
+    foreign = [name for name in storage.list_names(workdir) if not name.startswith(".")]
+    if foreign:
+        raise UsageError(f"{workdir} holds {foreign[0]} and no run; choose another --workdir")
+    storage.make_folder(workdir)
+    run.write(workdir)
+
+
+def checkpoints_folder(workdir: str) -> str:
+    """Where checkpoints are."""
+    return storage.join(workdir, "checkpoints")
+
+
+def tensorboard_folder(workdir: str) -> str:
+    """Where event files are."""
+    return storage.join(workdir, "tensorboard")
+
+
+def read_progress(workdir: str) -> dict[str, Any]:
+    """`progress.json`, or nothing done yet."""
+    path = storage.join(workdir, "progress.json")
+    progress: dict[str, Any] = (
+        storage.read_json(path) if storage.exists(path) else {"step": 0, "complete": False}
+    )
+    return progress
+
+
+def write_progress(workdir: str, progress: dict[str, Any]) -> None:
+    """Replace `progress.json`."""
+    storage.write_json(storage.join(workdir, "progress.json"), progress)
+
+
+@contextlib.contextmanager
+def exclusive(workdir: str) -> Iterator[None]:
+    """Hold `workdir` against a second trainer on this machine while the block runs.
+
+    Raises:
+        UsageError: Another one has it.
+    """
+    if storage.is_remote(workdir):
+        yield
+        return
+    storage.make_folder(workdir)
+    with open(os.path.join(workdir, ".lock"), "w") as lock:
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise UsageError(
+                        f"another process is training in {workdir}; wait for it or stop it"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+def git_commit() -> str:
+    """The commit of this code, `-dirty` if changed since; `unknown` outside a checkout."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("MOBILENET_GIT_COMMIT", "unknown")
+    return described.stdout.strip()
