@@ -1,0 +1,1 @@
+"""What chains and surrounds: command line, demo, export, measurement, registry, publishing."""

@@ -1,0 +1,169 @@
+"""`mobilenet`: one console script. Results are one JSON line on stdout, everything else is stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from pipeline import processes
+from preprocessing.errors import PermanentError, RetryError, describe_os_error
+
+EXIT_CODES = """\
+exit codes:
+  0 done; 2 wrong usage; 3 bad data; 4 loss not finite; 5 an export disagrees with its
+  checkpoint; 6 no space left; 143 interrupted or lost a peer, run it again to continue
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake in one line; argparse prints the usage first."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their flags; imports nothing heavy."""
+    root = _Parser(
+        prog="mobilenet",
+        description="From the ImageNet archives to published MobileNetV2 checkpoints.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, prog=f"mobilenet {name}")
+        return added
+
+    demo = command("demo", "the whole pipeline on a small real dataset, on this machine")
+    demo.add_argument("--output", default="demo", help="folder for everything it makes [demo]")
+    demo.add_argument("--workers", type=_positive, default=2, help="local training processes [2]")
+    _add_set(demo)
+
+    sample = command("sample", "write that dataset as ILSVRC2012 archives")
+    sample.add_argument("--output", required=True, help="folder to make")
+
+    prepare = command("prepare", "ImageNet archives to TFRecords; flags after -- go to Beam")
+    prepare.add_argument("--source", required=True, help="folder of the archives")
+    prepare.add_argument("--records", required=True, help="folder to write")
+    for split, most in (("train", 1024), ("validation", 128)):
+        prepare.add_argument(
+            f"--{split}-shards",
+            type=_positive,
+            default=0,
+            help=f"number of {split} shards [{most}, fewer for small data]",
+        )
+    prepare.add_argument("--seed", type=int, default=0, help="of the global shuffle [0]")
+    prepare.add_argument(
+        "--max-rejects", type=_natural, default=100, help="unreadable images to accept [100]"
+    )
+    prepare.add_argument("--overwrite", action="store_true", help="replace other records")
+
+    train = command("train", "train here, with local workers, or as TF_CONFIG says")
+    train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
+    train.add_argument("--recipe", default="published", help="published or demo [published]")
+    _add_records(train)
+    train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
+    train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
+    _add_set(train)
+
+    evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")
+    evaluate.add_argument("--workdir", required=True, help="folder of the run")
+    _add_records(evaluate)
+
+    export = command("export", "SavedModel and TF-Lite, each checked against the checkpoint")
+    export.add_argument("--workdir", required=True, help="folder of the run")
+    _add_records(export)
+    export.add_argument("--output", required=True, help="export directory to make")
+    export.add_argument(
+        "--int8-tolerance", type=float, default=0.02, help="top-1 that int8 may lose [0.02]"
+    )
+
+    publish = command("publish", "register an export, pack it and refresh the table")
+    publish.add_argument("export", metavar="EXPORT", help="export directory")
+    publish.add_argument("--to", help="folder to publish in [published, beside EXPORT]")
+    publish.add_argument(
+        "--registry", help="MLflow URI [MLFLOW_TRACKING_URI, or a file in your data folder]"
+    )
+    publish.add_argument("--overwrite", action="store_true", help="replace a published variant")
+
+    table = command("table", "the published table, and a folder of ours beside it (Markdown)")
+    table.add_argument("--published", help="folder that `mobilenet publish` wrote")
+
+    dashboard = command("dashboard", "TensorBoard on a run")
+    dashboard.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
+    dashboard.add_argument("--port", type=_positive, default=6006, help="[6006]")
+
+    registry = command("registry", "the embedded registry's page (MLflow)")
+    registry.add_argument("--database", help="its SQLite file [the one in your data folder]")
+    registry.add_argument("--port", type=_positive, default=5000, help="[5000]")
+    return root
+
+
+def _add_records(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--records", required=True, help="folder that `prepare` wrote")
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="change the recipe, for example optimizer.momentum=0.8; repeatable",
+    )
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"expects a positive whole number, got {text!r}")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expects a whole number, got {text!r}")
+    return int(text)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; what follows `--` is for Beam."""
+    ours, beam = list(argv), []
+    if "--" in ours:
+        cut = ours.index("--")
+        ours, beam = ours[:cut], ours[cut + 1 :]
+    root = parser()
+    arguments = root.parse_args(ours)
+    if beam and arguments.command != "prepare":
+        root.error(f"flags after -- go to Beam; {arguments.command} does not use it")
+    arguments.beam_arguments = beam
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    processes.die_with_parent()
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    from pipeline import commands
+
+    try:
+        result = getattr(commands, arguments.command)(arguments)
+    except (PermanentError, RetryError) as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        described = describe_os_error(error)
+        return _fail(str(described), described.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again, it continues", 143)
+    if result:
+        print(json.dumps(result), flush=True)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"mobilenet: {message}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,104 @@
+"""The whole pipeline on a small real dataset: the public commands, one after the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from typing import Any
+
+from pipeline import processes, table
+from pipeline.publish import read_index
+from pipeline.registry import sqlite_uri
+from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
+
+VARIANT = "mobilenet_v2_0.35_64"
+INT8_TOLERANCE = 0.01  # of top-1
+
+
+def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
+    """Run every stage that is not complete yet below `output`.
+
+    Each stage is a command of its own that anyone can run; this function only names the
+    folders. Killed at any moment and run again, it continues.
+
+    Args:
+        output: Folder for everything that is made, the registry included.
+        workers: Local training processes.
+        overrides: `section.field=value` for the recipe.
+
+    Returns:
+        What the last line on stdout shows.
+    """
+    started = time.monotonic()
+    archives, records = f"{output}/archives", f"{output}/records"
+    workdir, export = f"{output}/runs/{VARIANT}", f"{output}/exports/{VARIANT}"
+    published = f"{output}/published"
+    registry = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(f"{output}/registry")
+    os.makedirs(f"{output}/exports", exist_ok=True)
+    _stage("sample", f"--output={archives}")
+    prepared = _stage("prepare", f"--source={archives}", f"--records={records}")
+    _stage(
+        "train",
+        f"--variant={VARIANT}",
+        "--recipe=demo",
+        f"--records={records}",
+        f"--workdir={workdir}",
+        f"--workers={workers}",
+        *(f"--set={assignment}" for assignment in overrides),
+    )
+    _stage("evaluate", f"--workdir={workdir}", f"--records={records}")
+    _stage(
+        "export",
+        f"--workdir={workdir}",
+        f"--records={records}",
+        f"--output={export}",
+        f"--int8-tolerance={INT8_TOLERANCE}",
+    )
+    result = _stage("publish", export, f"--to={published}", f"--registry={registry}")
+    _say(
+        f"\n{table.ours(read_index(published))}\n"
+        f"table       {published}/README.md\n"
+        f"models      {export}\n"
+        f"TensorBoard mobilenet dashboard {shlex.quote(workdir)}\n"
+        f"registry    {result['browse']}\n"
+    )
+    return {
+        "variant": result["variant"],
+        "seconds": round(time.monotonic() - started, 1),
+        "top1": result["top1"],
+        "top5": result["top5"],
+        "macs": result["macs"],
+        "parameters": result["parameters"],
+        "export": export,
+        "rejected": prepared["rejected"],
+    }
+
+
+def _stage(name: str, *arguments: str) -> dict[str, Any]:
+    """Run one command as a child and return its result."""
+    _say(f"\n$ mobilenet {name} {shlex.join(arguments)}")
+    started = time.monotonic()
+    child = processes.start([name, *arguments], {}, capture=True)
+    assert child.stdout
+    out = child.stdout.read()  # not communicate(), which would close the pipe it lives by
+    code = child.wait()
+    if code:
+        raise _failure(name, code)
+    _say(f"{name}: done in {time.monotonic() - started:.1f} s")
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return result
+
+
+def _failure(name: str, code: int) -> Exception:
+    if code < 0 or code == RETRY_EXIT_CODE:
+        return RetryError(f"demo: {name} was interrupted; run the same command again, it continues")
+    error = PermanentError(f"demo: {name} failed, see above")
+    error.exit_code = code
+    return error
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,126 @@
+"""Child processes that never outlive their parent: the demo's stages and local workers.
+
+A child gets a pipe as standard input and ends when the pipe does, so that even a parent
+killed by SIGKILL leaves nobody behind who still writes into its folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+from preprocessing.errors import RETRY_EXIT_CODE
+
+DIES_WITH_PARENT = "MOBILENET_DIES_WITH_PARENT"
+TERMINATION_SECONDS = 10.0  # between SIGTERM and SIGKILL
+
+
+def die_with_parent() -> None:
+    """In a child that `start` made: exit when the parent is gone."""
+    if os.environ.get(DIES_WITH_PARENT) != str(os.getppid()):
+        return
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(RETRY_EXIT_CODE)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def start(
+    arguments: Sequence[str], environment: Mapping[str, str], *, capture: bool = False
+) -> subprocess.Popen[str]:
+    """Start `mobilenet ARGUMENTS` as a child; stdout is captured or shared."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE if capture else None,
+        text=True,
+        env={**os.environ, **environment, DIES_WITH_PARENT: str(os.getpid())},
+    )
+
+
+def run_workers(arguments: Sequence[str], num_workers: int) -> int:
+    """Run `mobilenet ARGUMENTS` as `num_workers` local workers that know of each other.
+
+    Returns:
+        0 when all are done; otherwise the exit code that explains it best: a
+        permanent one (1..127) if any worker ended so, else "retry" (143).
+    """
+    addresses = [f"127.0.0.1:{port}" for port in _free_ports(num_workers)]
+    threads = str(max(1, (os.cpu_count() or 1) // num_workers))
+    workers = [
+        start(
+            arguments,
+            {
+                "TF_CONFIG": json.dumps(
+                    {
+                        "cluster": {"worker": addresses},
+                        "task": {"type": "worker", "index": index},
+                    }
+                ),
+                "TF_NUM_INTRAOP_THREADS": threads,
+            },
+        )
+        for index in range(num_workers)
+    ]
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        _terminate(workers)
+        os._exit(128 + number)
+
+    previous = {
+        number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        codes = _wait_for_all(workers)
+    finally:
+        _terminate(workers)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    permanent = [code for code in codes if 0 < code < 128]
+    if permanent:
+        return permanent[0]
+    return RETRY_EXIT_CODE if any(codes) else 0
+
+
+def _wait_for_all(workers: Sequence[subprocess.Popen[str]]) -> list[int]:
+    """Exit codes once all have ended; the first failure ends the others."""
+    while any(worker.poll() is None for worker in workers):
+        if any(worker.poll() for worker in workers):
+            _terminate(workers)
+        time.sleep(0.1)
+    return [worker.returncode for worker in workers]
+
+
+def _terminate(workers: Sequence[subprocess.Popen[str]]) -> None:
+    for worker in workers:
+        if worker.poll() is None:
+            worker.terminate()
+    deadline = time.monotonic() + TERMINATION_SECONDS
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
