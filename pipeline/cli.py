@@ -1,4 +1,4 @@
-"""`mobilenet`: one console script. Results are one JSON line on stdout, everything else is stderr."""
+"""`mobilenet`: one console script. Results are one JSON line on stdout, all else is stderr."""
 
 from __future__ import annotations
 

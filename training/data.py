@@ -93,13 +93,7 @@ def training_batches(
     """
 
     def example(position: Any) -> tuple[Any, Any]:
-        epoch = position // records.num_examples
-        index = tf.random.experimental.index_shuffle(
-            position % records.num_examples,
-            seed=tf.stack([seed, epoch]),
-            max_index=records.num_examples - 1,
-        )
-        jpeg, label = records.read(index)
+        jpeg, label = records.read(epoch_order(position, records.num_examples, seed))
         # The position in the endless stream is new in every epoch, so the view is too.
         return train_view(jpeg, augmentation, size, tf.stack([seed, position])), label
 
@@ -107,6 +101,19 @@ def training_batches(
         example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return _endless(dataset.batch(batch_per_replica, drop_remainder=True))
+
+
+def epoch_order(position: Any, num_examples: int, seed: int) -> Any:
+    """The example at `position` (int64 scalar) of the endless stream.
+
+    A keyed permutation per epoch, so that any position is found without the ones before it.
+    """
+    epoch = position // num_examples
+    return tf.random.experimental.index_shuffle(
+        position % num_examples,
+        seed=tf.stack([tf.cast(seed, tf.int64), epoch]),
+        max_index=num_examples - 1,
+    )
 
 
 def evaluation_batches(

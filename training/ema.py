@@ -27,7 +27,6 @@ class ExponentialMovingAverage(tf.Module):
     def __init__(self, variables: Sequence[Any], decay: float) -> None:
         super().__init__(name="ema")
         self.decay = decay
-        self.averaged = list(variables)
         self.shadows = [
             tf.Variable(
                 tf.convert_to_tensor(each),
@@ -38,14 +37,15 @@ class ExponentialMovingAverage(tf.Module):
             for each in variables
         ]
 
-    def update(self, num_updates: Any) -> None:
+    def update(self, variables: Sequence[Any], num_updates: Any) -> None:
         """Move every shadow towards its variable; call in replica context after the step.
 
         Args:
+            variables: In the order given at construction.
             num_updates: Gradient updates made so far, this one included.
         """
         rest = 1.0 - decay_at(num_updates, self.decay)
-        for shadow, variable in zip(self.shadows, self.averaged, strict=True):
+        for shadow, variable in zip(self.shadows, variables, strict=True):
             shadow.assign_sub((shadow - tf.convert_to_tensor(variable)) * rest)
 
     def copy_to(self, variables: Sequence[Any]) -> None:

@@ -33,22 +33,37 @@ def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> A
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
     image = _decode(jpeg)
-    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
-        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
-        seed=seeds[0],
-        min_object_covered=MIN_OBJECT_COVERED,
-        aspect_ratio_range=(config.min_aspect_ratio, config.max_aspect_ratio),
-        area_range=(config.min_area, config.max_area),
-        max_attempts=100,
-        use_image_if_no_bounding_boxes=True,
-    )
+    begin, extent = sample_crop(tf.shape(image), config, seeds[0])
     image = _resize(tf.slice(image, begin, extent), size)
     if config.flip:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
     image = tf.image.stateless_random_brightness(image, MAX_BRIGHTNESS_DELTA, seeds[2])
     image = tf.image.stateless_random_saturation(image, *SATURATION_RANGE, seeds[3])
     return _to_network_range(tf.clip_by_value(image, 0.0, 1.0))
+
+
+def sample_crop(shape: Any, config: AugmentationConfig, seed: Any) -> tuple[Any, Any]:
+    """A random crop; the whole image after 100 failures.
+
+    Args:
+        shape: `int32 [3]`: H, W and 3.
+        config: Ranges of area and aspect ratio.
+        seed: `int64 [2]`.
+
+    Returns:
+        `(begin, extent)`, `int32 [3]` each, as `tf.slice` takes them.
+    """
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed=seed,
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=(config.min_aspect_ratio, config.max_aspect_ratio),
+        area_range=(config.min_area, config.max_area),
+        max_attempts=100,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin, extent
 
 
 def eval_view(jpeg: Any, size: int) -> Any:

@@ -49,8 +49,13 @@ class TrainingState(tf.Module):
         self.ema.copy_to(values(self.averaged_model))
 
     def checkpointed(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {"model": self.model, "optimizer": self.optimizer, "ema": self.ema}
+        """What a checkpoint holds, by name, so that no order or nesting of layers matters."""
+        names = [variable.path for variable in self.model.variables]
+        return {
+            "model": dict(zip(names, values(self.model), strict=True)),
+            "ema": dict(zip(names, self.ema.shadows, strict=True)),
+            "optimizer": {each.path: each.value for each in self.optimizer.variables},
+        }
 
 
 def build_model(config: RunConfig, num_outputs: int) -> keras.Model:

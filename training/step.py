@@ -74,7 +74,7 @@ class TrainSteps:
         variables = state.model.trainable_variables
         gradients = tape.gradient(loss, [each.value for each in variables])
         state.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        state.ema.update(state.optimizer.iterations.value)
+        state.ema.update(values(state.model), state.optimizer.iterations.value)
         correct = tf.math.count_nonzero(tf.argmax(logits, axis=-1) == labels, dtype=tf.float32)
         batch = tf.cast(tf.shape(labels)[0], tf.float32)
         self._totals.assign_add([cross_entropy, correct, batch])

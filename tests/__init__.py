@@ -1,0 +1,1 @@
+"""Laws that hold however the implementation is written, folder by folder."""

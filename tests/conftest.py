@@ -1,0 +1,77 @@
+"""Real data for every test: the digits, as archives and as records, made once."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.sample import write_sample
+from preprocessing.ingest import prepare
+from preprocessing.schema import Manifest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a `mobilenet` process ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The JSON on the last line of stdout."""
+        parsed: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return parsed
+
+
+def mobilenet(*arguments: str | Path, timeout_seconds: float = 600, **environment: str) -> Outcome:
+    """Run the real command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_seconds,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def ingest(source: Path, records: Path, **changed: Any) -> Manifest:
+    """`prepare` with its defaults."""
+    options: dict[str, Any] = {
+        "num_shards": {"train": 0, "validation": 0},
+        "seed": 0,
+        "max_rejects": 100,
+        "overwrite": False,
+        "beam_arguments": [],
+        **changed,
+    }
+    return prepare(str(source), str(records), **options)
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as ILSVRC2012 archives."""
+    folder = tmp_path_factory.mktemp("source") / "archives"
+    write_sample(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def records(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits as records."""
+    folder = tmp_path_factory.mktemp("ingested") / "records"
+    ingest(archives, folder)
+    return folder

@@ -1,0 +1,167 @@
+"""Ingest is a function of the set of images and the options, whatever happens on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from preprocessing import schema, tfrecord
+from preprocessing.errors import DataError, UsageError
+from preprocessing.plan import default_num_shards, plan_ingest
+from preprocessing.schema import Manifest, read_record_offsets
+from preprocessing.shards import REPORTS
+from preprocessing.sources import find_source
+from tests.conftest import ingest
+
+CALLED = {"train": 0, "validation": 0}
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def test_the_folder_has_the_published_form(records: Path) -> None:
+    assert sorted(content(records)) == [
+        "dataset.json",
+        "record_offsets.npz",
+        *(f"train-{i:05d}-of-00008" for i in range(8)),
+        *(f"validation-{i:05d}-of-00002" for i in range(2)),
+    ]
+
+
+def test_records_hold_the_published_schema(records: Path) -> None:
+    with open(records / "train-00000-of-00008", "rb") as stream:
+        record = tfrecord.parse(next(tfrecord.read_records(stream, "train")))
+    boxes = {f"image/object/bbox/{name}" for name in ("xmin", "xmax", "ymin", "ymax", "label")}
+    assert set(record) == boxes | {
+        "image/height",
+        "image/width",
+        "image/colorspace",
+        "image/channels",
+        "image/class/label",
+        "image/class/synset",
+        "image/class/text",
+        "image/format",
+        "image/filename",
+        "image/encoded",
+    }
+    assert record["image/colorspace"] == [b"RGB"]
+    assert record["image/channels"] == [3]
+    assert record["image/format"] == [b"JPEG"]
+    label = record["image/class/label"][0]
+    assert record["image/class/synset"] == [b"n%08d" % (99900000 + label - 1)]
+
+
+def test_counts_rejects_and_repairs_are_exact(records: Path) -> None:
+    manifest = Manifest.read(str(records))
+    assert manifest.num_examples("train") == 1437
+    assert manifest.num_examples("validation") == 360
+    assert [each.key for each in manifest.rejects] == ["train/n99900003/n99900003_144.JPEG"]
+    assert "truncated" in manifest.rejects[0].reason
+    assert manifest.repaired == {"CMYK JPEG": 1, "PNG": 1}
+
+
+def test_manifest_digests_and_offsets_are_those_of_the_files(records: Path) -> None:
+    manifest = Manifest.read(str(records))
+    for split, shards in manifest.shards.items():
+        index, offsets = read_record_offsets(str(records), manifest, split)
+        for number, shard in enumerate(shards):
+            written = (records / shard.file).read_bytes()
+            assert hashlib.sha256(written).hexdigest() == shard.sha256
+            starts = []
+            position = 0
+            with open(records / shard.file, "rb") as stream:
+                for payload in tfrecord.read_records(stream, shard.file):
+                    starts.append(position)
+                    position += len(tfrecord.frame(payload))
+            assert offsets[index == number].tolist() == starts
+
+
+def test_every_class_is_spread_over_the_shards(records: Path) -> None:
+    with open(records / "train-00003-of-00008", "rb") as stream:
+        labels = {
+            tfrecord.parse(record)["image/class/label"][0]
+            for record in tfrecord.read_records(stream, "train")
+        }
+    assert labels == set(range(1, 11))
+
+
+def test_the_order_of_the_source_does_not_matter(archives: Path) -> None:
+    source = find_source(str(archives))
+    turned = dataclasses.replace(
+        source, images={split: images[::-1] for split, images in source.images.items()}
+    )
+    assert plan_ingest(source, CALLED, 0) == plan_ingest(turned, CALLED, 0)
+    assert plan_ingest(source, CALLED, 0) != plan_ingest(source, CALLED, 1)
+
+
+def test_shards_differ_by_at_most_one_image(archives: Path) -> None:
+    plan = plan_ingest(find_source(str(archives)), {"train": 11, "validation": 7}, 0)
+    for split in ("train", "validation"):
+        sizes = {len(shard.images) for shard in plan.shards if shard.split == split}
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_imagenet_gets_the_published_number_of_shards() -> None:
+    assert default_num_shards("train", 1_281_167) == 1024
+    assert default_num_shards("validation", 50_000) == 128
+
+
+def test_a_rerun_changes_nothing(archives: Path, records: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in records.iterdir()}
+    assert ingest(archives, records) == Manifest.read(str(records))
+    assert {path: path.stat().st_mtime_ns for path in records.iterdir()} == before
+
+
+def test_an_interrupted_ingest_is_completed_to_the_same_bytes(
+    archives: Path, records: Path, tmp_path: Path
+) -> None:
+    """As a kill leaves it: no manifest, some shards, one torn, one without its report."""
+    broken = tmp_path / "records"
+    shutil.copytree(records, broken)
+    manifest = Manifest.read(str(records))
+    (broken / schema.MANIFEST).unlink()
+    (broken / schema.RECORD_OFFSETS).unlink()
+    (broken / REPORTS).mkdir()
+    (broken / REPORTS / "plan.json").write_text(
+        json.dumps({"fingerprint": manifest.fingerprint, "options": manifest.options})
+    )
+    (broken / "train-00001-of-00008").unlink()
+    (broken / ".train-00002-of-00008.partial-0123abcd").write_bytes(b"half")
+    ingest(archives, broken)
+    assert content(broken) == content(records)
+
+
+def test_changed_options_are_refused_with_the_difference(
+    archives: Path, records: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "records"
+    shutil.copytree(records, copied)
+    before = content(copied)
+    with pytest.raises(UsageError, match=r"seed 0 \(now 7\).*--overwrite"):
+        ingest(archives, copied, seed=7)
+    assert content(copied) == before
+    assert ingest(archives, copied, seed=7, overwrite=True).options["seed"] == 7
+    assert content(copied) != before
+
+
+def test_a_folder_with_something_else_in_it_is_refused(archives: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="not empty"):
+        ingest(archives, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+def test_too_many_rejects_leave_nothing_that_looks_complete(archives: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"1 images were rejected.*truncated"):
+        ingest(archives, tmp_path / "records", max_rejects=0)
+    with pytest.raises(UsageError, match="no dataset.json"):
+        Manifest.read(str(tmp_path / "records"))

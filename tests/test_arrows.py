@@ -1,0 +1,83 @@
+"""Imports follow the arrows of the design; read off the source, nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("preprocessing", "training", "pipeline", "tests", "benchmarks")
+# What the trainer shares with ingest: the contract, files and exit codes; never Beam or sources.
+SHARED = {"preprocessing.schema", "preprocessing.storage", "preprocessing.errors"}
+
+
+def modules(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).glob("*.py"))
+    assert found, f"{folder} is empty"
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules and members that `path` imports, wherever it does."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def imported_at_start(path: Path) -> set[str]:
+    """Top-level packages imported when the module is."""
+    tree = ast.parse(path.read_text())
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module).split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", modules("preprocessing"), ids=lambda path: path.name)
+def test_preprocessing_imports_nothing_of_ours_and_no_tensorflow(path: Path) -> None:
+    packages = {name.split(".")[0] for name in imported(path)}
+    assert not packages & ({*OURS, "tensorflow", "keras", "kubeflow"} - {"preprocessing"})
+
+
+@pytest.mark.parametrize("path", modules("training"), ids=lambda path: path.name)
+def test_training_imports_only_the_shared_part_of_preprocessing_and_never_beam(path: Path) -> None:
+    for name in imported(path):
+        package = name.split(".")[0]
+        assert package not in {"pipeline", "tests", "benchmarks", "apache_beam", "kubeflow"}
+        if package == "preprocessing":
+            assert any(f"{name}.".startswith(f"{allowed}.") for allowed in SHARED) or (
+                name.startswith("preprocessing.") and name in SHARED
+            ), f"{path.name} imports {name}"
+
+
+def test_beam_is_imported_by_one_module() -> None:
+    users = [
+        path.name
+        for folder in ("preprocessing", "training", "pipeline")
+        for path in modules(folder)
+        if "apache_beam" in {name.split(".")[0] for name in imported(path)}
+    ]
+    assert users == ["beam_graph.py"]
+
+
+def test_the_command_line_imports_nothing_heavy_at_start() -> None:
+    heavy = {"tensorflow", "keras", "apache_beam", "mlflow", "sklearn", "kubeflow"}
+    for name in ("pipeline/cli.py", "pipeline/commands.py", "pipeline/processes.py"):
+        assert not imported_at_start(ROOT / name) & heavy
+
+
+def test_every_folder_says_its_one_job() -> None:
+    for folder in ("preprocessing", "training", "pipeline", "tests"):
+        docstring = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
+        assert docstring
+        assert len(docstring.splitlines()) == 1
+    assert (ROOT / "k8s" / "README.md").read_text().strip()

@@ -1,0 +1,49 @@
+"""Counting is exact for any batch and any number of replicas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from preprocessing.schema import Manifest
+from training.data import Records
+from training.evaluate import Accuracy, Evaluator
+from training.inception import eval_view
+from training.recipes import demo
+from training.state import build_model
+
+
+@pytest.fixture(scope="module")
+def validation(records: Path) -> Records:
+    return Records(str(records), Manifest.read(str(records)), "validation")
+
+
+def test_every_image_counts_once_on_one_and_on_two_replicas(
+    validation: Records, two_replicas: tf.distribute.Strategy
+) -> None:
+    config = demo("mobilenet_v2_0.35_32")
+    found: list[Accuracy] = []
+    for strategy, batch in (
+        (tf.distribute.OneDeviceStrategy("CPU:0"), 100),
+        (tf.distribute.OneDeviceStrategy("CPU:0"), 7),
+        (two_replicas, 13),
+    ):
+        with strategy.scope():
+            model = build_model(config, 11)
+        found.append(Evaluator(strategy, model, validation, batch_per_replica=batch).run())
+    assert {each.examples for each in found} == {360}
+    assert len(set(found)) == 1
+
+    logits, labels = [], []
+    for index in range(360):
+        jpeg, label = validation.read(tf.constant(index, tf.int64))
+        logits.append(model(eval_view(jpeg, 32)[tf.newaxis], training=False).numpy()[0])
+        labels.append(int(label))
+    ranks = np.argsort(-np.array(logits), axis=1)
+    assert found[0].correct_top1 == sum(ranks[:, 0] == labels)
+    assert found[0].correct_top5 == sum(
+        label in row for label, row in zip(labels, ranks[:, :5], strict=True)
+    )
