@@ -165,5 +165,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"mobilenet: {message}", file=sys.stderr, flush=True)
+    if message:
+        print(f"mobilenet: {message}", file=sys.stderr, flush=True)
     return code

@@ -9,12 +9,13 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline import exports, processes
 from pipeline.quiet import import_tensorflow
 from preprocessing import storage
-from preprocessing.errors import PermanentError, RetryError, UsageError
+from preprocessing.errors import UsageError
 from preprocessing.schema import Manifest
 from training import workdir as workdirs
 from training.cluster import Cluster
@@ -58,7 +59,7 @@ def prepare(arguments: argparse.Namespace) -> Result:
 
 def train(arguments: argparse.Namespace) -> Result:
     """`mobilenet train`: one worker of a cluster, or `--workers N` of them here."""
-    config = _config(arguments)
+    config = _override(recipe(arguments.recipe, arguments.variant), arguments.set)
     manifest = Manifest.read(arguments.records)
     cluster = Cluster.from_environment()
     if arguments.workers > 1 and len(cluster.workers) > 1:
@@ -68,8 +69,7 @@ def train(arguments: argparse.Namespace) -> Result:
         with workdirs.exclusive(arguments.workdir):
             code = processes.run_workers(_as_worker(arguments), arguments.workers)
         if code:
-            # The worker has said why.
-            raise _already_explained(code)
+            raise processes.failure("train", code)
         done = workdirs.read_progress(arguments.workdir)
     elif not done:
         import_tensorflow()
@@ -101,14 +101,16 @@ def evaluate(arguments: argparse.Namespace) -> Result:
     from training.checkpoint import load_averaged_model
     from training.data import Records
     from training.evaluate import Evaluator
+    from training.failures import explained
 
-    model, step = load_averaged_model(arguments.workdir, run)
-    accuracy = Evaluator(
-        tf.distribute.get_strategy(),
-        model,
-        Records(arguments.records, manifest, "validation"),
-        batch_per_replica=100,  # slim's eval_image_classifier
-    ).run()
+    with explained(arguments.records):
+        model, step = load_averaged_model(arguments.workdir, run)
+        accuracy = Evaluator(
+            tf.distribute.get_strategy(),
+            model,
+            Records(arguments.records, manifest, "validation"),
+            batch_per_replica=100,  # slim's eval_image_classifier
+        ).run()
     print(
         f"evaluate: top-1 {accuracy.top1:.4f}, top-5 {accuracy.top5:.4f} on "
         f"{accuracy.examples} images, averaged weights of step {step}",
@@ -151,15 +153,17 @@ def export(arguments: argparse.Namespace) -> Result:
     else:
         import_tensorflow()
         from pipeline.export import export
+        from training.failures import explained
 
-        metrics = export(
-            arguments.workdir,
-            arguments.records,
-            arguments.output,
-            run,
-            manifest,
-            arguments.int8_tolerance,
-        )
+        with explained(arguments.records):
+            metrics = export(
+                arguments.workdir,
+                arguments.records,
+                arguments.output,
+                run,
+                manifest,
+                arguments.int8_tolerance,
+            )
     return {
         "export": arguments.output,
         "variant": metrics["variant"],
@@ -240,14 +244,14 @@ def registry(arguments: argparse.Namespace) -> None:
 
 def demo(arguments: argparse.Namespace) -> Result:
     """`mobilenet demo`."""
-    from pipeline.demo import run_demo
+    from pipeline.demo import VARIANT, run_demo
 
+    _override(recipe("demo", VARIANT), arguments.set)  # refuse a mistake before doing anything
     return run_demo(arguments.output, arguments.workers, arguments.set)
 
 
-def _config(arguments: argparse.Namespace) -> RunConfig:
-    config = recipe(arguments.recipe, arguments.variant)
-    for assignment in arguments.set:
+def _override(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
+    for assignment in assignments:
         config = override(config, assignment)
     return config
 
@@ -287,14 +291,6 @@ def _same_records(run: workdirs.Run, records: str) -> Manifest:
             f"{manifest.digest[:12]}, trained on {run.records_digest[:12]})"
         )
     return manifest
-
-
-def _already_explained(code: int) -> Exception:
-    if code >= 128:
-        return RetryError("train: a worker was lost; run the same command again, it continues")
-    error = PermanentError("train: stopped, see above")
-    error.exit_code = code
-    return error
 
 
 def _require_free(port: int) -> None:

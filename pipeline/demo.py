@@ -12,7 +12,6 @@ from typing import Any
 from pipeline import processes, table
 from pipeline.publish import read_index
 from pipeline.registry import sqlite_uri
-from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
 
 VARIANT = "mobilenet_v2_0.35_64"
 INT8_TOLERANCE = 0.01  # of top-1
@@ -86,18 +85,10 @@ def _stage(name: str, *arguments: str) -> dict[str, Any]:
     out = child.stdout.read()  # not communicate(), which would close the pipe it lives by
     code = child.wait()
     if code:
-        raise _failure(name, code)
+        raise processes.failure(name, code)
     _say(f"{name}: done in {time.monotonic() - started:.1f} s")
     result: dict[str, Any] = json.loads(out.splitlines()[-1])
     return result
-
-
-def _failure(name: str, code: int) -> Exception:
-    if code < 0 or code == RETRY_EXIT_CODE:
-        return RetryError(f"demo: {name} was interrupted; run the same command again, it continues")
-    error = PermanentError(f"demo: {name} failed, see above")
-    error.exit_code = code
-    return error
 
 
 def _say(line: str) -> None:

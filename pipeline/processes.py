@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from preprocessing.errors import RETRY_EXIT_CODE
+from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
 
 DIES_WITH_PARENT = "MOBILENET_DIES_WITH_PARENT"
 TERMINATION_SECONDS = 10.0  # between SIGTERM and SIGKILL
@@ -47,6 +47,15 @@ def start(
         text=True,
         env={**os.environ, **environment, DIES_WITH_PARENT: str(os.getpid())},
     )
+
+
+def failure(name: str, code: int) -> Exception:
+    """The error that a child's exit code stands for; what is permanent it has explained itself."""
+    if code < 0 or code >= 128:
+        return RetryError(f"{name} was interrupted; run the same command again, it continues")
+    error = PermanentError()
+    error.exit_code = code
+    return error
 
 
 def run_workers(arguments: Sequence[str], num_workers: int) -> int:

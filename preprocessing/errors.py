@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 RETRY_EXIT_CODE = 143  # 128 + SIGTERM: the Training Operator restarts exit codes of 128 and more.
@@ -72,3 +73,23 @@ def describe_os_error(error: OSError) -> PermanentError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UsageError(f"{where}permission denied; choose a folder you can write to")
     return UsageError(f"{where}{error.strerror or error}")
+
+
+_FAILURE = re.compile(r"<failure (\d+): (.*?)>", re.DOTALL)
+
+
+def encode_failure(error: PermanentError | OSError) -> str:
+    """An error as text that `decode_failure` finds inside any other text."""
+    if isinstance(error, OSError):
+        error = describe_os_error(error)
+    return f"<failure {error.exit_code}: {error}>"
+
+
+def decode_failure(text: str) -> PermanentError | None:
+    """The first error that `encode_failure` put into `text`, if there is one."""
+    found = _FAILURE.search(text)
+    if not found:
+        return None
+    error = PermanentError(found[2])
+    error.exit_code = int(found[1])
+    return error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import logging
 import sys
 import threading
@@ -135,25 +136,23 @@ def _run_beam(
     beam_arguments: Sequence[str],
 ) -> None:
     # Imported late: `mobilenet --help` and a finished ingest must not wait for Beam.
+    logging.disable(logging.WARNING)  # it warns of clients for services that are not used here
     from preprocessing.beam_graph import run
 
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.disable(logging.NOTSET)
+    if beam_arguments:
+        run(shards, classes, records, list(beam_arguments))
+        return
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised below
+    chatter = io.StringIO()  # the local runner prints a traceback before it raises
     try:
-        run(shards, classes, records, list(beam_arguments) or list(LOCAL_RUNNER))
+        with contextlib.redirect_stderr(chatter):
+            run(shards, classes, records, list(LOCAL_RUNNER))
     except PermanentError:
         raise
-    except Exception as error:
-        raise _cause(error) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The user's mistake inside what a runner wrapped around it, or the error itself."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, PermanentError | OSError):
-            return inner
-        inner = inner.__cause__ or inner.__context__
-    return error
+    except Exception:
+        print(chatter.getvalue(), file=sys.stderr)
+        raise
 
 
 @contextlib.contextmanager

@@ -101,9 +101,11 @@ def open_write(path: str) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(partial):
             os.unlink(partial)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path  # a full disk is reported without saying where
         raise
 
 

@@ -163,5 +163,5 @@ def test_a_folder_with_something_else_in_it_is_refused(archives: Path, tmp_path:
 def test_too_many_rejects_leave_nothing_that_looks_complete(archives: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 images were rejected.*truncated"):
         ingest(archives, tmp_path / "records", max_rejects=0)
-    with pytest.raises(UsageError, match="no dataset.json"):
+    with pytest.raises(UsageError, match=r"no dataset\.json"):
         Manifest.read(str(tmp_path / "records"))

@@ -79,7 +79,7 @@ def test_an_archive_cut_short_is_refused_wherever_the_cut_is(copied: Path, kept:
 def test_validation_labels_must_match_the_images(copied: Path) -> None:
     path = copied / sources.VALIDATION_LABELS
     path.write_text(path.read_text() + "n99900000\n")
-    with pytest.raises(DataError, match="360 images but .* has 361 lines"):
+    with pytest.raises(DataError, match=r"360 images but .* has 361 lines"):
         find_source(str(copied))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -11,7 +12,7 @@ import tensorflow as tf
 from preprocessing import tfrecord
 from preprocessing.errors import DataError
 
-FEATURES = {
+FEATURES: dict[str, Any] = {
     "bytes": [b"a", b"", b"\xff\x00"],
     "floats": [0.5, -1.0],
     "ints": [1, -(2**62)],
