@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
-	PATH="$(CURDIR)/$(BIN):$$PATH" mobilenet demo
+	$(BIN)/mobilenet demo
 
 test: lint
 	$(BIN)/pytest
@@ -23,18 +23,21 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # Exact versions with hashes; the project itself, editable, without resolving anything anew.
-$(INSTALLED): constraints.txt pyproject.toml
+$(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing 160 pinned packages into $(VENV), about two minutes the first time"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 # Pin anew what pyproject.toml asks for (needs uv).
+COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header pyproject.toml
 lock:
-	uv pip compile --quiet --python-version 3.11 --all-extras --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header pyproject.toml -o constraints.txt
+	$(COMPILE) --all-extras -o constraints/all.txt
+	$(COMPILE) --extra ingest --extra build -c constraints/all.txt -o constraints/ingest.txt
+	$(COMPILE) --extra train --extra build -c constraints/all.txt -o constraints/train.txt
 
 clean:
 	rm -rf $(VENV) demo

@@ -193,7 +193,6 @@ def publish(arguments: argparse.Namespace) -> Result:
         },
         "published": folder,
         "registry": registered,
-        "browse": registry.browse_command(registered["uri"]),
     }
 
 

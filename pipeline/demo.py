@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import processes, table
 from pipeline.publish import read_index
-from pipeline.registry import sqlite_uri
+from pipeline.registry import browse_command, sqlite_uri
 
 VARIANT = "mobilenet_v2_0.35_64"
 INT8_TOLERANCE = 0.01  # of top-1
@@ -61,8 +61,8 @@ def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
         f"\n{table.ours(read_index(published))}\n"
         f"table       {published}/README.md\n"
         f"models      {export}\n"
-        f"TensorBoard mobilenet dashboard {shlex.quote(workdir)}\n"
-        f"registry    {result['browse']}\n"
+        f"TensorBoard {_program()} dashboard {shlex.quote(workdir)}\n"
+        f"registry    {browse_command(registry, _program())}\n"
     )
     return {
         "variant": result["variant"],
@@ -89,6 +89,12 @@ def _stage(name: str, *arguments: str) -> dict[str, Any]:
     _say(f"{name}: done in {time.monotonic() - started:.1f} s")
     result: dict[str, Any] = json.loads(out.splitlines()[-1])
     return result
+
+
+def _program() -> str:
+    """How this command was called, so that what it prints can be typed as it is."""
+    name = sys.argv[0]
+    return shlex.quote(name) if os.access(name, os.X_OK) else f"{sys.executable} -m pipeline"
 
 
 def _say(line: str) -> None:

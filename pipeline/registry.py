@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -38,12 +39,10 @@ def sqlite_file(uri: str) -> str | None:
     return uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
 
 
-def browse_command(uri: str) -> str:
+def browse_command(uri: str, program: str = "mobilenet") -> str:
     """The command, or address, that shows the registry's page."""
     database = sqlite_file(uri)
-    if database is None:
-        return uri
-    return f"mobilenet registry --database {database}"
+    return f"{program} registry --database {shlex.quote(database)}" if database else uri
 
 
 def register(export_folder: str, metrics: dict[str, Any], uri: str) -> dict[str, Any]:

@@ -113,6 +113,12 @@ def published() -> str:
     return _PUBLISHED_HEADER + "".join(lines)
 
 
+def _short(commit: str) -> str:
+    """`0123456789ab`, and `-dirty` if it was."""
+    digest, _, rest = commit.partition("-")
+    return f"{digest[:12]}-{rest}" if rest else digest[:12]
+
+
 def page(entries: list[dict[str, Any]]) -> str:
     """The README of a folder of published models."""
     hosts = sorted({f"{each['host']['cpu']}, one thread" for each in entries})
@@ -120,7 +126,7 @@ def page(entries: list[dict[str, Any]]) -> str:
         f"- {each['variant']}: recipe `{each['recipe']}`, step "
         f"{each['lineage']['checkpoint_step']}, {each['examples']} validation images, "
         f"{each['classes']} classes, records `{each['lineage']['records_digest'][:12]}`, "
-        f"code `{each['lineage']['git_commit'][:12]}`\n"
+        f"code `{_short(each['lineage']['git_commit'])}`\n"
         for each in entries
     ]
     return (
