@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from pipeline.sample import write_sample
 from preprocessing.ingest import prepare
 from preprocessing.schema import Manifest
+
+# Several replicas in one process; only possible before TensorFlow does anything.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 
 @dataclass(frozen=True)
@@ -75,3 +81,9 @@ def records(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ingested") / "records"
     ingest(archives, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_replicas() -> tf.distribute.Strategy:
+    """One process, two replicas."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

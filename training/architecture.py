@@ -1,20 +1,31 @@
-"""MobileNetV2 as a list of convolutions: one walk that both the network and the counts follow.
+"""MobileNetV1 and V2 as lists of convolutions, which the networks and the counts both follow.
 
-Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", table 2;
-widths and names as in slim's `nets/mobilenet/mobilenet_v2.py` and `conv_blocks.py`.
+V1: Howard et al., "MobileNets", table 1. V2: Sandler et al., "MobileNetV2: Inverted
+Residuals and Linear Bottlenecks", table 2. Widths, names and dilation as in slim's
+`nets/mobilenet_v1.py`, `nets/mobilenet/mobilenet_v2.py`, `mobilenet.py` and `conv_blocks.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, NotRequired, TypedDict
 
+from preprocessing.errors import UsageError
 from training.variants import Variant
 
+OUTPUT_STRIDES = (8, 16, 32)
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A row of table 2: expansion t, channels c, repeats n, first stride s."""
+
+class Separable(NamedTuple):
+    """A row of V1's table 1: depthwise stride s, pointwise channels c."""
+
+    stride: int
+    channels: int
+
+
+class Stage(NamedTuple):
+    """A row of V2's table 2: expansion t, channels c, repeats n, first stride s."""
 
     expansion: int
     channels: int
@@ -22,7 +33,19 @@ class Stage:
     stride: int
 
 
-STAGES = (
+V1_LAYERS = (
+    #         s   c      table 1, below the first convolution
+    Separable(1, 64),
+    Separable(2, 128),
+    Separable(1, 128),
+    Separable(2, 256),
+    Separable(1, 256),
+    Separable(2, 512),
+    *[Separable(1, 512)] * 5,
+    Separable(2, 1024),
+    Separable(1, 1024),
+)
+V2_STAGES = (
     #     t   c    n  s     table 2, rows 2-8
     Stage(1, 16, 1, 1),
     Stage(6, 24, 2, 2),
@@ -32,17 +55,18 @@ STAGES = (
     Stage(6, 160, 3, 2),
     Stage(6, 320, 1, 1),
 )
-STEM_CHANNELS = 32
-LAST_CHANNELS = 1280
+STEM_CHANNELS = 32  # of both
+V2_LAST_CHANNELS = 1280
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution:
     """One convolution, its slim scope and what it costs.
 
     Attributes:
         scope: Below `MobilenetV2/`, e.g. `expanded_conv_3/expand`.
         output_size: Side of the square output map, pixels.
+        linear: No activation behind it.
     """
 
     scope: str
@@ -51,7 +75,9 @@ class Convolution:
     in_channels: int
     out_channels: int
     output_size: int
+    dilation: int = 1
     depthwise: bool = False
+    linear: bool = False
 
     @property
     def num_weights(self) -> int:
@@ -65,52 +91,67 @@ class Convolution:
         return self.num_weights * self.output_size**2
 
 
-@dataclass(frozen=True, slots=True)
-class Bottleneck:
-    """An inverted residual block; `expand` is None where t is 1."""
+class Place(TypedDict):
+    """Where in the network a convolution stands, as `Convolution` takes it."""
 
-    expand: Convolution | None
-    depthwise: Convolution
-    project: Convolution
-    residual: bool
+    stride: int
+    output_size: int
+    dilation: NotRequired[int]
 
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        """In the order of computation."""
-        inner = (self.depthwise, self.project)
-        return (self.expand, *inner) if self.expand else inner
+
+class Block(NamedTuple):
+    """Convolutions in a row; with `residual`, their input is added to their output."""
+
+    scope: str
+    convolutions: tuple[Convolution, ...]
+    residual: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The whole network, stem to classifier."""
+    """The whole network: `scope` is slim's, `classifier` follows the average pool."""
 
-    stem: Convolution
-    blocks: tuple[Bottleneck, ...]
-    last: Convolution
+    scope: str
+    blocks: tuple[Block, ...]
     classifier: Convolution
 
     def convolutions(self) -> Iterator[Convolution]:
-        """All 53 kernels in the order of computation."""
-        yield self.stem
+        """All kernels in the order of computation."""
         for block in self.blocks:
             yield from block.convolutions
-        yield self.last
         yield self.classifier
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates as the published table counts them.
+        """Multiply-accumulates as the published tables count them.
 
         Convolutions, depthwise and classifier kernels only: no bias, BN, pooling or
-        additions. The table truncates to whole millions.
+        additions. V2's table truncates to whole millions.
         """
         return sum(each.macs for each in self.convolutions())
 
     @property
     def parameters(self) -> int:
-        """Kernel weights as the published table counts them: no bias, no BN."""
+        """Kernel weights, as V2's table counts parameters: no bias, no BN."""
         return sum(each.num_weights for each in self.convolutions())
+
+
+def architecture(variant: Variant, num_outputs: int, output_stride: int = 32) -> Architecture:
+    """Lay out `variant`.
+
+    Args:
+        variant: Family, width and resolution.
+        num_outputs: Of the classifier, background included.
+        output_stride: Input side over the last map's side: 8, 16 or 32. Below 32, the
+            layers that would have gone further keep their stride at 1 and dilate instead.
+
+    Raises:
+        UsageError: Another output stride.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        raise UsageError(f"output stride must be one of {OUTPUT_STRIDES}, got {output_stride}")
+    layout = {"mobilenet_v1": _v1, "mobilenet_v2": _v2}[variant.family]
+    return layout(variant, num_outputs, _Strides(variant.resolution, output_stride))
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
@@ -122,45 +163,126 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-def architecture(variant: Variant, num_classes: int) -> Architecture:
-    """Lay out `variant` with `num_classes` outputs, background included."""
+class _Strides:
+    """Turns nominal strides into real ones, dilation and map sizes, from input to output."""
 
+    def __init__(self, resolution: int, output_stride: int) -> None:
+        self.size = resolution
+        self._left = output_stride
+        self._dilation = 1
+
+    def spatial(self, stride: int) -> Place:
+        """Of the next 3x3 convolution; slim multiplies the rate only after the layer."""
+        dilation = 1
+        if self._left == 1:
+            dilation = self._dilation
+            self._dilation *= stride
+            stride = 1
+        self._left //= stride
+        self.size //= stride
+        return {"stride": stride, "dilation": dilation, "output_size": self.size}
+
+    def pointwise(self) -> Place:
+        """Of the next 1x1 convolution, which never strides nor dilates."""
+        return {"stride": 1, "output_size": self.size}
+
+
+def _v1(variant: Variant, num_outputs: int, strides: _Strides) -> Architecture:
+    def width(channels: int) -> int:
+        return max(8, int(channels * variant.width_multiplier))
+
+    channels = width(STEM_CHANNELS)
+    blocks = [_single("Conv2d_0", 3, 3, channels, strides.spatial(2))]
+    for number, layer in enumerate(V1_LAYERS, start=1):
+        scope, out_channels = f"Conv2d_{number}", width(layer.channels)
+        depthwise = Convolution(
+            scope=f"{scope}_depthwise",
+            kernel=3,
+            in_channels=channels,
+            out_channels=channels,
+            depthwise=True,
+            **strides.spatial(layer.stride),
+        )
+        pointwise = Convolution(
+            scope=f"{scope}_pointwise",
+            kernel=1,
+            in_channels=channels,
+            out_channels=out_channels,
+            **strides.pointwise(),
+        )
+        blocks.append(Block(scope, (depthwise, pointwise)))
+        channels = out_channels
+    return Architecture("MobilenetV1", tuple(blocks), _classifier(channels, num_outputs))
+
+
+def _v2(variant: Variant, num_outputs: int, strides: _Strides) -> Architecture:
     def width(channels: int) -> int:
         return round_channels(channels * variant.width_multiplier)
 
-    size = variant.resolution // 2
     channels = width(STEM_CHANNELS)
-    stem = Convolution("Conv", 3, 2, 3, channels, size)
-    blocks: list[Bottleneck] = []
-    for stage in STAGES:
+    blocks = [_single("Conv", 3, 3, channels, strides.spatial(2))]
+    for stage in V2_STAGES:
         for repeat in range(stage.repeats):
+            scope = f"expanded_conv_{len(blocks) - 1}".removesuffix("_0")
             stride = stage.stride if repeat == 0 else 1
-            scope = f"expanded_conv_{len(blocks)}" if blocks else "expanded_conv"
-            block = _bottleneck(
-                scope, channels, width(stage.channels), stage.expansion, stride, size
+            out_channels = width(stage.channels)
+            blocks.append(
+                _bottleneck(scope, channels, out_channels, stage.expansion, stride, strides)
             )
-            blocks.append(block)
-            channels, size = block.project.out_channels, block.project.output_size
+            channels = out_channels
     # Section 4: the last convolution is not narrowed when alpha < 1 (slim: finegrain mode).
-    last_channels = max(LAST_CHANNELS, width(LAST_CHANNELS))
-    return Architecture(
-        stem=stem,
-        blocks=tuple(blocks),
-        last=Convolution("Conv_1", 1, 1, channels, last_channels, size),
-        classifier=Convolution("Logits/Conv2d_1c_1x1", 1, 1, last_channels, num_classes, 1),
-    )
+    last_channels = max(V2_LAST_CHANNELS, width(V2_LAST_CHANNELS))
+    blocks.append(_single("Conv_1", 1, channels, last_channels, strides.pointwise()))
+    return Architecture("MobilenetV2", tuple(blocks), _classifier(last_channels, num_outputs))
 
 
 def _bottleneck(
-    scope: str, channels: int, out_channels: int, expansion: int, stride: int, size: int
-) -> Bottleneck:
+    scope: str, channels: int, out_channels: int, expansion: int, stride: int, strides: _Strides
+) -> Block:
     inner = channels * expansion
-    out_size = size // stride
-    return Bottleneck(
-        expand=Convolution(f"{scope}/expand", 1, 1, channels, inner, size)
-        if expansion > 1
-        else None,
-        depthwise=Convolution(f"{scope}/depthwise", 3, stride, inner, inner, out_size, True),
-        project=Convolution(f"{scope}/project", 1, 1, inner, out_channels, out_size),
-        residual=stride == 1 and channels == out_channels,
+    expand = Convolution(
+        scope=f"{scope}/expand",
+        kernel=1,
+        in_channels=channels,
+        out_channels=inner,
+        **strides.pointwise(),
+    )
+    depthwise = Convolution(
+        scope=f"{scope}/depthwise",
+        kernel=3,
+        in_channels=inner,
+        out_channels=inner,
+        depthwise=True,
+        **strides.spatial(stride),
+    )
+    project = Convolution(
+        scope=f"{scope}/project",
+        kernel=1,
+        in_channels=inner,
+        out_channels=out_channels,
+        linear=True,
+        **strides.pointwise(),
+    )
+    # slim tests the layer's real stride, which dilation makes 1.
+    residual = depthwise.stride == 1 and channels == out_channels
+    convolutions = (expand, depthwise, project) if expansion > 1 else (depthwise, project)
+    return Block(scope, convolutions, residual)
+
+
+def _single(scope: str, kernel: int, channels: int, out: int, place: Place) -> Block:
+    convolution = Convolution(
+        scope=scope, kernel=kernel, in_channels=channels, out_channels=out, **place
+    )
+    return Block(scope, (convolution,))
+
+
+def _classifier(channels: int, num_outputs: int) -> Convolution:
+    return Convolution(
+        scope="Logits/Conv2d_1c_1x1",
+        kernel=1,
+        stride=1,
+        in_channels=channels,
+        out_channels=num_outputs,
+        output_size=1,
+        linear=True,
     )

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from training.config import OptimizerConfig
 
 
 class TF1RMSprop(keras.optimizers.RMSprop):
-    """Keras' RMSprop with the mean square starting at one, as `tf.train.RMSPropOptimizer`.
+    """RMSProp by `tf.compat.v1.train.RMSPropOptimizer`'s own kernel, inside a Keras optimizer.
 
-    tensorflow/python/training/rmsprop.py; with that start the two give the same updates.
+    tensorflow/python/training/rmsprop.py: the mean square starts at one, epsilon is inside
+    the root, the learning rate inside the momentum.
     """
 
     def build(self, variables: Sequence[Any]) -> None:
@@ -27,6 +29,27 @@ class TF1RMSprop(keras.optimizers.RMSprop):
         if not built:
             for velocity in self._velocities:
                 velocity.assign(keras.ops.ones_like(velocity))
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable and its slots."""
+        index = self._get_variable_index(variable)
+        slots = (variable, self._velocities[index], self._momentums[index])
+        resources = [_resource(each) for each in slots]
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=resources[0],
+            ms=resources[1],
+            mom=resources[2],
+            lr=tf.cast(learning_rate, tf.float32),
+            rho=self.rho,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+def _resource(variable: Any) -> Any:
+    """The handle of a Keras or TensorFlow variable on this device."""
+    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
 def decay_steps(

@@ -21,8 +21,12 @@ def published(variant: str) -> RunConfig:
 
     RMSProp 0.045 x replicas, x0.98 every 2.5 epochs, batch 96 per replica, 700K steps on
     8 GPUs. Published: 72.0 % top-1 for mobilenet_v2_1.0_224. Not measured by this project.
+    V1 differs in two constants of its arg scope (slim's `nets/mobilenet_v1.py`).
     """
-    return RunConfig(variant=variant, recipe="published")
+    model = ModelConfig()
+    if Variant.parse(variant).family == "mobilenet_v1":
+        model = ModelConfig(dropout=0.001, bn_momentum=0.9997)
+    return RunConfig(variant=variant, recipe="published", model=model)
 
 
 def demo(variant: str) -> RunConfig:

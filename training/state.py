@@ -10,7 +10,7 @@ import tensorflow as tf
 from training.architecture import architecture
 from training.config import RunConfig
 from training.ema import ExponentialMovingAverage
-from training.mobilenet_v2 import mobilenet_v2
+from training.mobilenet import mobilenet
 from training.optimizer import learning_rate_schedule, rmsprop
 from training.variants import Variant
 
@@ -61,7 +61,7 @@ class TrainingState(tf.Module):
 def build_model(config: RunConfig, num_outputs: int) -> keras.Model:
     """The network of a run: `float32 [N, S, S, 3]` to logits `[N, num_outputs]`."""
     variant = Variant.parse(config.variant)
-    return mobilenet_v2(
+    return mobilenet(
         architecture(variant, num_outputs),
         config.model,
         resolution=variant.resolution,

@@ -1,4 +1,4 @@
-"""Variant names as the published table spells them: `mobilenet_v2_1.0_224`."""
+"""Variant names as the published tables spell them: `mobilenet_v2_1.0_224`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 from preprocessing.errors import UsageError, did_you_mean
 
-WIDTHS = ("1.4", "1.3", "1.0", "0.75", "0.5", "0.35")
-RESOLUTIONS = (224, 192, 160, 128, 96)
+WIDTHS = {
+    "mobilenet_v1": ("1.0", "0.75", "0.5", "0.25"),
+    "mobilenet_v2": ("1.4", "1.3", "1.0", "0.75", "0.5", "0.35"),
+}
+RESOLUTIONS = {
+    "mobilenet_v1": (224, 192, 160, 128),
+    "mobilenet_v2": (224, 192, 160, 128, 96),
+}
 # 1.4 and 1.3 are published at 224 only.
 PUBLISHED_VARIANTS = tuple(
-    f"mobilenet_v2_{width}_{resolution}"
-    for width in WIDTHS
-    for resolution in RESOLUTIONS
+    f"{family}_{width}_{resolution}"
+    for family in ("mobilenet_v2", "mobilenet_v1")
+    for width in WIDTHS[family]
+    for resolution in RESOLUTIONS[family]
     if resolution == 224 or width not in ("1.4", "1.3")
 )
 
@@ -22,17 +29,18 @@ PUBLISHED_VARIANTS = tuple(
 class Variant:
     """A network: `width` keeps its spelling, `resolution` is the input side in pixels."""
 
+    family: str
     width: str
     resolution: int
 
     @property
     def name(self) -> str:
         """As in the published table."""
-        return f"mobilenet_v2_{self.width}_{self.resolution}"
+        return f"{self.family}_{self.width}_{self.resolution}"
 
     @property
     def width_multiplier(self) -> float:
-        """Alpha of the paper."""
+        """Alpha of the papers."""
         return float(self.width)
 
     @classmethod
@@ -42,13 +50,15 @@ class Variant:
         Raises:
             UsageError: Not a variant; names the nearest published one.
         """
-        match = re.fullmatch(r"mobilenet_v2_(\d\.\d+)_(\d+)", name)
-        if not match or match[1] not in WIDTHS:
+        match = re.fullmatch(r"(mobilenet_v[12])_(\d\.\d+)_(\d+)", name)
+        if not match or match[2] not in WIDTHS[match[1]]:
+            widths = "; ".join(f"{key}: {', '.join(each)}" for key, each in WIDTHS.items())
             raise UsageError(
                 f"unknown variant {name!r}; {did_you_mean(name, PUBLISHED_VARIANTS)} "
-                f"(mobilenet_v2_<width>_<resolution>, width one of {', '.join(WIDTHS)})"
+                f"A variant is FAMILY_WIDTH_RESOLUTION, resolution a multiple of 32, "
+                f"widths of {widths}"
             )
-        resolution = int(match[2])
+        resolution = int(match[3])
         if resolution == 0 or resolution % 32:
             raise UsageError(f"the resolution of {name!r} must be a multiple of 32")
-        return cls(match[1], resolution)
+        return cls(match[1], match[2], resolution)

@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from training.architecture import architecture
 from training.config import ModelConfig
-from training.mobilenet_v2 import FusedBatchNormalization, mobilenet_v2
+from training.mobilenet import FusedBatchNormalization, mobilenet
 from training.variants import Variant
 
 
 def build(width: str = "0.35", resolution: int = 32, outputs: int = 1001) -> keras.Model:
-    layout = architecture(Variant(width, resolution), outputs)
-    return mobilenet_v2(layout, ModelConfig(), resolution=resolution, seed=0)
+    layout = architecture(Variant("mobilenet_v2", width, resolution), outputs)
+    return mobilenet(layout, ModelConfig(), resolution=resolution, seed=0)
 
 
 # With 1001 outputs: trainable, and all with BN statistics.

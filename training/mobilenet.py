@@ -9,11 +9,27 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from training.architecture import Architecture, Bottleneck, Convolution
+from training.architecture import Architecture, Convolution
 from training.config import ModelConfig
 
 INIT_STDDEV = 0.09  # truncated at two sigma, slim's training_scope
 BN_EPSILON = 0.001
+
+
+@keras.saving.register_keras_serializable("mobilenet")
+class SlimL2(keras.regularizers.Regularizer):
+    """`weight_decay * sum(w^2) / 2`, as `slim.l2_regularizer`; Keras' own L2 has no half."""
+
+    def __init__(self, weight_decay: float) -> None:
+        self.weight_decay = weight_decay
+
+    def __call__(self, x: Any) -> Any:
+        """The scalar term of one kernel."""
+        return self.weight_decay * tf.nn.l2_loss(x)
+
+    def get_config(self) -> dict[str, Any]:
+        """For Keras' serialisation."""
+        return {"weight_decay": self.weight_decay}
 
 
 @keras.saving.register_keras_serializable("mobilenet")
@@ -39,19 +55,20 @@ class FusedBatchNormalization(layers.BatchNormalization):
             is_training=True,
         )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+            moving.assign(moving - (moving - batch) * (1 - self.momentum))
         return outputs
 
 
-def mobilenet_v2(
+def mobilenet(
     architecture: Architecture,
     config: ModelConfig,
     *,
     resolution: int,
-    seed: int,
+    seed: int = 0,
+    head: bool = True,
     batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
 ) -> keras.Model:
-    """Build the classifier: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, classes]`.
+    """Build the network: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, outputs]`.
 
     Dropout is not part of the graph: `training.step` applies it between the layers
     `pool` and `Logits_Conv2d_1c_1x1`, from a seed of its own.
@@ -61,6 +78,8 @@ def mobilenet_v2(
         config: Normalisation and decay.
         resolution: S, pixels.
         seed: Every kernel's initial value follows from it and the kernel's name.
+        head: Without it, the output is the last map `[N, S / stride, S / stride, C]`, for
+            detection and segmentation; every layer's output is there by its name.
         batch_normalization: The layer to use; plain Keras' for files that others load.
     """
 
@@ -72,18 +91,18 @@ def mobilenet_v2(
             )
         }
         if not convolution.depthwise and config.weight_decay:
-            # slim: weight_decay * sum(w^2) / 2
-            options["kernel_regularizer"] = keras.regularizers.L2(config.weight_decay / 2)
+            options["kernel_regularizer"] = SlimL2(config.weight_decay)
         return options
 
-    def conv_bn(x: Any, convolution: Convolution, activate: bool = True) -> Any:
-        name = layer_name(convolution)
+    def conv_bn(x: Any, convolution: Convolution) -> Any:
+        name = layer_name(convolution.scope)
         make = layers.DepthwiseConv2D if convolution.depthwise else layers.Conv2D
         shape = () if convolution.depthwise else (convolution.out_channels,)
         x = make(
             *shape,
             kernel_size=convolution.kernel,
             strides=convolution.stride,
+            dilation_rate=convolution.dilation,
             padding="same",
             use_bias=False,
             name=name,
@@ -92,33 +111,28 @@ def mobilenet_v2(
         x = batch_normalization(
             momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm"
         )(x)
-        return layers.ReLU(6.0, name=f"{name}_Relu6")(x) if activate else x
+        return x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6")(x)
 
-    def bottleneck(x: Any, block: Bottleneck) -> Any:
-        shortcut = x
-        if block.expand:
-            x = conv_bn(x, block.expand)
-        x = conv_bn(x, block.depthwise)
-        x = conv_bn(x, block.project, activate=False)
-        if not block.residual:
-            return x
-        return layers.Add(name=layer_name(block.project).replace("project", "add"))([shortcut, x])
-
-    images = keras.Input((resolution, resolution, 3), name="images")
-    x = conv_bn(images, architecture.stem)
+    images = x = keras.Input((resolution, resolution, 3), name="images")
     for block in architecture.blocks:
-        x = bottleneck(x, block)
-    x = conv_bn(x, architecture.last)
-    x = layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+        shortcut = x
+        for convolution in block.convolutions:
+            x = conv_bn(x, convolution)
+        if block.residual:
+            x = layers.Add(name=f"{layer_name(block.scope)}_add")([shortcut, x])
+    if not head:
+        return keras.Model(images, x, name=architecture.scope)
+    # Over the whole map; slim's kernel, which rounds otherwise than a mean does.
+    x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool")(x)
     x = layers.Conv2D(
         architecture.classifier.out_channels,
         1,
-        name=layer_name(architecture.classifier),
+        name=layer_name(architecture.classifier.scope),
         **kernel(architecture.classifier),
     )(x)
-    return keras.Model(images, layers.Flatten(name="logits")(x), name="MobilenetV2")
+    return keras.Model(images, layers.Flatten(name="logits")(x), name=architecture.scope)
 
 
-def layer_name(convolution: Convolution) -> str:
+def layer_name(scope: str) -> str:
     """The Keras layer of a slim scope; Keras allows no slash."""
-    return convolution.scope.replace("/", "_")
+    return scope.replace("/", "_")
