@@ -68,6 +68,12 @@ def parser() -> argparse.ArgumentParser:
     _add_records(train)
     train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
     train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
+    train.add_argument(
+        "--initial-checkpoint",
+        default="",
+        metavar="CKPT",
+        help="slim checkpoint to start from (prefix, folder or .tgz), for fine-tuning",
+    )
     _add_set(train)
 
     evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")
@@ -92,6 +98,31 @@ def parser() -> argparse.ArgumentParser:
 
     table = command("table", "the published table, and a folder of ours beside it (Markdown)")
     table.add_argument("--published", help="folder that `mobilenet publish` wrote")
+
+    imported = command(
+        "import-checkpoint", "make a run out of a published slim checkpoint, to evaluate or export"
+    )
+    imported.add_argument("checkpoint", metavar="CKPT", help="prefix, folder or .tgz")
+    imported.add_argument("--variant", required=True, help="what it is")
+    imported.add_argument("--workdir", required=True, help="folder of the run to make")
+    imported.add_argument(
+        "--weights",
+        choices=("ema", "raw", "notebook"),
+        default="ema",
+        help="averages, raw weights, or averages with raw BN statistics as slim's notebook [ema]",
+    )
+
+    plan = command("plan", "steps, schedule, data and cost of a run, before anything is spent")
+    plan.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
+    plan.add_argument("--gpus", type=_positive, required=True, help="replicas")
+    plan.add_argument("--recipe", default="published", help="published or demo [published]")
+    plan.add_argument(
+        "--examples", type=_positive, default=1_281_167, help="training images [1281167]"
+    )
+    plan.add_argument("--images-per-second", type=_positive, help="of all replicas; gives hours")
+    plan.add_argument("--price-per-hour", type=_price, help="of all machines; gives the cost")
+    plan.add_argument("--plot", metavar="FILE", help="draw the schedule into this picture")
+    _add_set(plan)
 
     dashboard = command("dashboard", "TensorBoard on a run")
     dashboard.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
@@ -124,6 +155,16 @@ def _positive(text: str) -> int:
     return value
 
 
+def _price(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expects an amount, got {text!r}")
+    return value
+
+
 def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expects a whole number, got {text!r}")
@@ -151,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline import commands
 
     try:
-        result = getattr(commands, arguments.command)(arguments)
+        result = getattr(commands, arguments.command.replace("-", "_"))(arguments)
     except (PermanentError, RetryError) as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:

@@ -6,6 +6,7 @@ Whatever is complete is recognised before TensorFlow, Beam or MLflow is imported
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -21,6 +22,7 @@ from training import workdir as workdirs
 from training.cluster import Cluster
 from training.config import RunConfig, override
 from training.recipes import recipe
+from training.variants import Variant
 
 Result = dict[str, Any]
 
@@ -64,7 +66,8 @@ def train(arguments: argparse.Namespace) -> Result:
     cluster = Cluster.from_environment()
     if arguments.workers > 1 and len(cluster.workers) > 1:
         raise UsageError("--workers starts local processes; in a cluster TF_CONFIG says who works")
-    done = _finished_training(arguments.workdir, config, manifest)
+    initial_digest = _initial_digest(arguments.initial_checkpoint)
+    done = _finished_training(arguments.workdir, config, manifest, initial_digest)
     if not done and arguments.workers > 1:
         with workdirs.exclusive(arguments.workdir):
             code = processes.run_workers(_as_worker(arguments), arguments.workers)
@@ -75,11 +78,11 @@ def train(arguments: argparse.Namespace) -> Result:
         import_tensorflow()
         from training.run import run_training
 
-        if len(cluster.workers) > 1:  # started by someone who watches over the folder
-            done = run_training(config, arguments.records, arguments.workdir, cluster)
-        else:
-            with workdirs.exclusive(arguments.workdir):
-                done = run_training(config, arguments.records, arguments.workdir, cluster)
+        alone = len(cluster.workers) == 1  # otherwise whoever started us watches over the folder
+        with workdirs.exclusive(arguments.workdir) if alone else contextlib.nullcontext():
+            done = run_training(
+                config, arguments.records, arguments.workdir, cluster, arguments.initial_checkpoint
+            )
         if not cluster.is_chief or len(cluster.workers) > 1:
             return {}
     return {"workdir": arguments.workdir, **done}
@@ -98,16 +101,17 @@ def evaluate(arguments: argparse.Namespace) -> Result:
     import_tensorflow()
     import tensorflow as tf
 
-    from training.checkpoint import load_averaged_model
+    from training.checkpoint import load_state
     from training.data import Records
     from training.evaluate import Evaluator
     from training.failures import explained
 
     with explained(arguments.records):
-        model, step = load_averaged_model(arguments.workdir, run)
+        state = load_state(arguments.workdir, run)
+        step = state.step
         accuracy = Evaluator(
             tf.distribute.get_strategy(),
-            model,
+            state.averaged_model,
             Records(arguments.records, manifest, "validation"),
             batch_per_replica=100,  # slim's eval_image_classifier
         ).run()
@@ -208,6 +212,36 @@ def table(arguments: argparse.Namespace) -> None:
     print(tables.published(), end="")
 
 
+def plan(arguments: argparse.Namespace) -> Result:
+    """`mobilenet plan`: figures on stdout, the schedule on stderr and as a picture."""
+    from pipeline.plan import Plan
+
+    if arguments.price_per_hour is not None and arguments.images_per_second is None:
+        raise UsageError("--price-per-hour needs --images-per-second to know the hours")
+    planned = Plan(
+        config=_override(recipe(arguments.recipe, arguments.variant), arguments.set),
+        num_replicas=arguments.gpus,
+        num_examples=arguments.examples,
+    )
+    if arguments.plot:
+        planned.plot(arguments.plot)
+    print(planned.table(), file=sys.stderr)
+    return planned.summary(arguments.images_per_second, arguments.price_per_hour)
+
+
+def import_checkpoint(arguments: argparse.Namespace) -> Result:
+    """`mobilenet import-checkpoint`: a published slim checkpoint becomes a finished run."""
+    variant = Variant.parse(arguments.variant)
+    import_tensorflow()
+    from training.initial import import_checkpoint
+
+    with workdirs.exclusive(arguments.workdir):
+        progress = import_checkpoint(
+            arguments.checkpoint, variant, arguments.workdir, arguments.weights
+        )
+    return {"workdir": arguments.workdir, **progress}
+
+
 def dashboard(arguments: argparse.Namespace) -> None:
     """`mobilenet dashboard`: TensorBoard until interrupted."""
     folder = workdirs.tensorboard_folder(arguments.workdir)
@@ -263,17 +297,31 @@ def _as_worker(arguments: argparse.Namespace) -> list[str]:
         f"--recipe={arguments.recipe}",
         f"--records={arguments.records}",
         f"--workdir={arguments.workdir}",
+        f"--initial-checkpoint={arguments.initial_checkpoint}",
         *(f"--set={assignment}" for assignment in arguments.set),
     ]
 
 
-def _finished_training(workdir: str, config: RunConfig, manifest: Manifest) -> Result | None:
+def _initial_digest(path: str) -> str:
+    if not path:
+        return ""
+    if not any(storage.exists(each) for each in (path, f"{path}.index")):
+        raise UsageError(
+            f"--initial-checkpoint {path} does not exist; pass a checkpoint's prefix (the part "
+            "before .index), its folder or the published .tgz"
+        )
+    return workdirs.checkpoint_digest(path)
+
+
+def _finished_training(
+    workdir: str, config: RunConfig, manifest: Manifest, initial_checkpoint: str
+) -> Result | None:
     """The progress of a finished run of this very config, if that is what `workdir` holds."""
     progress = workdirs.read_progress(workdir)
     if not progress["complete"]:
         return None
     run = workdirs.Run.read(workdir)
-    wanted = workdirs.Run.create(config, manifest, run.num_replicas)
+    wanted = workdirs.Run.create(config, manifest, run.num_replicas, initial_checkpoint)
     changed = run.differences(wanted)
     if changed:
         raise UsageError(
@@ -284,6 +332,13 @@ def _finished_training(workdir: str, config: RunConfig, manifest: Manifest) -> R
 
 def _same_records(run: workdirs.Run, records: str) -> Manifest:
     manifest = Manifest.read(records)
+    if not run.records_digest:  # imported: any records with its classes will do
+        if len(manifest.classes) != run.num_classes:
+            raise UsageError(
+                f"{records} have {len(manifest.classes)} classes, the imported checkpoint has "
+                f"{run.num_classes}"
+            )
+        return manifest
     if manifest.digest != run.records_digest:
         raise UsageError(
             f"{records} are not the records this run was trained on (digest "

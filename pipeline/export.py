@@ -22,10 +22,12 @@ from pipeline.predictions import (
 )
 from preprocessing import storage
 from preprocessing.schema import Manifest
-from training.architecture import architecture
-from training.checkpoint import load_averaged_model
+from training import slim_checkpoint
+from training.checkpoint import load_state
 from training.data import Records, Share, evaluation_batches, evaluation_steps
 from training.inception import eval_view
+from training.slim_checkpoint import slim_variables
+from training.state import TrainingState
 from training.variants import Variant
 from training.workdir import Run
 
@@ -69,7 +71,8 @@ def _export_to(
     folder: str, workdir: str, records: str, run: Run, manifest: Manifest, int8_tolerance: float
 ) -> dict[str, Any]:
     variant = Variant.parse(run.config.variant)
-    model, step = load_averaged_model(workdir, run)
+    state = load_state(workdir, run)
+    model = state.averaged_model
     images, labels = _validation(Records(records, manifest, "validation"), variant.resolution)
 
     def predict(name: str, probabilities: Callable[[np.ndarray], np.ndarray]) -> Predictions:
@@ -104,14 +107,14 @@ def _export_to(
         (f"{variant.name}_int8.tflite", int8),
     ):
         storage.write_bytes(os.path.join(folder, name), flatbuffer)
+    _write_slim_checkpoint(os.path.join(folder, f"{variant.name}.ckpt"), state)
     storage.write_bytes(os.path.join(folder, "labels.txt"), _labels(manifest))
     run.write(folder)
-    layout = architecture(variant, run.num_outputs)
     return {
         "variant": variant.name,
         "recipe": run.config.recipe,
-        "macs": layout.macs,
-        "parameters": layout.parameters,
+        "macs": state.layout.macs,
+        "parameters": state.layout.parameters,
         "formats": {name: measured(each, checkpoint) for name, each in found.items()},
         "latency": {
             "host": latency.host(),
@@ -122,7 +125,7 @@ def _export_to(
         "calibration": {"images": len(calibration), "sha256": calibration_digest},
         "rejected": len(manifest.rejects),
         "lineage": {
-            "checkpoint_step": step,
+            "checkpoint_step": state.step,
             "records_digest": manifest.digest,
             "config_digest": run.config_digest,
             "git_commit": run.git_commit,
@@ -133,6 +136,15 @@ def _export_to(
         },
         "files": exports.file_digests(folder),
     }
+
+
+def _write_slim_checkpoint(prefix: str, state: TrainingState) -> None:
+    """Raw weights and averages under slim's names, as in the published `.tgz`."""
+    raw, averages = (
+        {name: variable.numpy() for name, variable in slim_variables(model, state.layout).items()}
+        for model in (state.model, state.averaged_model)
+    )
+    slim_checkpoint.write(prefix, raw, averages, state.step)
 
 
 def _validation(records: Records, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
-from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from training.state import TrainingState, build_model, values
+from training.state import TrainingState
 from training.workdir import Run, checkpoints_folder
 
 
@@ -20,11 +18,12 @@ class Checkpoints:
             self._checkpoint, checkpoints_folder(workdir), max_to_keep=keep
         )
 
-    def restore(self) -> None:
-        """Continue from the newest checkpoint, if there is one."""
+    def restore(self) -> bool:
+        """Continue from the newest checkpoint; whether there is one."""
         newest = self._manager.latest_checkpoint
         if newest:
             self._checkpoint.restore(newest).assert_existing_objects_matched()
+        return bool(newest)
 
     def save(self, step: int) -> None:
         """Write the checkpoint of `step`; it appears complete or not at all."""
@@ -43,8 +42,8 @@ def newest_checkpoint(workdir: str) -> str:
     return str(newest)
 
 
-def load_averaged_model(workdir: str, run: Run) -> tuple[keras.Model, int]:
-    """The network with the averaged weights of the newest checkpoint, and its step.
+def load_state(workdir: str, run: Run) -> TrainingState:
+    """The newest checkpoint of a run, its averages in `averaged_model`.
 
     Raises:
         UsageError: There is no checkpoint.
@@ -62,9 +61,6 @@ def load_averaged_model(workdir: str, run: Run) -> tuple[keras.Model, int]:
         status.assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(
-            f"{storage.join(path)} is not a checkpoint of this run: {reason}"
-        ) from error
-    model = build_model(run.config, run.num_outputs)
-    state.ema.copy_to(values(model))
-    return model, state.step
+        raise DataError(f"{path} is not a checkpoint of this run: {reason}") from error
+    state.average()
+    return state

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from preprocessing.errors import NonFiniteLossError
 from preprocessing.schema import Manifest
+from training import initial
 from training import workdir as workdirs
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
@@ -30,10 +31,12 @@ def train(
     workdir: str,
     cluster: Cluster,
     strategy: tf.distribute.Strategy,
+    initial_checkpoint: str = "",
 ) -> dict[str, Any]:
     """Train to the end of `config`, from the newest checkpoint in `workdir` if there is one.
 
-    Every worker calls this with the same arguments.
+    Every worker calls this with the same arguments. A run without a checkpoint starts from
+    the weights of the slim checkpoint `initial_checkpoint`, if that is given.
 
     Returns:
         The last `progress.json`.
@@ -43,7 +46,12 @@ def train(
         NonFiniteLossError: The loss is NaN or infinite; names the steps.
     """
     manifest = Manifest.read(records_folder)
-    run = workdirs.Run.create(config, manifest, strategy.num_replicas_in_sync)
+    run = workdirs.Run.create(
+        config,
+        manifest,
+        strategy.num_replicas_in_sync,
+        workdirs.checkpoint_digest(initial_checkpoint) if initial_checkpoint else "",
+    )
     if cluster.is_chief:
         workdirs.claim(workdir, run)
     train_records = Records(records_folder, manifest, "train")
@@ -56,7 +64,9 @@ def train(
             num_replicas=run.num_replicas,
         )
     checkpoints = Checkpoints(workdir, state, config.loop.checkpoints_to_keep)
-    checkpoints.restore()
+    if not checkpoints.restore() and initial_checkpoint:
+        with strategy.scope():
+            initial.start_from(initial_checkpoint, state)
     train_steps = TrainSteps(strategy, state, config)
     synchronize = statistics_synchronizer(strategy, state, config.training.bn_statistics)
     evaluator = Evaluator(

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from training.config import OptimizerConfig
+from training.schedule import decay_steps
 
 
 class TF1RMSprop(keras.optimizers.RMSprop):
@@ -52,13 +53,6 @@ def _resource(variable: Any) -> Any:
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
-def decay_steps(
-    config: OptimizerConfig, *, num_examples: int, batch_per_replica: int, num_replicas: int
-) -> int:
-    """Steps between two decays: 33363, 16681, 8340, 4170 for 1, 2, 4, 8 replicas on ImageNet."""
-    return int(num_examples * config.decay_epochs / num_replicas / batch_per_replica)
-
-
 def learning_rate_schedule(
     config: OptimizerConfig, *, num_examples: int, batch_per_replica: int, num_replicas: int
 ) -> keras.optimizers.schedules.ExponentialDecay:
@@ -71,7 +65,7 @@ def learning_rate_schedule(
     )
     return keras.optimizers.schedules.ExponentialDecay(
         config.learning_rate_per_replica * num_replicas,
-        decay_steps=max(1, steps),
+        decay_steps=steps,
         decay_rate=config.decay_rate,
         staircase=True,
     )

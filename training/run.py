@@ -17,7 +17,9 @@ from training.failures import explained
 from training.loop import train
 
 
-def run_training(config: RunConfig, records: str, workdir: str, cluster: Cluster) -> dict[str, Any]:
+def run_training(
+    config: RunConfig, records: str, workdir: str, cluster: Cluster, initial_checkpoint: str
+) -> dict[str, Any]:
     """Train as worker `cluster.index`; returns the final progress.
 
     Raises:
@@ -29,7 +31,7 @@ def run_training(config: RunConfig, records: str, workdir: str, cluster: Cluster
         # After the strategy, because creating it puts TensorFlow's own handler there, which
         # swallows the signal.
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
-        return train(config, records, workdir, cluster, strategy)
+        return train(config, records, workdir, cluster, strategy, initial_checkpoint)
 
 
 def _exit_on_sigterm(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,10 +68,7 @@ def read(
         DataError: Something is missing or has another shape; lists all of it.
     """
     with _prefix(path) as prefix:
-        try:
-            reader = tf.train.load_checkpoint(prefix)
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
-            raise DataError(f"{path} is no TensorFlow checkpoint: {error}") from error
+        reader = _open(prefix, path)
         there = reader.get_variable_to_shape_map()
         stored = {name: name + SHADOW * _averaged(name, weights) for name in shapes}
         missing = [name for name in stored.values() if name not in there]
@@ -90,11 +87,17 @@ def read(
         return {name: reader.get_tensor(key) for name, key in stored.items()}, step
 
 
+def has(path: str, names: Iterable[str]) -> bool:
+    """Whether a checkpoint holds all of `names`."""
+    with _prefix(path) as prefix:
+        return set(names) <= set(_open(prefix, path).get_variable_to_shape_map())
+
+
 def head_shape(path: str, architecture: Architecture) -> tuple[int, ...]:
     """Shape of the classifier's kernel in a checkpoint; empty if it has none."""
     name = f"{architecture.scope}/{architecture.classifier.scope}/weights"
     with _prefix(path) as prefix:
-        shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+        shapes = _open(prefix, path).get_variable_to_shape_map()
     return tuple(shapes.get(name, shapes.get(name + SHADOW, ())))
 
 
@@ -121,6 +124,13 @@ def write(
         shape_and_slices=[""] * len(names),
         tensors=[tf.convert_to_tensor(tensors[name]) for name in names],
     )
+
+
+def _open(prefix: str, shown: str) -> Any:
+    try:
+        return tf.train.load_checkpoint(prefix)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise DataError(f"{shown} is no TensorFlow checkpoint: {error}") from error
 
 
 def _averaged(name: str, weights: str) -> bool:

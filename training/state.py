@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from training.architecture import architecture
+from training.architecture import Architecture, architecture
 from training.config import RunConfig
 from training.ema import ExponentialMovingAverage
 from training.mobilenet import mobilenet
@@ -19,6 +19,7 @@ class TrainingState(tf.Module):
     """Model, optimizer and averages. Create it inside the strategy's scope.
 
     Attributes:
+        layout: The architecture that the models follow.
         averaged_model: The same network to evaluate with the averages; not checkpointed.
     """
 
@@ -26,7 +27,8 @@ class TrainingState(tf.Module):
         self, config: RunConfig, *, num_outputs: int, num_examples: int, num_replicas: int
     ) -> None:
         super().__init__(name="training_state")
-        self.model = build_model(config, num_outputs)
+        self.layout = architecture(Variant.parse(config.variant), num_outputs)
+        self.model = build_model(config, self.layout)
         self.schedule = learning_rate_schedule(
             config.optimizer,
             num_examples=num_examples,
@@ -36,7 +38,7 @@ class TrainingState(tf.Module):
         self.optimizer = rmsprop(config.optimizer, self.schedule)
         self.optimizer.build(self.model.trainable_variables)
         self.ema = ExponentialMovingAverage(values(self.model), config.training.ema_decay)
-        self.averaged_model = build_model(config, num_outputs)
+        self.averaged_model = build_model(config, self.layout)
         self.features, self.classifier = _split(self.model)
 
     @property
@@ -58,15 +60,10 @@ class TrainingState(tf.Module):
         }
 
 
-def build_model(config: RunConfig, num_outputs: int) -> keras.Model:
-    """The network of a run: `float32 [N, S, S, 3]` to logits `[N, num_outputs]`."""
-    variant = Variant.parse(config.variant)
-    return mobilenet(
-        architecture(variant, num_outputs),
-        config.model,
-        resolution=variant.resolution,
-        seed=config.seed,
-    )
+def build_model(config: RunConfig, layout: Architecture) -> keras.Model:
+    """The network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
+    resolution = Variant.parse(config.variant).resolution
+    return mobilenet(layout, config.model, resolution=resolution, seed=config.seed)
 
 
 def values(model: keras.Model) -> list[Any]:

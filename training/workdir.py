@@ -32,12 +32,15 @@ class Run:
     num_replicas: int
     num_classes: int
     num_examples: int
-    records_digest: str
+    records_digest: str  # empty for an imported checkpoint
+    initial_checkpoint: str  # SHA-256 of the weights it started from, or empty
     git_commit: str
     versions: dict[str, str]
 
     @classmethod
-    def create(cls, config: RunConfig, manifest: Manifest, num_replicas: int) -> Run:
+    def create(
+        cls, config: RunConfig, manifest: Manifest, num_replicas: int, initial_checkpoint: str = ""
+    ) -> Run:
         """A new run on these records."""
         return cls(
             config=config,
@@ -45,11 +48,21 @@ class Run:
             num_classes=len(manifest.classes),
             num_examples=manifest.num_examples("train"),
             records_digest=manifest.digest,
-            git_commit=git_commit(),
-            versions={
-                name: importlib.metadata.version(name)
-                for name in ("keras", "mobilenet-pipeline", "tensorflow")
-            },
+            initial_checkpoint=initial_checkpoint,
+            **_provenance(),
+        )
+
+    @classmethod
+    def imported(cls, config: RunConfig, num_classes: int, num_examples: int) -> Run:
+        """A run that someone else made; its records are not known."""
+        return cls(
+            config=config,
+            num_replicas=1,
+            num_classes=num_classes,
+            num_examples=num_examples,
+            records_digest="",
+            initial_checkpoint="",
+            **_provenance(),
         )
 
     @property
@@ -78,6 +91,7 @@ class Run:
             "config": config,
             "num_replicas": self.num_replicas,
             "records_digest": self.records_digest,
+            "initial_checkpoint": self.initial_checkpoint,
         }
 
     @classmethod
@@ -172,6 +186,24 @@ def exclusive(workdir: str) -> Iterator[None]:
                     ) from None
                 time.sleep(0.2)
         yield
+
+
+def checkpoint_digest(path: str) -> str:
+    """SHA-256 of a slim checkpoint's content: a prefix, a folder or a `.tgz`."""
+    data = f"{path}.data-00000-of-00001"
+    for each in (data, path):
+        if os.path.isfile(each):
+            return storage.digest_of_file(each)
+    names = [name for name in storage.list_names(path) if ".data-" in name]
+    return storage.digest_of([storage.digest_of_file(storage.join(path, name)) for name in names])
+
+
+def _provenance() -> dict[str, Any]:
+    names = ("keras", "mobilenet-pipeline", "tensorflow")
+    return {
+        "git_commit": git_commit(),
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }
 
 
 def git_commit() -> str:

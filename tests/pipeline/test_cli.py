@@ -49,7 +49,7 @@ def test_every_command_has_a_function_and_help() -> None:
     (subparsers,) = (each for each in parser()._actions if each.dest == "command")
     assert subparsers.choices
     for name in subparsers.choices:
-        assert callable(getattr(commands, name))
+        assert callable(getattr(commands, name.replace("-", "_")))
         with pytest.raises(SystemExit) as stopped:
             parse([name, "--help"])
         assert stopped.value.code == 0

@@ -9,11 +9,13 @@ import pytest
 import tensorflow as tf
 
 from preprocessing.schema import Manifest
+from training.architecture import architecture
 from training.data import Records
 from training.evaluate import Accuracy, Evaluator
 from training.inception import eval_view
 from training.recipes import demo
 from training.state import build_model
+from training.variants import Variant
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def test_every_image_counts_once_on_one_and_on_two_replicas(
         (two_replicas, 13),
     ):
         with strategy.scope():
-            model = build_model(config, 11)
+            model = build_model(config, architecture(Variant.parse(config.variant), 11))
         found.append(Evaluator(strategy, model, validation, batch_per_replica=batch).run())
     assert {each.examples for each in found} == {360}
     assert len(set(found)) == 1

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from training.config import OptimizerConfig
-from training.optimizer import decay_steps, learning_rate_schedule, rmsprop
+from training.optimizer import learning_rate_schedule, rmsprop
+from training.schedule import decay_steps
 
 IMAGENET = {"num_examples": 1_281_167, "batch_per_replica": 96}
 

@@ -1,0 +1,148 @@
+"""What a run will do and cost, before anything is spent; no data, no TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from training.architecture import architecture
+from training.config import RunConfig
+from training.schedule import IMAGENET_EXAMPLES, decay_steps, learning_rate_at
+from training.variants import Variant
+
+IMAGENET_CLASSES = 1000
+# ILSVRC2012_img_train.tar is 147,897,477,120 bytes.
+IMAGENET_BYTES_PER_IMAGE = 147_897_477_120 / IMAGENET_EXAMPLES
+# Forward once, backward twice as much; a multiply-accumulate is two operations.
+FLOPS_PER_MAC = 3 * 2
+TABLE_ROWS = 13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One row of the schedule: before update `step`."""
+
+    step: int
+    epoch: float
+    learning_rate: float
+    ema_decay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that follows from a config and a number of replicas."""
+
+    config: RunConfig
+    num_replicas: int
+    num_examples: int
+
+    @property
+    def global_batch(self) -> int:
+        """Images per update."""
+        return self.config.training.batch_per_replica * self.num_replicas
+
+    @property
+    def num_steps(self) -> int:
+        """Updates."""
+        return self.config.num_steps(self.num_replicas)
+
+    @property
+    def decay_steps(self) -> int:
+        """Updates between two decays of the learning rate."""
+        return decay_steps(
+            self.config.optimizer,
+            num_examples=self.num_examples,
+            batch_per_replica=self.config.training.batch_per_replica,
+            num_replicas=self.num_replicas,
+        )
+
+    @property
+    def images(self) -> int:
+        """Images read."""
+        return self.num_steps * self.global_batch
+
+    def at(self, step: int) -> Moment:
+        """The schedule before update `step`."""
+        return Moment(
+            step=step,
+            epoch=step * self.global_batch / self.num_examples,
+            learning_rate=learning_rate_at(
+                step,
+                self.config.optimizer,
+                num_replicas=self.num_replicas,
+                decay_steps=self.decay_steps,
+            ),
+            ema_decay=min(self.config.training.ema_decay, (1 + step) / (10 + step)),
+        )
+
+    def summary(
+        self, images_per_second: float | None = None, price_per_hour: float | None = None
+    ) -> dict[str, Any]:
+        """The figures, as `mobilenet plan` prints them.
+
+        Args:
+            images_per_second: Of all replicas together; gives `hours`.
+            price_per_hour: Of all machines together; with the former, gives `cost`.
+        """
+        variant = Variant.parse(self.config.variant)
+        macs = architecture(variant, IMAGENET_CLASSES + 1).macs
+        last = self.at(self.num_steps - 1)
+        figures: dict[str, Any] = {
+            "variant": variant.name,
+            "recipe": self.config.recipe,
+            "replicas": self.num_replicas,
+            "global_batch": self.global_batch,
+            "steps": self.num_steps,
+            "epochs": round(self.images / self.num_examples, 2),
+            "decay_steps": self.decay_steps,
+            "decays": (self.num_steps - 1) // self.decay_steps,
+            "first_learning_rate": self.at(0).learning_rate,
+            "last_learning_rate": last.learning_rate,
+            "images_read": self.images,
+            "bytes_read": round(self.images * IMAGENET_BYTES_PER_IMAGE),
+            "flops": self.images * macs * FLOPS_PER_MAC,
+        }
+        if images_per_second:
+            figures["hours"] = round(self.images / images_per_second / 3600, 2)
+            if price_per_hour is not None:
+                figures["cost"] = round(figures["hours"] * price_per_hour, 2)
+        return figures
+
+    def table(self) -> str:
+        """The schedule at evenly spread moments, first and last included."""
+        lines = [f"{'step':>9} {'epoch':>8} {'learning rate':>14} {'EMA decay':>10}"]
+        for row in range(TABLE_ROWS):
+            moment = self.at((self.num_steps - 1) * row // (TABLE_ROWS - 1))
+            lines.append(
+                f"{moment.step:>9} {moment.epoch:>8.2f} {moment.learning_rate:>14.6g} "
+                f"{moment.ema_decay:>10.6f}"
+            )
+        return "\n".join(lines)
+
+    def plot(self, path: str) -> None:
+        """Learning rate and EMA decay over the run, as a picture."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        moments = [self.at((self.num_steps - 1) * i // 2000) for i in range(2001)]
+        epochs = [moment.epoch for moment in moments]
+        figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+        (rate,) = axes.step(
+            epochs, [moment.learning_rate for moment in moments], where="post", color="C0"
+        )
+        axes.set(
+            xlabel="epoch",
+            ylabel="learning rate",
+            yscale="log",
+            title=f"{self.config.variant}, recipe {self.config.recipe}, {self.num_replicas} x "
+            f"{self.config.training.batch_per_replica} images, {self.num_steps:,} steps",
+        )
+        axes.grid(alpha=0.3, which="both")
+        right = axes.twinx()
+        (average,) = right.plot(epochs, [moment.ema_decay for moment in moments], color="C1")
+        right.set(ylabel="EMA decay", ylim=(0, 1.05))
+        axes.legend([rate, average], ["learning rate", "EMA decay"], loc="lower left")
+        figure.savefig(path, dpi=120)
+        pyplot.close(figure)

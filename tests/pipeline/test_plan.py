@@ -1,0 +1,80 @@
+"""A plan is the documented recipe's arithmetic, for any number of replicas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.plan import Plan
+from tests.conftest import mobilenet
+from training.optimizer import learning_rate_schedule
+from training.recipes import published
+from training.schedule import IMAGENET_EXAMPLES
+
+VARIANT = "mobilenet_v2_1.0_224"
+
+
+def plan(replicas: int) -> Plan:
+    return Plan(config=published(VARIANT), num_replicas=replicas, num_examples=IMAGENET_EXAMPLES)
+
+
+def test_eight_replicas_are_the_documented_run() -> None:
+    figures = plan(8).summary(images_per_second=20_000, price_per_hour=30.0)
+    assert figures["steps"] == 700_000
+    assert figures["global_batch"] == 768
+    assert figures["epochs"] == 419.62
+    assert (figures["decay_steps"], figures["decays"]) == (4170, 167)
+    assert figures["first_learning_rate"] == pytest.approx(0.36)
+    assert figures["last_learning_rate"] == pytest.approx(0.01233, rel=1e-3)
+    assert figures["images_read"] == 537_600_000
+    assert figures["flops"] == 537_600_000 * 300_775_552 * 6
+    assert figures["hours"] == 7.47
+    assert figures["cost"] == pytest.approx(7.47 * 30)
+
+
+@pytest.mark.parametrize(("replicas", "steps"), [(1, 33363), (2, 16681), (4, 8340), (8, 4170)])
+def test_the_plan_is_what_the_trainer_does(replicas: int, steps: int) -> None:
+    planned = plan(replicas)
+    assert planned.decay_steps == steps
+    schedule = learning_rate_schedule(
+        published(VARIANT).optimizer,
+        num_examples=IMAGENET_EXAMPLES,
+        batch_per_replica=96,
+        num_replicas=replicas,
+    )
+    for step in (0, steps - 1, steps, 10 * steps, planned.num_steps - 1):
+        assert planned.at(step).learning_rate == pytest.approx(float(schedule(step)), rel=1e-4)
+
+
+def test_the_average_ramps_until_update_89990() -> None:
+    assert plan(8).at(89_989).ema_decay < 0.9999
+    assert plan(8).at(89_990).ema_decay == 0.9999
+
+
+def test_the_command_prints_figures_table_and_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "plan.png"
+    outcome = mobilenet("plan", f"--variant={VARIANT}", "--gpus=8", f"--plot={picture}")
+    assert outcome.code == 0, outcome.err
+    assert outcome.result["steps"] == 700_000
+    assert "learning rate" in outcome.err
+    assert len(outcome.err.splitlines()) >= 14
+    with Image.open(picture) as image:
+        assert image.size[0] > 800
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--gpus=0"], "--gpus"),
+        (["--gpus=8", "--images-per-second=fast"], "'fast'"),
+        (["--gpus=8", "--price-per-hour=3"], "--images-per-second"),
+        (["--gpus=8", "--plot=/proc/plan.png"], "/proc/plan.png"),
+    ],
+)
+def test_a_mistake_is_one_line(flags: list[str], words: str) -> None:
+    outcome = mobilenet("plan", f"--variant={VARIANT}", *flags)
+    assert outcome.code == 2
+    assert words in outcome.err.splitlines()[-1]
+    assert "Traceback" not in outcome.err
