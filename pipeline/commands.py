@@ -83,7 +83,7 @@ def train(arguments: argparse.Namespace) -> Result:
             done = run_training(
                 config, arguments.records, arguments.workdir, cluster, arguments.initial_checkpoint
             )
-        if not cluster.is_chief or len(cluster.workers) > 1:
+        if not cluster.is_chief:
             return {}
     return {"workdir": arguments.workdir, **done}
 
@@ -93,7 +93,7 @@ def evaluate(arguments: argparse.Namespace) -> Result:
     run = workdirs.Run.read(arguments.workdir)
     manifest = _same_records(run, arguments.records)
     path = storage.join(arguments.workdir, "evaluation.json")
-    step = workdirs.read_progress(arguments.workdir)["step"]
+    step = workdirs.newest_checkpoint_step(arguments.workdir)
     if storage.exists(path):
         known: Result = storage.read_json(path)
         if known["step"] == step and known["records_digest"] == manifest.digest:
@@ -136,8 +136,10 @@ def export(arguments: argparse.Namespace) -> Result:
     """`mobilenet export`."""
     run = workdirs.Run.read(arguments.workdir)
     manifest = _same_records(run, arguments.records)
-    step = workdirs.read_progress(arguments.workdir)["step"]
+    step = workdirs.newest_checkpoint_step(arguments.workdir)
     if os.path.exists(arguments.output):
+        if not exports.is_export(arguments.output):
+            raise UsageError(f"{arguments.output} is there and no export; choose another --output")
         metrics = exports.read_metrics(arguments.output)
         there, wanted = (
             metrics["lineage"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import sys
 import time
 from typing import Any
@@ -80,7 +81,7 @@ def _stage(name: str, *arguments: str) -> dict[str, Any]:
     """Run one command as a child and return its result."""
     _say(f"\n$ mobilenet {name} {shlex.join(arguments)}")
     started = time.monotonic()
-    child = processes.start([name, *arguments], {}, capture=True)
+    child = processes.start([name, *arguments], {}, stdout=subprocess.PIPE)
     assert child.stdout
     out = child.stdout.read()  # not communicate(), which would close the pipe it lives by
     code = child.wait()

@@ -32,6 +32,11 @@ def file_digests(folder: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def is_export(folder: str) -> bool:
+    """Whether `folder` is a complete export."""
+    return os.path.exists(os.path.join(folder, METRICS))
+
+
 def read_metrics(folder: str) -> dict[str, Any]:
     """`metrics.json` of a complete export.
 
@@ -39,7 +44,7 @@ def read_metrics(folder: str) -> dict[str, Any]:
         UsageError: `folder` is no export directory.
     """
     path = os.path.join(folder, METRICS)
-    if not os.path.exists(path):
+    if not is_export(folder):
         raise UsageError(f"{folder} has no {METRICS}; make an export with `mobilenet export`")
     metrics: dict[str, Any] = storage.read_json(path)
     return metrics

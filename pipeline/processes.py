@@ -37,13 +37,13 @@ def die_with_parent() -> None:
 
 
 def start(
-    arguments: Sequence[str], environment: Mapping[str, str], *, capture: bool = False
+    arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int
 ) -> subprocess.Popen[str]:
-    """Start `mobilenet ARGUMENTS` as a child; stdout is captured or shared."""
+    """Start `mobilenet ARGUMENTS` as a child; `stdout` as `subprocess` takes it."""
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE if capture else None,
+        stdout=stdout,
         text=True,
         env={**os.environ, **environment, DIES_WITH_PARENT: str(os.getpid())},
     )
@@ -79,6 +79,7 @@ def run_workers(arguments: Sequence[str], num_workers: int) -> int:
                 ),
                 "TF_NUM_INTRAOP_THREADS": threads,
             },
+            stdout=subprocess.DEVNULL,  # this process reports for all
         )
         for index in range(num_workers)
     ]

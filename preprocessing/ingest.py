@@ -87,7 +87,7 @@ def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | Non
         here = {"fingerprint": manifest.fingerprint, "options": manifest.options}
     elif storage.exists(plan_path):
         here = storage.read_json(plan_path)
-    elif storage.list_names(records):
+    elif [name for name in storage.list_names(records) if name != REPORTS]:
         raise UsageError(
             f"{records} is not empty and holds no records; choose another folder for --records"
         )

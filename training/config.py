@@ -37,6 +37,10 @@ class AugmentationConfig:
     min_aspect_ratio: float = 0.75
     max_aspect_ratio: float = 1.33
     flip: bool = True
+    # slim's later version always changes brightness first; the older one draws the order,
+    # saturation first in three of four images. Which one trained the published checkpoints
+    # cannot be told from the sources.
+    color_order: str = "brightness_first"  # or "mixed"
 
     def __post_init__(self) -> None:
         for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
@@ -45,6 +49,11 @@ class AugmentationConfig:
                     f"augmentation.{low} must be positive and at most augmentation.{high}, "
                     f"got {getattr(self, low)} and {getattr(self, high)}"
                 )
+        if self.color_order not in ("brightness_first", "mixed"):
+            raise UsageError(
+                "augmentation.color_order must be 'brightness_first' or 'mixed', "
+                f"got {self.color_order!r}"
+            )
         if self.max_area > 1:
             raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
 

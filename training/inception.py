@@ -7,6 +7,7 @@ Letters: H, W source height and width; S side of the result, pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -31,15 +32,41 @@ def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> A
     Returns:
         `float32 [S, S, 3]` in [-1, 1].
     """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
     image = _decode(jpeg)
     begin, extent = sample_crop(tf.shape(image), config, seeds[0])
     image = _resize(tf.slice(image, begin, extent), size)
     if config.flip:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
-    image = tf.image.stateless_random_brightness(image, MAX_BRIGHTNESS_DELTA, seeds[2])
-    image = tf.image.stateless_random_saturation(image, *SATURATION_RANGE, seeds[3])
-    return _to_network_range(tf.clip_by_value(image, 0.0, 1.0))
+    image = distort_color(image, config.color_order, seeds[2:])
+    return _to_network_range(image)
+
+
+def distort_color(image: Any, order: str, seeds: Sequence[Any]) -> Any:
+    """Brightness and saturation in slim's fast mode; no hue, no contrast.
+
+    Args:
+        image: `float32 [S, S, 3]` in [0, 1].
+        order: `brightness_first`, or `mixed`: saturation first in three of four images.
+        seeds: Three of `int64 [2]`: brightness, saturation, order.
+
+    Returns:
+        `float32 [S, S, 3]` in [0, 1], clipped once, at the end.
+    """
+
+    def brightness(x: Any) -> Any:
+        return tf.image.stateless_random_brightness(x, MAX_BRIGHTNESS_DELTA, seeds[0])
+
+    def saturation(x: Any) -> Any:
+        return tf.image.stateless_random_saturation(x, *SATURATION_RANGE, seeds[1])
+
+    distorted = saturation(brightness(image))
+    if order == "mixed":
+        case = tf.random.stateless_uniform([], seeds[2], maxval=4, dtype=tf.int32)
+        distorted = tf.cond(
+            tf.equal(case, 0), lambda: distorted, lambda: brightness(saturation(image))
+        )
+    return tf.clip_by_value(distorted, 0.0, 1.0)
 
 
 def sample_crop(shape: Any, config: AugmentationConfig, seed: Any) -> tuple[Any, Any]:

@@ -92,6 +92,13 @@ def train(
 
     average = tf.function(lambda: strategy.run(state.average))
     iterator = iter(strategy.distribute_datasets_from_function(batches))
+
+    def measure() -> dict[str, float]:
+        synchronize()
+        average()
+        measured = evaluator.run()
+        return {"top1": measured.top1, "top5": measured.top5}
+
     accuracy: dict[str, float] = {}
     for step, num_steps in _milestones(state.step, run.num_steps, config.loop.steps_per_loop):
         means = train_steps.run(iterator, num_steps)
@@ -100,16 +107,16 @@ def train(
         is_last = step == run.num_steps
         saves = is_last or _is_due(step, num_steps, config.loop.checkpoint_every_steps)
         evaluates = is_last or _is_due(step, num_steps, config.loop.evaluate_every_steps)
-        if saves or evaluates:
-            synchronize()
         if evaluates:
-            average()
-            measured = evaluator.run()
-            accuracy = {"top1": measured.top1, "top5": measured.top5}
+            accuracy = measure()
             summaries.scalars(step, {f"validation/{name}": v for name, v in accuracy.items()})
-        if saves and cluster.is_chief:
-            checkpoints.save(step)
+        if saves:
+            synchronize()
+            if cluster.is_chief:
+                checkpoints.save(step)
         report(step, num_steps, learning_rate, means, accuracy)
+    if not report.last["complete"]:  # killed between the last checkpoint and the last report
+        report.complete(measure())
     synchronize()  # a barrier: nobody leaves before the chief has saved
     return report.last
 
@@ -212,6 +219,17 @@ class _Reporter:
             f"top-1 {means['top1']:.4f}  learning rate {learning_rate:.5f}  "
             f"{images_per_second:.0f} images/s  ETA {eta_seconds:.0f} s{validation}"
         )
+        if self._cluster.is_chief:
+            workdirs.write_progress(self._workdir, self.last)
+
+    def complete(self, accuracy: dict[str, float]) -> None:
+        """Report the end of a run whose last step is saved but was not reported."""
+        self.last |= {
+            "step": self._run.num_steps,
+            "num_steps": self._run.num_steps,
+            "complete": True,
+            "validation": accuracy,
+        }
         if self._cluster.is_chief:
             workdirs.write_progress(self._workdir, self.last)
 

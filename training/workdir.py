@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import importlib.metadata
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -141,6 +142,15 @@ def claim(workdir: str, run: Run) -> None:
 def checkpoints_folder(workdir: str) -> str:
     """Where checkpoints are."""
     return storage.join(workdir, "checkpoints")
+
+
+def newest_checkpoint_step(workdir: str) -> int:
+    """Step of the newest complete checkpoint, 0 if there is none; reads no TensorFlow."""
+    state = storage.join(checkpoints_folder(workdir), "checkpoint")
+    if not storage.exists(state):
+        return 0
+    newest = re.search(rb'^model_checkpoint_path: ".*ckpt-(\d+)"', storage.read_bytes(state), re.M)
+    return int(newest[1]) if newest else 0
 
 
 def tensorboard_folder(workdir: str) -> str:

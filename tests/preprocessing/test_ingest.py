@@ -140,6 +140,13 @@ def test_an_interrupted_ingest_is_completed_to_the_same_bytes(
     assert content(broken) == content(records)
 
 
+def test_a_kill_before_anything_was_written_is_no_obstacle(archives: Path, tmp_path: Path) -> None:
+    (tmp_path / "records" / REPORTS).mkdir(parents=True)
+    (tmp_path / "records" / REPORTS / ".plan.json.partial-0123abcd").write_bytes(b"{")
+    assert ingest(archives, tmp_path / "records").num_examples("train") == 1437
+    assert not (tmp_path / "records" / REPORTS).exists()
+
+
 def test_changed_options_are_refused_with_the_difference(
     archives: Path, records: Path, tmp_path: Path
 ) -> None:

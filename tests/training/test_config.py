@@ -65,6 +65,7 @@ def test_an_override_has_the_type_of_what_it_replaces(assignment: str, value: ob
         ("training.batch_per_replica=0", "must be positive"),
         ("training.bn_statistics=both", "replica0"),
         ("augmentation.min_area=0", "must be positive"),
+        ("augmentation.color_order=random", "brightness_first"),
         ("loop.steps_per_loop=0", "must be positive"),
     ],
 )

@@ -98,6 +98,19 @@ def test_a_run_continued_from_a_checkpoint_is_the_run_that_was_never_stopped(
         assert np.array_equal(value, resumed[name]), name
 
 
+def test_a_kill_between_the_last_checkpoint_and_the_last_report_is_no_obstacle(
+    finished: Path, records: Path, tmp_path: Path
+) -> None:
+    workdir = tmp_path / "workdir"
+    shutil.copytree(finished, workdir)
+    before = workdirs.read_progress(str(finished))
+    workdirs.write_progress(str(workdir), {**before, "step": 9, "complete": False})
+    progress = run(config_of(), records, workdir)
+    assert (progress["step"], progress["complete"]) == (12, True)
+    assert progress["validation"] == before["validation"]
+    assert workdirs.newest_checkpoint_step(str(workdir)) == 12
+
+
 def test_how_often_the_host_looks_in_does_not_change_the_result(
     finished: Path, records: Path, tmp_path: Path
 ) -> None:
