@@ -32,7 +32,7 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 	touch $@
 
 # Pin anew what pyproject.toml asks for (needs uv).
-COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
 	$(COMPILE) --all-extras -o constraints/all.txt

@@ -113,6 +113,7 @@ def evaluate(arguments: argparse.Namespace) -> Result:
             tf.distribute.get_strategy(),
             state.averaged_model,
             Records(arguments.records, manifest, "validation"),
+            run.config.evaluation,
             batch_per_replica=100,  # slim's eval_image_classifier
         ).run()
     print(

@@ -24,6 +24,7 @@ from preprocessing import storage
 from preprocessing.schema import Manifest
 from training import slim_checkpoint
 from training.checkpoint import load_state
+from training.config import EvaluationConfig
 from training.data import Records, Share, evaluation_batches, evaluation_steps
 from training.inception import eval_view
 from training.slim_checkpoint import slim_variables
@@ -73,7 +74,9 @@ def _export_to(
     variant = Variant.parse(run.config.variant)
     state = load_state(workdir, run)
     model = state.averaged_model
-    images, labels = _validation(Records(records, manifest, "validation"), variant.resolution)
+    images, labels = _validation(
+        Records(records, manifest, "validation"), run.config.evaluation, variant.resolution
+    )
 
     def predict(name: str, probabilities: Callable[[np.ndarray], np.ndarray]) -> Predictions:
         chunks = np.array_split(images, max(1, len(images) // BATCH))
@@ -96,7 +99,10 @@ def _export_to(
     require_same_answers("tflite_float32", found["tflite_float32"], checkpoint)
 
     calibration, calibration_digest = _calibration_images(
-        Records(records, manifest, "train"), run.num_classes, variant.resolution
+        Records(records, manifest, "train"),
+        run.config.evaluation,
+        run.num_classes,
+        variant.resolution,
     )
     int8 = tflite.to_int8(single, calibration)
     found["tflite_int8"] = predict("tflite_int8", _litert_runner(int8))
@@ -147,9 +153,11 @@ def _write_slim_checkpoint(prefix: str, state: TrainingState) -> None:
     slim_checkpoint.write(prefix, raw, averages, state.step)
 
 
-def _validation(records: Records, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _validation(
+    records: Records, config: EvaluationConfig, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """All of `records`, once: `float32 [N, S, S, 3]` in [-1, 1] and `int64 [N]`."""
-    batches = evaluation_batches(records, size=size, batch_per_replica=BATCH, share=_ALONE)
+    batches = evaluation_batches(records, config, size=size, batch_per_replica=BATCH, share=_ALONE)
     images, labels, weights = zip(
         *batches.take(evaluation_steps(records.num_examples, BATCH)).as_numpy_iterator(),
         strict=True,
@@ -158,7 +166,9 @@ def _validation(records: Records, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(images)[counted], np.concatenate(labels)[counted]
 
 
-def _calibration_images(records: Records, num_classes: int, size: int) -> tuple[np.ndarray, str]:
+def _calibration_images(
+    records: Records, config: EvaluationConfig, num_classes: int, size: int
+) -> tuple[np.ndarray, str]:
     """The first training images of every class, as in evaluation, and which they were."""
     per_class = -(-CALIBRATION_IMAGES // num_classes)
     taken: dict[int, int] = {}
@@ -170,7 +180,7 @@ def _calibration_images(records: Records, num_classes: int, size: int) -> tuple[
         jpeg, label = records.read(tf.constant(index, tf.int64))
         if taken.get(int(label), 0) < per_class:
             taken[int(label)] = taken.get(int(label), 0) + 1
-            images.append(eval_view(jpeg, size).numpy())
+            images.append(eval_view(jpeg, size, config).numpy())
             indices.append(index)
     return np.stack(images), storage.digest_of(indices)
 

@@ -59,6 +59,23 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """How an image is prepared for evaluation, calibration and export checks."""
+
+    # `inception`: the central 87.5 % of each side, TF1 bilinear, aspect ratio not kept, as
+    # slim does. `resize_256`: shorter side to 256/224 of the input with antialiasing, then
+    # the central square, as most others do.
+    crop: str = "inception"
+    precise: bool = False  # decode JPEG with the accurate DCT instead of TensorFlow's fast one
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("inception", "resize_256"):
+            raise UsageError(
+                f"evaluation.crop must be 'inception' or 'resize_256', got {self.crop!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
     """RMSProp and its schedule; the defaults are the published recipe's."""
 
@@ -127,6 +144,7 @@ class RunConfig:
     seed: int = 0
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)

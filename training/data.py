@@ -18,7 +18,7 @@ import tensorflow as tf
 from preprocessing import schema, storage
 from preprocessing.errors import UsageError
 from preprocessing.schema import Manifest
-from training.config import AugmentationConfig
+from training.config import AugmentationConfig, EvaluationConfig
 from training.inception import eval_view, train_view
 
 READ_BUFFER_BYTES = 128 * 1024  # about one ImageNet record
@@ -117,7 +117,12 @@ def epoch_order(position: Any, num_examples: int, seed: int) -> Any:
 
 
 def evaluation_batches(
-    records: Records, *, size: int, batch_per_replica: int, share: Share
+    records: Records,
+    config: EvaluationConfig,
+    *,
+    size: int,
+    batch_per_replica: int,
+    share: Share,
 ) -> tf.data.Dataset:
     """Every example once, in order; what fills up the last global batch weighs nothing.
 
@@ -129,7 +134,7 @@ def evaluation_batches(
     def example(position: Any) -> tuple[Any, Any, Any]:
         is_example = position < records.num_examples
         jpeg, label = records.read(tf.where(is_example, position, 0))
-        return eval_view(jpeg, size), label, tf.cast(is_example, tf.float32)
+        return eval_view(jpeg, size, config), label, tf.cast(is_example, tf.float32)
 
     dataset = _positions(batch_per_replica, share, start_step=0).map(
         example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from preprocessing.errors import DataError
+from training.config import EvaluationConfig
 from training.data import Records, Share, evaluation_batches, evaluation_steps
 
 
@@ -39,12 +40,14 @@ class Evaluator:
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         records: Records,
+        config: EvaluationConfig,
         *,
         batch_per_replica: int,
     ) -> None:
         self._strategy = strategy
         self._model = model
         self._records = records
+        self._config = config
         self._batch_per_replica = batch_per_replica
 
     def run(self) -> Accuracy:
@@ -67,6 +70,7 @@ class Evaluator:
     def _batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         return evaluation_batches(
             self._records,
+            self._config,
             size=self._model.input_shape[1],
             batch_per_replica=self._batch_per_replica,
             share=share_of(context),

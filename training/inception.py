@@ -12,9 +12,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from training.config import AugmentationConfig
+from training.config import AugmentationConfig, EvaluationConfig
 
 EVAL_CROP_FRACTION = 0.875  # of each side
+RESIZE_TO_CROP = 256 / 224
 MIN_OBJECT_COVERED = 0.1  # with the whole image as the object: no crop below 10 % of the area
 MAX_BRIGHTNESS_DELTA = 32.0 / 255.0
 SATURATION_RANGE = (0.5, 1.5)
@@ -93,23 +94,36 @@ def sample_crop(shape: Any, config: AugmentationConfig, seed: Any) -> tuple[Any,
     return begin, extent
 
 
-def eval_view(jpeg: Any, size: int) -> Any:
-    """Central crop of 87.5 % per side, TF1 bilinear resize; the aspect ratio is not kept.
+def eval_view(jpeg: Any, size: int, config: EvaluationConfig) -> Any:
+    """The image as evaluation sees it: `inception` or `resize_256`, see `EvaluationConfig`.
 
     Args:
         jpeg: Scalar string, an RGB or grayscale JPEG.
         size: S.
+        config: Which crop and which decoder.
 
     Returns:
         `float32 [S, S, 3]` in [-1, 1].
     """
-    image = tf.image.central_crop(_decode(jpeg), EVAL_CROP_FRACTION)
-    return _to_network_range(_resize(image, size))
+    image = _decode(jpeg, "INTEGER_ACCURATE" if config.precise else "")
+    if config.crop == "inception":
+        return _to_network_range(_resize(tf.image.central_crop(image, EVAL_CROP_FRACTION), size))
+    return _to_network_range(_central_square(image, size))
 
 
-def _decode(jpeg: Any) -> Any:
+def _central_square(image: Any, size: int) -> Any:
+    """`[H, W, 3]` to `[S, S, 3]`: shorter side to S * 256 / 224, then the centre."""
+    sides = tf.cast(tf.shape(image)[:2], tf.float32)
+    scale = size * RESIZE_TO_CROP / tf.reduce_min(sides)
+    scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), size)
+    resized = tf.clip_by_value(tf.image.resize(image, scaled, antialias=True), 0.0, 1.0)
+    return tf.ensure_shape(tf.image.resize_with_crop_or_pad(resized, size, size), [size, size, 3])
+
+
+def _decode(jpeg: Any, dct_method: str = "") -> Any:
     """Scalar string to `float32 [H, W, 3]` in [0, 1]."""
-    return tf.image.convert_image_dtype(tf.io.decode_jpeg(jpeg, channels=3), tf.float32)
+    pixels = tf.io.decode_jpeg(jpeg, channels=3, dct_method=dct_method)
+    return tf.image.convert_image_dtype(pixels, tf.float32)
 
 
 def _resize(image: Any, size: int) -> Any:

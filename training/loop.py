@@ -73,6 +73,7 @@ def train(
         strategy,
         state.averaged_model,
         Records(records_folder, manifest, "validation"),
+        config.evaluation,
         batch_per_replica=config.training.batch_per_replica,
     )
     summaries = Summaries(workdirs.tensorboard_folder(workdir), cluster.is_chief)

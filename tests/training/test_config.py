@@ -66,6 +66,7 @@ def test_an_override_has_the_type_of_what_it_replaces(assignment: str, value: ob
         ("training.bn_statistics=both", "replica0"),
         ("augmentation.min_area=0", "must be positive"),
         ("augmentation.color_order=random", "brightness_first"),
+        ("evaluation.crop=center", "resize_256"),
         ("loop.steps_per_loop=0", "must be positive"),
     ],
 )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from preprocessing import schema, tfrecord
 from preprocessing.errors import DataError
 from preprocessing.schema import Manifest
-from training.config import AugmentationConfig
+from training.config import AugmentationConfig, EvaluationConfig
 from training.data import (
     Records,
     Share,
@@ -123,7 +123,9 @@ def test_evaluation_weighs_every_record_once(
     seen: list[np.ndarray] = []
     for worker_index in range(num_workers):
         share = Share(worker_index, num_workers, local_replicas)
-        batches = evaluation_batches(validation, size=32, batch_per_replica=batch, share=share)
+        batches = evaluation_batches(
+            validation, EvaluationConfig(), size=32, batch_per_replica=batch, share=share
+        )
         for _, labels, weights in batches.take(steps * local_replicas).as_numpy_iterator():
             seen.append(labels[weights > 0])
     expected = [int(validation.read(tf.constant(i, tf.int64))[1]) for i in range(360)]

@@ -35,14 +35,18 @@ def test_every_image_counts_once_on_one_and_on_two_replicas(
     ):
         with strategy.scope():
             model = build_model(config, architecture(Variant.parse(config.variant), 11))
-        found.append(Evaluator(strategy, model, validation, batch_per_replica=batch).run())
+        found.append(
+            Evaluator(strategy, model, validation, config.evaluation, batch_per_replica=batch).run()
+        )
     assert {each.examples for each in found} == {360}
     assert len(set(found)) == 1
 
     logits, labels = [], []
     for index in range(360):
         jpeg, label = validation.read(tf.constant(index, tf.int64))
-        logits.append(model(eval_view(jpeg, 32)[tf.newaxis], training=False).numpy()[0])
+        logits.append(
+            model(eval_view(jpeg, 32, config.evaluation)[tf.newaxis], training=False).numpy()[0]
+        )
         labels.append(int(label))
     ranks = np.argsort(-np.array(logits), axis=1)
     assert found[0].correct_top1 == sum(ranks[:, 0] == labels)

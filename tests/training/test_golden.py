@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from training.architecture import architecture
-from training.config import ModelConfig, RunConfig, override
+from training.config import EvaluationConfig, ModelConfig, RunConfig, override
 from training.inception import eval_view
 from training.mobilenet import mobilenet
 from training.slim_checkpoint import slim_variables
@@ -76,7 +76,10 @@ def test_variables_have_slims_names_and_shapes_in_slims_order(key: str) -> None:
 
 
 def test_eval_images_are_the_originals() -> None:
-    found = [eval_view((DATA / f"image{n}.jpg").read_bytes(), 96).numpy() for n in (0, 3, 5)]
+    found = [
+        eval_view((DATA / f"image{n}.jpg").read_bytes(), 96, EvaluationConfig()).numpy()
+        for n in (0, 3, 5)
+    ]
     assert np.abs(np.stack(found) - GOLDEN["eval_96"]).max() <= 2e-6
 
 

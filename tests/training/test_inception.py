@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from training.config import AugmentationConfig
+from training.config import AugmentationConfig, EvaluationConfig
 from training.inception import distort_color, eval_view, sample_crop, train_view
 
 
@@ -44,11 +44,38 @@ def test_eval_is_the_central_crop_resized_the_tf1_way(height: int, width: int) -
     top, left = height // 16, width // 16
     crop = pixels[top : height - top, left : width - left]
     expected = (tf1_bilinear(crop, 96) - 0.5) * 2
-    np.testing.assert_allclose(eval_view(encoded, 96), expected, atol=1e-5)
+    np.testing.assert_allclose(eval_view(encoded, 96, EvaluationConfig()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 200), (200, 300), (40, 60)])
+def test_the_usual_eval_keeps_the_aspect_ratio_and_takes_the_centre(
+    height: int, width: int
+) -> None:
+    """Pillow's antialiased bilinear resize, the shorter side to 256/224, the central square."""
+    encoded = jpeg(height, width)
+    view = eval_view(encoded, 112, EvaluationConfig(crop="resize_256", precise=True)).numpy()
+    scale = 128 / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    resized = Image.open(io.BytesIO(encoded)).resize(size, Image.Resampling.BILINEAR)
+    left, top = (size[0] - 112) // 2, (size[1] - 112) // 2
+    expected = np.asarray(resized.crop((left, top, left + 112, top + 112))) / 127.5 - 1
+    assert np.abs(view - expected).mean() < 0.01
+    assert np.abs(view - expected).max() < 0.1
+
+
+def test_the_precise_decoder_is_libjpegs_accurate_one() -> None:
+    encoded = jpeg(224, 256)
+    precise = EvaluationConfig(precise=True)
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)), np.float32) / 255
+    expected = (tf1_bilinear(pixels[14:-14, 16:-16], 196) - 0.5) * 2
+    accurate = np.abs(eval_view(encoded, 196, precise) - expected).mean()
+    fast = np.abs(eval_view(encoded, 196, EvaluationConfig()) - expected).mean()
+    assert accurate < 1e-3
+    assert accurate < fast
 
 
 def test_grayscale_becomes_three_equal_channels() -> None:
-    image = eval_view(jpeg(80, 80, "L"), 32).numpy()
+    image = eval_view(jpeg(80, 80, "L"), 32, EvaluationConfig()).numpy()
     assert image.shape == (32, 32, 3)
     assert np.array_equal(image[..., 0], image[..., 2])
 
