@@ -24,8 +24,8 @@ TERMINATION_SECONDS = 10.0  # between SIGTERM and SIGKILL
 
 
 def die_with_parent() -> None:
-    """In a child that `start` made: exit when the parent is gone."""
-    if os.environ.get(DIES_WITH_PARENT) != str(os.getppid()):
+    """In a child that `start` made: exit when the parent is gone, even if it went before this."""
+    if not os.environ.pop(DIES_WITH_PARENT, None):  # not for what this process starts otherwise
         return
 
     def wait() -> None:
@@ -45,7 +45,7 @@ def start(
         stdin=subprocess.PIPE,
         stdout=stdout,
         text=True,
-        env={**os.environ, **environment, DIES_WITH_PARENT: str(os.getpid())},
+        env={**os.environ, **environment, DIES_WITH_PARENT: "1"},
     )
 
 

@@ -1,0 +1,25 @@
+"""A child never outlives its parent, whenever the parent goes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ORPHANS = """
+import os, signal, sys
+from pipeline import processes
+processes.start(["sample", "--output", sys.argv[1]], {}, stdout=1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_child_whose_parent_died_before_it_looked_does_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHANS, str(tmp_path / "archives")],
+        stdout=subprocess.PIPE,  # ends when the last holder does, the orphan
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == b""
+    assert not list(tmp_path.iterdir())
