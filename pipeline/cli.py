@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pipeline import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
+from training.schedule import IMAGENET_EXAMPLES
 
 EXIT_CODES = """\
 exit codes:
@@ -117,7 +118,10 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--gpus", type=_positive, required=True, help="replicas")
     plan.add_argument("--recipe", default="published", help="published or demo [published]")
     plan.add_argument(
-        "--examples", type=_positive, default=1_281_167, help="training images [1281167]"
+        "--examples",
+        type=_positive,
+        default=IMAGENET_EXAMPLES,
+        help=f"training images [{IMAGENET_EXAMPLES}]",
     )
     plan.add_argument("--images-per-second", type=_positive, help="of all replicas; gives hours")
     plan.add_argument("--price-per-hour", type=_price, help="of all machines; gives the cost")

@@ -325,11 +325,7 @@ def _finished_training(
         return None
     run = workdirs.Run.read(workdir)
     wanted = workdirs.Run.create(config, manifest, run.num_replicas, initial_checkpoint)
-    changed = run.differences(wanted)
-    if changed:
-        raise UsageError(
-            f"{workdir} holds another run: {', '.join(changed)}; choose another --workdir"
-        )
+    workdirs.require_same_run(workdir, run, wanted)
     return progress
 
 

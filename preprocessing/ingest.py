@@ -58,18 +58,14 @@ def prepare(
     plan = plan_ingest(source, num_shards, seed)
     finished = _finished(records, plan, overwrite)
     if finished:
-        _refuse_too_many_rejects(
-            [f"{each.key}: {each.reason}" for each in finished.rejects], max_rejects
-        )
+        _refuse_too_many_rejects(finished, max_rejects)
         return finished
     missing = [shard for shard in plan.shards if ShardReport.read(records, shard.file) is None]
     if missing:
         with _progress(plan, records):
             _run_beam(missing, plan.classes, records, beam_arguments)
     manifest = _manifest(source, plan, records)
-    _refuse_too_many_rejects(
-        [f"{each.key}: {each.reason}" for each in manifest.rejects], max_rejects
-    )
+    _refuse_too_many_rejects(manifest, max_rejects)
     manifest.write(records)
     storage.remove(storage.join(records, REPORTS))
     return manifest
@@ -233,9 +229,10 @@ def _manifest(source: Source, plan: IngestPlan, records: str) -> Manifest:
     )
 
 
-def _refuse_too_many_rejects(rejects: list[str], max_rejects: int) -> None:
-    if len(rejects) > max_rejects:
+def _refuse_too_many_rejects(manifest: Manifest, max_rejects: int) -> None:
+    if len(manifest.rejects) > max_rejects:
+        first = "; ".join(f"{each.key}: {each.reason}" for each in manifest.rejects[:3])
         raise DataError(
-            f"{len(rejects)} images were rejected, more than --max-rejects {max_rejects}, "
-            f"first {'; '.join(rejects[:3])}"
+            f"{len(manifest.rejects)} images were rejected, more than --max-rejects "
+            f"{max_rejects}, first {first}"
         )

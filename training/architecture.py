@@ -195,21 +195,8 @@ def _v1(variant: Variant, num_outputs: int, strides: _Strides) -> Architecture:
     blocks = [_single("Conv2d_0", 3, 3, channels, strides.spatial(2))]
     for number, layer in enumerate(V1_LAYERS, start=1):
         scope, out_channels = f"Conv2d_{number}", width(layer.channels)
-        depthwise = Convolution(
-            scope=f"{scope}_depthwise",
-            kernel=3,
-            in_channels=channels,
-            out_channels=channels,
-            depthwise=True,
-            **strides.spatial(layer.stride),
-        )
-        pointwise = Convolution(
-            scope=f"{scope}_pointwise",
-            kernel=1,
-            in_channels=channels,
-            out_channels=out_channels,
-            **strides.pointwise(),
-        )
+        depthwise = _depthwise(f"{scope}_depthwise", channels, strides.spatial(layer.stride))
+        pointwise = _full(f"{scope}_pointwise", 1, channels, out_channels, strides.pointwise())
         blocks.append(Block(scope, (depthwise, pointwise)))
         channels = out_channels
     return Architecture("MobilenetV1", tuple(blocks), _classifier(channels, num_outputs))
@@ -240,49 +227,49 @@ def _bottleneck(
     scope: str, channels: int, out_channels: int, expansion: int, stride: int, strides: _Strides
 ) -> Block:
     inner = channels * expansion
-    expand = Convolution(
-        scope=f"{scope}/expand",
-        kernel=1,
-        in_channels=channels,
-        out_channels=inner,
-        **strides.pointwise(),
-    )
-    depthwise = Convolution(
-        scope=f"{scope}/depthwise",
-        kernel=3,
-        in_channels=inner,
-        out_channels=inner,
-        depthwise=True,
-        **strides.spatial(stride),
-    )
-    project = Convolution(
-        scope=f"{scope}/project",
-        kernel=1,
-        in_channels=inner,
-        out_channels=out_channels,
-        linear=True,
-        **strides.pointwise(),
-    )
+    expand = _full(f"{scope}/expand", 1, channels, inner, strides.pointwise())
+    depthwise = _depthwise(f"{scope}/depthwise", inner, strides.spatial(stride))
+    project = _full(f"{scope}/project", 1, inner, out_channels, strides.pointwise(), linear=True)
     # slim tests the layer's real stride, which dilation makes 1.
     residual = depthwise.stride == 1 and channels == out_channels
     convolutions = (expand, depthwise, project) if expansion > 1 else (depthwise, project)
     return Block(scope, convolutions, residual)
 
 
-def _single(scope: str, kernel: int, channels: int, out: int, place: Place) -> Block:
-    convolution = Convolution(
-        scope=scope, kernel=kernel, in_channels=channels, out_channels=out, **place
+def _single(scope: str, kernel: int, channels: int, out_channels: int, place: Place) -> Block:
+    return Block(scope, (_full(scope, kernel, channels, out_channels, place),))
+
+
+def _full(
+    scope: str,
+    kernel: int,
+    channels: int,
+    out_channels: int,
+    place: Place,
+    linear: bool = False,
+) -> Convolution:
+    """An ordinary convolution, over all input channels."""
+    return Convolution(
+        scope=scope,
+        kernel=kernel,
+        in_channels=channels,
+        out_channels=out_channels,
+        linear=linear,
+        **place,
     )
-    return Block(scope, (convolution,))
+
+
+def _depthwise(scope: str, channels: int, place: Place) -> Convolution:
+    return Convolution(
+        scope=scope,
+        kernel=3,
+        in_channels=channels,
+        out_channels=channels,
+        depthwise=True,
+        **place,
+    )
 
 
 def _classifier(channels: int, num_outputs: int) -> Convolution:
-    return Convolution(
-        scope="Logits/Conv2d_1c_1x1",
-        kernel=1,
-        stride=1,
-        in_channels=channels,
-        out_channels=num_outputs,
-        output_size=1,
-        linear=True,
-    )
+    place = Place(stride=1, output_size=1)
+    return _full("Logits/Conv2d_1c_1x1", 1, channels, num_outputs, place, linear=True)

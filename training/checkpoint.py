@@ -50,12 +50,7 @@ def load_state(workdir: str, run: Run) -> TrainingState:
         DataError: It is not one of this run.
     """
     path = newest_checkpoint(workdir)
-    state = TrainingState(
-        run.config,
-        num_outputs=run.num_outputs,
-        num_examples=run.num_examples,
-        num_replicas=run.num_replicas,
-    )
+    state = TrainingState.of(run)
     try:
         status = tf.train.Checkpoint(**state.checkpointed()).restore(path)
         status.assert_existing_objects_matched()

@@ -48,6 +48,11 @@ class ExponentialMovingAverage(tf.Module):
         for shadow, variable in zip(self.shadows, variables, strict=True):
             shadow.assign_sub((shadow - tf.convert_to_tensor(variable)) * rest)
 
+    def restart(self, variables: Sequence[Any]) -> None:
+        """Set the averages to `variables`, in the order given at construction."""
+        for shadow, variable in zip(self.shadows, variables, strict=True):
+            shadow.assign(tf.convert_to_tensor(variable))
+
     def copy_to(self, variables: Sequence[Any]) -> None:
         """Overwrite `variables`, in the order given at construction, with the averages."""
         for shadow, variable in zip(self.shadows, variables, strict=True):

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from preprocessing.errors import UsageError
 from training import slim_checkpoint
@@ -44,8 +43,7 @@ def start_from(path: str, state: TrainingState) -> None:
     found, _ = slim_checkpoint.read(path, {name: tuple(v.shape) for name, v in wanted.items()})
     for name, variable in wanted.items():
         variable.assign(found[name])
-    for shadow, value in zip(state.ema.shadows, values(state.model), strict=True):
-        shadow.assign(tf.convert_to_tensor(value))
+    state.ema.restart(values(state.model))
 
 
 def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -> dict[str, Any]:
@@ -64,9 +62,7 @@ def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -
     if not outputs:
         raise UsageError(f"{path} holds no {variant.family} with a classifier")
     run = workdirs.Run.imported(published(variant.name), outputs[0] - 1, IMAGENET_EXAMPLES)
-    state = TrainingState(
-        run.config, num_outputs=run.num_outputs, num_examples=run.num_examples, num_replicas=1
-    )
+    state = TrainingState.of(run)
     layout = state.layout
     shapes = {name: tuple(v.shape) for name, v in slim_variables(state.model, layout).items()}
     averages, step = slim_checkpoint.read(path, shapes, weights)
@@ -75,8 +71,7 @@ def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -
         raw, _ = slim_checkpoint.read(path, shapes, "raw")
     _assign(state.model, layout, raw)
     _assign(state.averaged_model, layout, averages)
-    for shadow, value in zip(state.ema.shadows, values(state.averaged_model), strict=True):
-        shadow.assign(value)
+    state.ema.restart(values(state.averaged_model))
     state.optimizer.iterations.assign(step)
     workdirs.claim(workdir, run)
     Checkpoints(workdir, state, keep=1).save(step)

@@ -11,6 +11,7 @@ import keras
 from preprocessing.errors import DataError, UsageError
 from training.architecture import Architecture
 from training.mobilenet import layer_name
+from training.shapes import require_fit
 from training.variants import Variant
 
 
@@ -77,18 +78,7 @@ def _require_fit(path: str, theirs: keras.Model) -> None:
         found = _shapes(path)
     except OSError as error:
         raise DataError(f"{path} is no HDF5 file: {error}") from error
-    missing = [name for name in expected if name not in found]
-    wrong = [
-        f"{name} is {found[name]}, needed {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    if missing or wrong:
-        raise DataError(
-            f"{path} does not fit {theirs.name}: {len(missing)} missing"
-            f"{': ' * bool(missing)}{', '.join(missing)}; {len(wrong)} of another shape"
-            f"{': ' * bool(wrong)}{', '.join(wrong)}"
-        )
+    require_fit(f"{path} does not fit {theirs.name}", expected, found)
 
 
 def _shapes(path: str) -> dict[str, tuple[int, ...]]:

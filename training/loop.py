@@ -57,12 +57,7 @@ def train(
     train_records = Records(records_folder, manifest, "train")
 
     with strategy.scope():
-        state = TrainingState(
-            config,
-            num_outputs=run.num_outputs,
-            num_examples=run.num_examples,
-            num_replicas=run.num_replicas,
-        )
+        state = TrainingState.of(run)
     checkpoints = Checkpoints(workdir, state, config.loop.checkpoints_to_keep)
     if not checkpoints.restore() and initial_checkpoint:
         with strategy.scope():
@@ -111,10 +106,10 @@ def train(
         if evaluates:
             accuracy = measure()
             summaries.scalars(step, {f"validation/{name}": v for name, v in accuracy.items()})
-        if saves:
+        elif saves:
             synchronize()
-            if cluster.is_chief:
-                checkpoints.save(step)
+        if saves and cluster.is_chief:
+            checkpoints.save(step)
         report(step, num_steps, learning_rate, means, accuracy)
     if not report.last["complete"]:  # killed between the last checkpoint and the last report
         report.complete(measure())
@@ -148,7 +143,7 @@ def _refuse_non_finite(means: dict[str, float], step: int, num_steps: int) -> No
 def _show_augmentation(
     summaries: Summaries, records: Records, config: RunConfig, step: int
 ) -> None:
-    """The first images of the next step, as the network sees them."""
+    """The first images of the run, as the network sees them, shown at `step`."""
     batch = training_batches(
         records,
         config.augmentation,

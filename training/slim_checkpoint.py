@@ -20,6 +20,7 @@ import tensorflow as tf
 from preprocessing.errors import DataError, UsageError
 from training.architecture import Architecture
 from training.mobilenet import layer_name
+from training.shapes import require_fit
 
 SHADOW = "/ExponentialMovingAverage"
 GLOBAL_STEP = "global_step"
@@ -71,18 +72,8 @@ def read(
         reader = _open(prefix, path)
         there = reader.get_variable_to_shape_map()
         stored = {name: name + SHADOW * _averaged(name, weights) for name in shapes}
-        missing = [name for name in stored.values() if name not in there]
-        wrong = [
-            f"{stored[name]} is {tuple(there[stored[name]])}, needed {tuple(shape)}"
-            for name, shape in shapes.items()
-            if stored[name] in there and tuple(there[stored[name]]) != tuple(shape)
-        ]
-        if missing or wrong:
-            raise DataError(
-                f"{path} does not fit: {len(missing)} missing"
-                f"{': ' * bool(missing)}{', '.join(missing)}; {len(wrong)} of another shape"
-                f"{': ' * bool(wrong)}{', '.join(wrong)}"
-            )
+        needed = {stored[name]: shape for name, shape in shapes.items()}
+        require_fit(f"{path} does not fit", needed, there)
         step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in there else 0
         return {name: reader.get_tensor(key) for name, key in stored.items()}, step
 

@@ -13,6 +13,7 @@ from training.ema import ExponentialMovingAverage
 from training.mobilenet import mobilenet
 from training.optimizer import learning_rate_schedule, rmsprop
 from training.variants import Variant
+from training.workdir import Run
 
 
 class TrainingState(tf.Module):
@@ -40,6 +41,16 @@ class TrainingState(tf.Module):
         self.ema = ExponentialMovingAverage(values(self.model), config.training.ema_decay)
         self.averaged_model = build_model(config, self.layout)
         self.features, self.classifier = _split(self.model)
+
+    @classmethod
+    def of(cls, run: Run) -> TrainingState:
+        """The initial state of a run."""
+        return cls(
+            run.config,
+            num_outputs=run.num_outputs,
+            num_examples=run.num_examples,
+            num_replicas=run.num_replicas,
+        )
 
     @property
     def step(self) -> int:

@@ -126,17 +126,26 @@ def claim(workdir: str, run: Run) -> None:
         UsageError: It holds another run, or something else.
     """
     if storage.exists(storage.join(workdir, "config.json")):
-        changed = Run.read(workdir).differences(run)
-        if changed:
-            raise UsageError(
-                f"{workdir} holds another run: {', '.join(changed)}; choose another --workdir"
-            )
+        require_same_run(workdir, Run.read(workdir), run)
         return
     foreign = [name for name in storage.list_names(workdir) if not name.startswith(".")]
     if foreign:
         raise UsageError(f"{workdir} holds {foreign[0]} and no run; choose another --workdir")
     storage.make_folder(workdir)
     run.write(workdir)
+
+
+def require_same_run(workdir: str, there: Run, wanted: Run) -> None:
+    """Refuse to go on with `wanted` where `there` is.
+
+    Raises:
+        UsageError: They differ in what decides the result; names it.
+    """
+    changed = there.differences(wanted)
+    if changed:
+        raise UsageError(
+            f"{workdir} holds another run: {', '.join(changed)}; choose another --workdir"
+        )
 
 
 def checkpoints_folder(workdir: str) -> str:
