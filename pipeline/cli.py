@@ -17,6 +17,8 @@ exit codes:
   checkpoint; 6 no space left; 143 interrupted or lost a peer, run it again to continue
 """
 
+RECIPE_HELP = "published, improved or demo [published]"
+
 
 class _Parser(argparse.ArgumentParser):
     """Says a mistake in one line; argparse prints the usage first."""
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    train.add_argument("--recipe", default="published", help="published or demo [published]")
+    train.add_argument("--recipe", default="published", help=RECIPE_HELP)
     _add_records(train)
     train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
     train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
@@ -116,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     plan = command("plan", "steps, schedule, data and cost of a run, before anything is spent")
     plan.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
     plan.add_argument("--gpus", type=_positive, required=True, help="replicas")
-    plan.add_argument("--recipe", default="published", help="published or demo [published]")
+    plan.add_argument("--recipe", default="published", help=RECIPE_HELP)
     plan.add_argument(
         "--examples",
         type=_positive,
