@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--initial-checkpoint",
         default="",
         metavar="CKPT",
-        help="slim checkpoint to start from (prefix, folder or .tgz), for fine-tuning",
+        help="slim checkpoint (prefix, folder or .tgz) or Keras .weights.h5 to fine-tune",
     )
     _add_set(train)
 
@@ -103,9 +103,11 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--published", help="folder that `mobilenet publish` wrote")
 
     imported = command(
-        "import-checkpoint", "make a run out of a published slim checkpoint, to evaluate or export"
+        "import-checkpoint", "make a run out of published weights, to evaluate or export"
     )
-    imported.add_argument("checkpoint", metavar="CKPT", help="prefix, folder or .tgz")
+    imported.add_argument(
+        "checkpoint", metavar="CKPT", help="slim prefix, folder or .tgz, or Keras .weights.h5"
+    )
     imported.add_argument("--variant", required=True, help="what it is")
     imported.add_argument("--workdir", required=True, help="folder of the run to make")
     imported.add_argument(

@@ -29,7 +29,8 @@ class TrainingState(tf.Module):
         self, config: RunConfig, *, num_outputs: int, num_examples: int, num_replicas: int
     ) -> None:
         super().__init__(name="training_state")
-        self.layout = architecture(Variant.parse(config.variant), num_outputs)
+        self.variant = Variant.parse(config.variant)
+        self.layout = architecture(self.variant, num_outputs)
         self.model = build_model(config, self.layout)
         self.schedule = WarmedStaircase(
             Schedule.of(

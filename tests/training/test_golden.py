@@ -19,7 +19,7 @@ from training.architecture import architecture
 from training.config import EvaluationConfig, ModelConfig, RunConfig, override
 from training.inception import eval_view
 from training.mobilenet import mobilenet
-from training.slim_checkpoint import slim_variables
+from training.slim_checkpoint import slim_shapes, slim_variables
 from training.state import TrainingState, values
 from training.step import TrainSteps
 from training.variants import Variant
@@ -74,6 +74,7 @@ def test_variables_have_slims_names_and_shapes_in_slims_order(key: str) -> None:
     model = mobilenet(layout, ModelConfig(), resolution=96)
     found = [(name, list(each.shape)) for name, each in slim_variables(model, layout).items()]
     assert found == list(json.loads((DATA / "variables.json").read_text())[key].items())
+    assert {name: list(shape) for name, shape in slim_shapes(layout).items()} == dict(found)
 
 
 def test_eval_images_are_the_originals() -> None:
