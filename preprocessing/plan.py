@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from preprocessing.errors import UsageError
+from preprocessing.errors import DataError, UsageError
 from preprocessing.schema import SCHEMA_VERSION, SPLITS, ImageClass, shard_name
 from preprocessing.sources import ImageReference, Source
 
@@ -57,11 +57,13 @@ def plan_ingest(source: Source, num_shards: dict[str, int], seed: int) -> Ingest
 
     Raises:
         UsageError: More shards than images.
+        DataError: A key is there twice.
     """
     shards: list[ShardPlan] = []
     options: dict[str, Any] = {"seed": seed}
     for split in SPLITS:
-        images = source.images[split]
+        images = list(source.images(split))
+        _refuse_duplicates(images)
         count = num_shards[split] or default_num_shards(split, len(images))
         if count > len(images):
             raise UsageError(
@@ -86,6 +88,17 @@ def plan_ingest(source: Source, num_shards: dict[str, int], seed: int) -> Ingest
     )
 
 
+def _refuse_duplicates(images: Iterable[ImageReference]) -> None:
+    seen: dict[str, ImageReference] = {}
+    for image in images:
+        first = seen.setdefault(image.key, image)
+        if first is not image:
+            raise DataError(
+                f"{image.key} is there twice: at byte {first.offset} of {first.path} "
+                f"and at byte {image.offset} of {image.path}"
+            )
+
+
 def shuffled(images: Iterable[ImageReference], seed: int) -> list[ImageReference]:
     """Order by SHA-256 of seed and key: the same whatever the input order."""
     return sorted(images, key=lambda image: hashlib.sha256(f"{seed}/{image.key}".encode()).digest())
@@ -98,5 +111,7 @@ def _fingerprint(source: Source, options: dict[str, Any], shards: list[ShardPlan
     for shard in shards:
         digest.update(f"{shard.file}\n".encode())
         for image in shard.images:
-            digest.update(f"{image.key} {image.offset} {image.size} {image.label}\n".encode())
+            digest.update(
+                f"{image.key} {image.offset} {image.size} {image.label} {image.boxes}\n".encode()
+            )
     return digest.hexdigest()

@@ -93,6 +93,7 @@ def encode_record(
     reference: ImageReference, image: RepairedImage, image_class: ImageClass
 ) -> bytes:
     """The record of one image, in the published schema."""
+    xmin, ymin, xmax, ymax = zip(*reference.boxes, strict=True) if reference.boxes else [()] * 4
     return tfrecord.serialize(
         {
             schema.HEIGHT: [image.height],
@@ -102,11 +103,11 @@ def encode_record(
             schema.LABEL: [reference.label],
             schema.SYNSET: [image_class.synset.encode()],
             schema.TEXT: [image_class.text.encode()],
-            schema.BBOX_XMIN: [],
-            schema.BBOX_XMAX: [],
-            schema.BBOX_YMIN: [],
-            schema.BBOX_YMAX: [],
-            schema.BBOX_LABEL: [],
+            schema.BBOX_XMIN: xmin,
+            schema.BBOX_XMAX: xmax,
+            schema.BBOX_YMIN: ymin,
+            schema.BBOX_YMAX: ymax,
+            schema.BBOX_LABEL: [reference.label] * len(reference.boxes),
             schema.FORMAT: [b"JPEG"],
             schema.FILENAME: [reference.filename.encode()],
             schema.ENCODED: [image.jpeg],

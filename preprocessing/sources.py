@@ -10,12 +10,15 @@ import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.references import ImageReference, Source
 from preprocessing.schema import ImageClass
+
+__all__ = ["ImageReference", "Source", "find_source"]
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
 VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
@@ -23,38 +26,6 @@ VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
 VALIDATION_LABELS = "imagenet_2012_validation_synset_labels.txt"
 # "synset<TAB>words" per line; slim's datasets folder carries it. Optional.
 SYNSET_WORDS = "imagenet_metadata.txt"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageReference:
-    """Where the bytes of one image are, and what it shows.
-
-    Attributes:
-        key: Unique and the same wherever the image comes from: `split/synset/filename`.
-        offset: Byte offset of the image inside `path`.
-        size: Bytes.
-        label: 1..N.
-    """
-
-    key: str
-    path: str
-    offset: int
-    size: int
-    label: int
-
-    @property
-    def filename(self) -> str:
-        """Base name, as the record carries it."""
-        return posixpath.basename(self.key)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Everything that can be ingested: classes in label order and images by split."""
-
-    classes: tuple[ImageClass, ...]
-    images: dict[str, list[ImageReference]]
-    description: dict[str, Any]
 
 
 class _Window:
@@ -110,89 +81,84 @@ def find_source(folder: str) -> Source:
             f"source {folder} lacks {', '.join(missing)}; looked for the official archives: "
             f"{', '.join(needed)} (and {SYNSET_WORDS} for class names)"
         )
-    train = list(_train_images(storage.join(folder, TRAIN_ARCHIVE)))
-    synsets = sorted({synset for synset, *_ in train})
+    train_path = storage.join(folder, TRAIN_ARCHIVE)
+    with storage.open_read(train_path) as stream:
+        synsets = sorted({_synset(member, train_path) for member in _members(stream, train_path)})
+    if not synsets:
+        raise DataError(f"{train_path} is empty; expected one tar per synset inside")
     labels = {synset: index for index, synset in enumerate(synsets, start=1)}
     words = _synset_words(folder)
-    validation = list(_validation_images(folder, labels))
-    _refuse_duplicates(train + validation)
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=synset, text=words.get(synset, synset))
             for synset, index in labels.items()
         ),
-        images={
-            split: [
-                ImageReference(key, path, offset, size, labels[synset])
-                for synset, key, path, offset, size in listed
-            ]
-            for split, listed in (("train", train), ("validation", validation))
-        },
         description={
             "layout": "ILSVRC2012 archives",
             "files": {name: storage.size_bytes(storage.join(folder, name)) for name in needed},
         },
+        listings={
+            "train": partial(_train_images, train_path, labels),
+            "validation": partial(_validation_images, folder, labels),
+        },
     )
 
 
-_Listed = tuple[str, str, str, int, int]  # synset, key, path, offset, size
+def _synset(member: tarfile.TarInfo, path: str) -> str:
+    synset, extension = posixpath.splitext(posixpath.basename(member.name))
+    if extension != ".tar":
+        raise DataError(
+            f"{path} holds {member.name}; expected one tar per synset, like n01440764.tar"
+        )
+    return synset
 
 
-def _train_images(path: str) -> Iterator[_Listed]:
+def _train_images(path: str, labels: dict[str, int]) -> Iterator[ImageReference]:
     with storage.open_read(path) as stream:
-        synset_archives = list(_members(stream, path))
-        if not synset_archives:
-            raise DataError(f"{path} is empty; expected one tar per synset inside")
-        for outer in synset_archives:
-            synset, extension = posixpath.splitext(posixpath.basename(outer.name))
-            if extension != ".tar":
-                raise DataError(
-                    f"{path} holds {outer.name}; expected one tar per synset, like n01440764.tar"
-                )
+        for outer in list(_members(stream, path)):
+            synset = _synset(outer, path)
             window = _Window(stream, outer.offset_data, outer.size)
             for inner in _members(window, f"{outer.name} in {path}"):
                 name = posixpath.basename(inner.name)
                 offset = outer.offset_data + inner.offset_data
-                yield synset, f"train/{synset}/{name}", path, offset, inner.size
+                yield ImageReference(
+                    f"train/{synset}/{name}", path, offset, inner.size, labels[synset]
+                )
 
 
-def _validation_images(folder: str, labels: dict[str, int]) -> Iterator[_Listed]:
+def _validation_images(folder: str, labels: dict[str, int]) -> Iterator[ImageReference]:
     path = storage.join(folder, VALIDATION_ARCHIVE)
     labels_path = storage.join(folder, VALIDATION_LABELS)
     synsets = storage.read_bytes(labels_path).decode().split()
+    count = 0
     with storage.open_read(path) as stream:
-        members = list(_members(stream, path))
-    if len(members) != len(synsets):
+        for member in _members(stream, path):
+            name = posixpath.basename(member.name)
+            number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", name)
+            if not number or not 1 <= int(number[1]) <= len(synsets):
+                raise DataError(
+                    f"{path} holds {member.name}; expected ILSVRC2012_val_00000001.JPEG to "
+                    f"ILSVRC2012_val_{len(synsets):08d}.JPEG"
+                )
+            synset = synsets[int(number[1]) - 1]
+            if synset not in labels:
+                raise DataError(
+                    f"{labels_path} line {int(number[1])} names {synset}, "
+                    "which has no training images"
+                )
+            count += 1
+            yield ImageReference(
+                f"validation/{synset}/{name}",
+                path,
+                member.offset_data,
+                member.size,
+                labels[synset],
+            )
+    if count != len(synsets):
         raise DataError(
-            f"{path} holds {len(members)} images but {labels_path} has {len(synsets)} lines; "
+            f"{path} holds {count} images but {labels_path} has {len(synsets)} lines; "
             "they must match line by line"
         )
-    for member in members:
-        name = posixpath.basename(member.name)
-        number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", name)
-        if not number or not 1 <= int(number[1]) <= len(synsets):
-            raise DataError(
-                f"{path} holds {member.name}; expected ILSVRC2012_val_00000001.JPEG to "
-                f"ILSVRC2012_val_{len(synsets):08d}.JPEG"
-            )
-        synset = synsets[int(number[1]) - 1]
-        if synset not in labels:
-            raise DataError(
-                f"{labels_path} line {int(number[1])} names {synset}, which has no training images"
-            )
-        key = f"validation/{synset}/{name}"
-        yield synset, key, path, member.offset_data, member.size
-
-
-def _refuse_duplicates(listed: list[_Listed]) -> None:
-    seen: dict[str, _Listed] = {}
-    for image in listed:
-        first = seen.setdefault(image[1], image)
-        if first is not image:
-            raise DataError(
-                f"{image[1]} is there twice: at byte {first[3]} of {first[2]} "
-                f"and at byte {image[3]} of {image[2]}"
-            )
 
 
 def _synset_words(folder: str) -> dict[str, str]:

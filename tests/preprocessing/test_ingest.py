@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from preprocessing import schema, tfrecord
 from preprocessing.errors import DataError, UsageError
 from preprocessing.plan import default_num_shards, plan_ingest
-from preprocessing.schema import Manifest, read_record_offsets
+from preprocessing.schema import SPLITS, Manifest, read_record_offsets
 from preprocessing.shards import REPORTS
 from preprocessing.sources import find_source
 from tests.conftest import ingest
@@ -97,7 +98,8 @@ def test_every_class_is_spread_over_the_shards(records: Path) -> None:
 def test_the_order_of_the_source_does_not_matter(archives: Path) -> None:
     source = find_source(str(archives))
     turned = dataclasses.replace(
-        source, images={split: images[::-1] for split, images in source.images.items()}
+        source,
+        listings={split: partial(reversed, list(source.images(split))) for split in SPLITS},
     )
     assert plan_ingest(source, CALLED, 0) == plan_ingest(turned, CALLED, 0)
     assert plan_ingest(source, CALLED, 0) != plan_ingest(source, CALLED, 1)
