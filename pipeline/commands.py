@@ -36,6 +36,7 @@ def sample(arguments: argparse.Namespace) -> Result:
 
 def prepare(arguments: argparse.Namespace) -> Result:
     """`mobilenet prepare`."""
+    from preprocessing import imagenet
     from preprocessing.ingest import prepare
 
     manifest = prepare(
@@ -56,6 +57,12 @@ def prepare(arguments: argparse.Namespace) -> Result:
         "examples": {split: manifest.num_examples(split) for split in manifest.shards},
         "repaired": manifest.repaired,
         "rejected": len(manifest.rejects),
+        "duplicates": {
+            where: count
+            for where, count in manifest.statistics["duplicates"].items()
+            if where != "named"
+        },
+        "imagenet": imagenet.verdict(manifest),
     }
 
 

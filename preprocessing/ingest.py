@@ -14,16 +14,19 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from tqdm import tqdm
 
-from preprocessing import schema, storage
+from preprocessing import schema, storage, tally
 from preprocessing.errors import DataError, PermanentError, UsageError
 from preprocessing.plan import IngestPlan, ShardPlan, plan_ingest
+from preprocessing.records import key_of, read_at
 from preprocessing.schema import SPLITS, ImageClass, Manifest
 from preprocessing.shards import REPORTS, ShardReport
 from preprocessing.sources import Source, find_source
+from preprocessing.tally import Tally
 
 # Named because Beam's default DirectRunner fetches a binary from the network at run time.
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading")
@@ -220,6 +223,14 @@ def _manifest(source: Source, plan: IngestPlan, records: str) -> Manifest:
         rejects=tuple(reject for report in reports for reject in report.rejects),
         repaired=dict(sorted(repaired.items())),
         record_offsets=storage.digest_of_file(offsets_path),
+        statistics=tally.merge(
+            {
+                split: [Tally.from_json(each.tally) for each in written]
+                for split, written in by_split.items()
+            },
+            len(plan.classes),
+            partial(_key_at, records, by_split),
+        ),
         source=source.description,
         options=plan.options,
         versions={
@@ -227,6 +238,15 @@ def _manifest(source: Source, plan: IngestPlan, records: str) -> Manifest:
             for name in ("apache-beam", "mobilenet-pipeline", "pillow")
         },
     )
+
+
+def _key_at(
+    records: str, by_split: dict[str, list[ShardReport]], split: str, shard: int, record: int
+) -> str:
+    report = by_split[split][shard]
+    path = storage.join(records, report.shard.file)
+    with storage.open_read(path) as stream:
+        return key_of(split, read_at(stream, report.offsets[record], path))
 
 
 def _refuse_too_many_rejects(manifest: Manifest, max_rejects: int) -> None:

@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 RECORD_OFFSETS = "record_offsets.npz"
 SPLITS = ("train", "validation")
+MAX_RECORD_BYTES = 1 << 31  # protobuf's own limit
 
 # slim's datasets/build_imagenet_data.py, _convert_to_example
 HEIGHT = "image/height"
@@ -80,6 +81,7 @@ class Manifest:
             mean that a rerun would write the same records.
         repaired: How many images were re-encoded, by what they were.
         record_offsets: SHA-256 of `record_offsets.npz`.
+        statistics: Class counts, sizes and duplicates, as `preprocessing/tally.py` merges them.
     """
 
     schema_version: int
@@ -90,6 +92,7 @@ class Manifest:
     rejects: tuple[Reject, ...]
     repaired: dict[str, int]
     record_offsets: str
+    statistics: dict[str, Any]
     source: dict[str, Any]
     options: dict[str, Any]
     versions: dict[str, str]

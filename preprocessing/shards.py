@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 from preprocessing import schema, storage, tfrecord
 from preprocessing.errors import DataError
@@ -14,6 +14,7 @@ from preprocessing.plan import ShardPlan
 from preprocessing.repair import RejectedImageError, RepairedImage, repair
 from preprocessing.schema import ImageClass, Reject, Shard
 from preprocessing.sources import ImageReference
+from preprocessing.tally import Tally
 
 REPORTS = ".ingest"  # folder inside the records folder, gone once dataset.json is there
 
@@ -27,6 +28,7 @@ class ShardReport:
     offsets: list[int]
     rejects: list[Reject]
     repaired: dict[str, int]
+    tally: dict[str, Any]
 
     @classmethod
     def read(cls, records: str, file: str) -> ShardReport | None:
@@ -41,6 +43,7 @@ class ShardReport:
             offsets=fields["offsets"],
             rejects=[Reject(**each) for each in fields["rejects"]],
             repaired=fields["repaired"],
+            tally=fields["tally"],
         )
         if storage.size_bytes(storage.join(records, file)) != report.shard.bytes:
             return None
@@ -60,12 +63,14 @@ def write_shard(plan: ShardPlan, classes: tuple[ImageClass, ...], records: str) 
     rejects: list[Reject] = []
     repaired: Counter[str] = Counter()
     offsets: list[int] = []
+    tally = Tally()
     digest = hashlib.sha256()
     position = 0
     with _ImageReader() as reader, storage.open_write(storage.join(records, plan.file)) as out:
         for reference in plan.images:
+            content = reader.read(reference)
             try:
-                image = repair(reader.read(reference))
+                image = repair(content)
             except RejectedImageError as error:
                 rejects.append(Reject(key=reference.key, reason=str(error)))
                 continue
@@ -74,6 +79,13 @@ def write_shard(plan: ShardPlan, classes: tuple[ImageClass, ...], records: str) 
             record = tfrecord.frame(encode_record(reference, image, classes[reference.label - 1]))
             out.write(record)
             digest.update(record)
+            tally.add(
+                content,
+                height=image.height,
+                width=image.width,
+                label=reference.label,
+                boxes=len(reference.boxes),
+            )
             offsets.append(position)
             position += len(record)
     report = ShardReport(
@@ -84,6 +96,7 @@ def write_shard(plan: ShardPlan, classes: tuple[ImageClass, ...], records: str) 
         offsets=offsets,
         rejects=rejects,
         repaired=dict(sorted(repaired.items())),
+        tally=tally.to_json(),
     )
     storage.write_json(report_path(records, plan.file), dataclasses.asdict(report))
     return report

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from preprocessing.errors import DataError
 
@@ -100,8 +101,15 @@ def serialize(features: Mapping[str, Sequence[bytes | float | int]]) -> bytes:
 
 
 def parse(serialized: bytes) -> dict[str, list[Any]]:
-    """The features of a `tf.train.Example`, the inverse of `serialize`."""
-    example = _Example.FromString(serialized)
+    """The features of a `tf.train.Example`, the inverse of `serialize`.
+
+    Raises:
+        DataError: The bytes are no `tf.train.Example`.
+    """
+    try:
+        example = _Example.FromString(serialized)
+    except DecodeError as error:
+        raise DataError(f"not a tf.train.Example ({error}); write the shard anew") from error
     parsed = {}
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
