@@ -7,6 +7,7 @@ live in one process.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
@@ -18,6 +19,7 @@ from google.protobuf.message import DecodeError
 from preprocessing.errors import DataError
 
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC of the length
+MAX_CACHED_BYTES = 64  # of a value
 FOOTER_BYTES = 4  # uint32 masked CRC of the payload
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -104,21 +106,41 @@ _UINT32, _UINT64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
 
 
 def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[bytes]:
-    """The parts of a serialized `Example`; long values are parts of their own, not copied.
+    """The parts of a serialized `Example`; a long value is a part of its own, not copied.
 
     Written by hand because protobuf copies an image twice; the order is protobuf's
     deterministic one, by name (where no name begins another, as in our schema).
     """
     parts: list[bytes] = [b""]  # the head comes when the length is known
+    short: list[bytes] = []
     for name in sorted(features):
-        value = _feature(features[name])
-        value_length = sum(map(len, value))
-        key = name.encode()
-        entry = b"".join((_FIELD_1, _varint(len(key)), key, _FIELD_2, _varint(value_length)))
-        parts.append(b"".join((_FIELD_1, _varint(len(entry) + value_length), entry)))
-        parts += value
+        values = features[name]
+        if not values or isinstance(values[0], float):
+            short += _entry(name, values)
+        elif isinstance(values[0], bytes) and len(values[0]) > MAX_CACHED_BYTES:
+            head, *value = _entry(name, values)
+            parts += (b"".join((*short, head)), *value)
+            short = []
+        else:
+            short.append(_cached_entry(name, type(values[0]), tuple(values)))
+    parts.append(b"".join(short))
     parts[0] = _FIELD_1 + _varint(sum(map(len, parts)))
     return parts
+
+
+@functools.lru_cache(maxsize=4096)
+def _cached_entry(name: str, kind: type, values: tuple[bytes | int, ...]) -> bytes:
+    """A whole entry; most of a record is the same in many. `kind` tells 1 from True and 1.0."""
+    return b"".join(_entry(name, values))
+
+
+def _entry(name: str, values: Sequence[bytes | float | int]) -> list[bytes]:
+    """The parts of a serialized entry of the map from names to features."""
+    value = _feature(values)
+    value_length = sum(map(len, value))
+    key = name.encode()
+    entry = b"".join((_FIELD_1, _varint(len(key)), key, _FIELD_2, _varint(value_length)))
+    return [b"".join((_FIELD_1, _varint(len(entry) + value_length), entry)), *value]
 
 
 def _feature(values: Sequence[bytes | float | int]) -> list[bytes]:
