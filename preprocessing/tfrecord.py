@@ -122,14 +122,14 @@ def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[byte
             parts += (b"".join((*short, head)), *value)
             short = []
         else:
-            short.append(_cached_entry(name, type(values[0]), tuple(values)))
+            short.append(_cached_entry(name, type(values[0]).__name__, tuple(values)))
     parts.append(b"".join(short))
     parts[0] = _FIELD_1 + _varint(sum(map(len, parts)))
     return parts
 
 
 @functools.lru_cache(maxsize=4096)
-def _cached_entry(name: str, kind: type, values: tuple[bytes | int, ...]) -> bytes:
+def _cached_entry(name: str, kind: str, values: tuple[bytes | int, ...]) -> bytes:
     """A whole entry; most of a record is the same in many. `kind` tells 1 from True and 1.0."""
     return b"".join(_entry(name, values))
 

@@ -12,7 +12,7 @@ import pytest
 from preprocessing import archives as official
 from preprocessing import words
 from preprocessing.errors import DataError, UsageError
-from preprocessing.plan import plan_ingest
+from preprocessing.plan import ImageOptions, plan_ingest
 from preprocessing.schema import SPLITS
 from preprocessing.sources import ImageReference, find_source
 
@@ -110,4 +110,10 @@ def test_a_key_that_is_there_twice_is_named_with_both_places(copied: Path) -> No
     with tarfile.open(path, "a") as archive:
         archive.addfile(first, io.BytesIO(content))
     with pytest.raises(DataError, match=r"is there twice: at byte \d+ .* and at byte \d+"):
-        plan_ingest(find_source(str(copied)), {"train": 0, "validation": 0}, 0)
+        plan_ingest(
+            find_source(str(copied)),
+            str(copied / "plans"),
+            num_shards={"train": 0, "validation": 0},
+            seed=0,
+            image=ImageOptions(),
+        )
