@@ -115,14 +115,15 @@ def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[byte
     short: list[bytes] = []
     for name in sorted(features):
         values = features[name]
-        if not values or isinstance(values[0], float):
-            short += _entry(name, values)
-        elif isinstance(values[0], bytes) and len(values[0]) > MAX_CACHED_BYTES:
+        first = values[0] if values else None
+        if isinstance(first, bytes) and len(first) > MAX_CACHED_BYTES:
             head, *value = _entry(name, values)
             parts += (b"".join((*short, head)), *value)
             short = []
+        elif isinstance(first, float):
+            short += _entry(name, values)
         else:
-            short.append(_cached_entry(name, type(values[0]).__name__, tuple(values)))
+            short.append(_cached_entry(name, type(first).__name__, tuple(values)))
     parts.append(b"".join(short))
     parts[0] = _FIELD_1 + _varint(sum(map(len, parts)))
     return parts
