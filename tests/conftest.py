@@ -64,7 +64,7 @@ def ingest(source: Path, records: Path, **changed: Any) -> Manifest:
         "image": ImageOptions(),
         "max_rejects": 100,
         "overwrite": False,
-        "num_workers": 2,
+        "num_workers": 0,
         "beam_arguments": [],
         **changed,
     }
