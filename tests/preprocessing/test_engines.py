@@ -179,6 +179,7 @@ def test_the_second_to_write_a_folder_is_refused(archives: Path, tmp_path: Path)
     ingest(archives, tmp_path / "records")  # nobody holds it any more
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_in_one_line_and_a_rerun_goes_on(many: Path, tmp_path: Path) -> None:
     records = tmp_path / "records"
     command = [
