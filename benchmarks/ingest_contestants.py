@@ -11,7 +11,7 @@ import tarfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -216,7 +216,7 @@ def main() -> None:
     if name == "parts":
         print(json.dumps(parts(source, out, int(num_images))))
         return
-    contestants = {
+    contestants: dict[str, Callable[[str, str, int], Seconds]] = {
         "bare": bare,
         "bare_sha256": partial(bare, sha256=True),
         "decode": decode,
