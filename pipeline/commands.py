@@ -38,14 +38,21 @@ def prepare(arguments: argparse.Namespace) -> Result:
     """`mobilenet prepare`."""
     from preprocessing import imagenet
     from preprocessing.ingest import prepare
+    from preprocessing.plan import ImageOptions
 
     manifest = prepare(
         arguments.source,
         arguments.records,
         num_shards={"train": arguments.train_shards, "validation": arguments.validation_shards},
         seed=arguments.seed,
+        image=ImageOptions(
+            decode_check=arguments.decode_check,
+            short_side=arguments.short_side,
+            quality=arguments.quality,
+        ),
         max_rejects=arguments.max_rejects,
         overwrite=arguments.overwrite,
+        num_workers=arguments.workers,
         beam_arguments=arguments.beam_arguments,
     )
     for reject in manifest.rejects:

@@ -146,17 +146,23 @@ def shard_name(split: str, index: int, num_shards: int) -> str:
     return f"{split}-{index:05d}-of-{num_shards:05d}"
 
 
-def encode_record_offsets(offsets: dict[str, list[list[int]]]) -> bytes:
-    """Pack per split and shard the byte offset of every record, in shard order."""
+def write_record_offsets(records: str, offsets: dict[str, list[np.ndarray]]) -> str:
+    """Write `record_offsets.npz`: the byte offset of every record, in shard order.
+
+    Args:
+        records: Folder to write into.
+        offsets: Per split and shard `int64 [examples]`.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    path = storage.join(records, RECORD_OFFSETS)
     arrays: dict[str, Any] = {
-        split: np.concatenate([np.asarray(each, np.int64) for each in shards])
-        if shards
-        else np.zeros(0, np.int64)
-        for split, shards in offsets.items()
+        split: np.concatenate([np.zeros(0, np.int64), *shards]) for split, shards in offsets.items()
     }
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)
-    return packed.getvalue()
+    with storage.open_write(path) as stream:
+        np.savez(stream, **arrays)
+    return storage.digest_of_file(path)
 
 
 def read_record_offsets(records: str, manifest: Manifest, split: str) -> tuple[Any, Any]:

@@ -18,7 +18,9 @@ import tensorflow as tf
 
 from pipeline.sample import write_sample
 from preprocessing.ingest import prepare
+from preprocessing.plan import ImageOptions
 from preprocessing.schema import Manifest
+from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.
 tf.config.set_logical_device_configuration(
@@ -59,8 +61,10 @@ def ingest(source: Path, records: Path, **changed: Any) -> Manifest:
     options: dict[str, Any] = {
         "num_shards": {"train": 0, "validation": 0},
         "seed": 0,
+        "image": ImageOptions(),
         "max_rejects": 100,
         "overwrite": False,
+        "num_workers": 2,
         "beam_arguments": [],
         **changed,
     }

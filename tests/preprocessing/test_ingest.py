@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from preprocessing import schema, tfrecord
 from preprocessing.errors import DataError, UsageError
-from preprocessing.plan import default_num_shards, plan_ingest
-from preprocessing.schema import SPLITS, Manifest, read_record_offsets
+from preprocessing.schema import Manifest, read_record_offsets
 from preprocessing.shards import REPORTS
-from preprocessing.sources import find_source
 from tests.conftest import ingest
 
 CALLED = {"train": 0, "validation": 0}
@@ -93,28 +89,6 @@ def test_every_class_is_spread_over_the_shards(records: Path) -> None:
             for record in tfrecord.read_records(stream, "train")
         }
     assert labels == set(range(1, 11))
-
-
-def test_the_order_of_the_source_does_not_matter(archives: Path) -> None:
-    source = find_source(str(archives))
-    turned = dataclasses.replace(
-        source,
-        listings={split: partial(reversed, list(source.images(split))) for split in SPLITS},
-    )
-    assert plan_ingest(source, CALLED, 0) == plan_ingest(turned, CALLED, 0)
-    assert plan_ingest(source, CALLED, 0) != plan_ingest(source, CALLED, 1)
-
-
-def test_shards_differ_by_at_most_one_image(archives: Path) -> None:
-    plan = plan_ingest(find_source(str(archives)), {"train": 11, "validation": 7}, 0)
-    for split in ("train", "validation"):
-        sizes = {len(shard.images) for shard in plan.shards if shard.split == split}
-        assert max(sizes) - min(sizes) <= 1
-
-
-def test_imagenet_gets_the_published_number_of_shards() -> None:
-    assert default_num_shards("train", 1_281_167) == 1024
-    assert default_num_shards("validation", 50_000) == 128
 
 
 def test_a_rerun_changes_nothing(archives: Path, records: Path) -> None:
