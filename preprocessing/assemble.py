@@ -63,7 +63,7 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
         options=plan.options,
         versions={
             name: importlib.metadata.version(name)
-            for name in ("apache-beam", "mobilenet-pipeline", "pillow")
+            for name in ("apache-beam", "mobilenet-pipeline", "pillow", "simplejpeg")
         },
     )
 

@@ -177,6 +177,13 @@ def test_links_to_images_are_followed(tmp_path: Path) -> None:
     assert [each.size for each in find_source(str(tmp_path)).images("train")] == [5]
 
 
+def test_a_link_to_nothing_is_no_image_less(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "source")
+    (folder / "train" / "n01440764" / "x.JPEG").symlink_to(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"x\.JPEG"):
+        listed(folder)
+
+
 def empty(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.mkdir()
