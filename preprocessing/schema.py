@@ -19,6 +19,7 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.wellformed import FormError, check_manifest
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
@@ -126,19 +127,20 @@ class Manifest:
                 "write the records anew with `mobilenet prepare --overwrite`"
             )
         try:
-            return cls(
-                **{
-                    **fields,
-                    "classes": tuple(ImageClass(**each) for each in fields["classes"]),
-                    "rejects": tuple(Reject(**each) for each in fields["rejects"]),
-                    "shards": {
-                        split: tuple(Shard(**each) for each in shards)
-                        for split, shards in fields["shards"].items()
-                    },
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}); write the records anew") from error
+            check_manifest(fields, SPLITS)
+        except FormError as error:
+            raise DataError(f"{path} is damaged: {error}; write the records anew") from None
+        return cls(
+            **{
+                **fields,
+                "classes": tuple(ImageClass(**each) for each in fields["classes"]),
+                "rejects": tuple(Reject(**each) for each in fields["rejects"]),
+                "shards": {
+                    split: tuple(Shard(**each) for each in shards)
+                    for split, shards in fields["shards"].items()
+                },
+            }
+        )
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
