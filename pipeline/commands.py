@@ -73,6 +73,13 @@ def prepare(arguments: argparse.Namespace) -> Result:
     }
 
 
+def inspect(arguments: argparse.Namespace) -> Result:
+    """`mobilenet inspect`."""
+    from pipeline.inspection import inspect
+
+    return inspect(arguments.records, arguments.output, verify_bytes=arguments.verify)
+
+
 def train(arguments: argparse.Namespace) -> Result:
     """`mobilenet train`: one worker of a cluster, or `--workers N` of them here."""
     config = _override(recipe(arguments.recipe, arguments.variant), arguments.set)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +142,16 @@ class Manifest:
                 },
             }
         )
+
+
+def records_digest(classes: tuple[ImageClass, ...], shards: Mapping[str, tuple[Shard, ...]]) -> str:
+    """`Manifest.digest`: equal when and only when classes and records are equal."""
+    return storage.digest_of(
+        [
+            [[each.index, each.synset, each.text] for each in classes],
+            {split: [each.sha256 for each in written] for split, written in shards.items()},
+        ]
+    )
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:

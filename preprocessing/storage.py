@@ -326,7 +326,7 @@ def parse_json(content: bytes, name: str) -> Any:
     """
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not JSON ({error}); delete it to make it anew") from error
 
 
