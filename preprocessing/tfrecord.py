@@ -115,21 +115,22 @@ def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[byte
     short: list[bytes] = []
     for name in sorted(features):
         values = features[name]
-        if not values or isinstance(values[0], float):
-            short += _entry(name, values)
-        elif isinstance(values[0], bytes) and len(values[0]) > MAX_CACHED_BYTES:
+        first = values[0] if values else None
+        if isinstance(first, bytes) and len(first) > MAX_CACHED_BYTES:
             head, *value = _entry(name, values)
             parts += (b"".join((*short, head)), *value)
             short = []
+        elif isinstance(first, float):
+            short += _entry(name, values)
         else:
-            short.append(_cached_entry(name, type(values[0]), tuple(values)))
+            short.append(_cached_entry(name, type(first).__name__, tuple(values)))
     parts.append(b"".join(short))
     parts[0] = _FIELD_1 + _varint(sum(map(len, parts)))
     return parts
 
 
 @functools.lru_cache(maxsize=4096)
-def _cached_entry(name: str, kind: type, values: tuple[bytes | int, ...]) -> bytes:
+def _cached_entry(name: str, kind: str, values: tuple[bytes | int, ...]) -> bytes:
     """A whole entry; most of a record is the same in many. `kind` tells 1 from True and 1.0."""
     return b"".join(_entry(name, values))
 
