@@ -26,7 +26,6 @@ SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 RECORD_OFFSETS = "record_offsets.npz"
 SPLITS = ("train", "validation")
-MAX_RECORD_BYTES = 1 << 31  # protobuf's own limit
 
 # slim's datasets/build_imagenet_data.py, _convert_to_example
 HEIGHT = "image/height"

@@ -26,9 +26,9 @@ from preprocessing.boxes import ArchivedBoxes, boxes_of
 from preprocessing.devkit import read_devkit
 from preprocessing.errors import PermanentError
 from preprocessing.plan import ImageOptions
-from preprocessing.records import read_at
+from preprocessing.records import key_of, read_at
 from preprocessing.repair import RejectedImageError, repair, shrink
-from preprocessing.schema import SPLITS, Manifest
+from preprocessing.schema import SPLITS, Manifest, read_record_offsets
 from preprocessing.sources import find_source
 from preprocessing.tar import members
 from tests.conftest import ingest
@@ -47,8 +47,23 @@ COUNTS = {
     "records": 470,
     "ingests": 30,
 }
-TOKENS = (b"../", b"/etc/passwd", b"\0" * 9, b"\xff" * 5, b"-1", b"1e9", b"9" * 30, b"\xf0\x9f")
-TOKENS = (*TOKENS, b"\xff\xd8\xff", b"\xff\xd9", b"\n", b'"', b"<!ENTITY a 'b'>", b"&a;", b"%s")
+TOKENS: tuple[bytes, ...] = (
+    b"../",
+    b"/etc/passwd",
+    b"\0" * 9,
+    b"\xff" * 5,
+    b"-1",
+    b"1e9",
+    b"9" * 30,
+    b"\xf0\x9f",
+    b"\xff\xd8\xff",
+    b"\xff\xd9",
+    b"\n",
+    b'"',
+    b"<!ENTITY a 'b'>",
+    b"&a;",
+    b"%s",
+)
 
 
 def test_there_are_ten_thousand() -> None:
@@ -84,12 +99,14 @@ def survive(kind: str, attempt: Callable[[random.Random], object]) -> dict[str, 
         try:
             attempt(random.Random(f"{kind} {number}"))
             ended["used"] += 1
+            message = "used"
         except (PermanentError, RejectedImageError) as error:
-            assert str(error), f"{kind} {number}: no message"
-            assert "\n" not in str(error), f"{kind} {number}: {error}"
             ended["refused"] += 1
+            message = str(error)
         except Exception as error:
             raise AssertionError(f"{kind} {number}: {type(error).__name__}: {error}") from error
+        assert message, f"{kind} {number} is refused without a word"
+        assert "\n" not in message, f"{kind} {number}: {message}"
     assert min(ended.values()) > COUNTS[kind] // 100, f"{ended}: the edits are too wild or too tame"
     return ended
 
@@ -150,7 +167,7 @@ def odd_tar(chance: random.Random) -> bytes:
         "",
         "dir/",
     )
-    formats = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    formats: tuple[Any, ...] = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
     for _ in range(chance.randrange(4)):
         member = tarfile.TarInfo(chance.choice(names))
         member.type = chance.choice(kinds)
@@ -318,17 +335,23 @@ def test_manifests(records: Path, tmp_path: Path) -> None:
 
 
 def test_records(records: Path) -> None:
-    sound = (records / "validation-00000-of-00002").read_bytes()[:20_000]
+    """One shard is damaged; or its manifest says a wrong place."""
+    name = "validation-00000-of-00002"
+    _, offsets = read_record_offsets(str(records), Manifest.read(str(records)), "validation")
+    starts = [int(offset) for offset in offsets[:12]]
+    sound = (records / name).read_bytes()[: starts[-1]]
 
     def attempt(chance: random.Random) -> None:
-        content = mutate(sound[: chance.randrange(len(sound))], chance)
+        content = mutate(sound, chance)
         if chance.random() < 0.3:  # a claim of more than there is, under a right checksum
-            content = tfrecord.frame(content[:50]) + struct.pack("<Q", 1 << 60) + content[8:]
+            claim = struct.pack("<Q", chance.choice((0, 5, 1 << 31, 1 << 62)))
+            content = claim + tfrecord.frame(claim)[8:12] + content[12:]
         if chance.random() < 0.5:
-            read_at(io.BytesIO(content), chance.randrange(len(content) + 1), "x")
+            place = chance.choice((*starts, chance.randrange(len(content) + 1)))
+            key_of("validation", read_at(io.BytesIO(content), place, name))
             return
-        for payload in tfrecord.read_records(io.BytesIO(content), "x"):
-            tfrecord.parse(payload)
+        for payload in tfrecord.read_records(io.BytesIO(content), name):
+            key_of("validation", tfrecord.parse(payload))
 
     survive("records", attempt)
 
