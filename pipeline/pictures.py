@@ -29,15 +29,14 @@ class Picture:
         """The image with its boxes, as large as fits into a square, and two lines below."""
         tile = Image.new("RGB", (TILE, TILE + CAPTION), BACKGROUND)
         draw = ImageDraw.Draw(tile)
-        with Image.open(io.BytesIO(self.features[schema.ENCODED][0])) as encoded:
-            encoded.draft("RGB", (2 * TILE, 2 * TILE))
-            scale = TILE / max(encoded.size)
-            size = (max(1, round(encoded.width * scale)), max(1, round(encoded.height * scale)))
-            image = encoded.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        image = self._image()
+        size = image.size
         left, top = (TILE - size[0]) // 2, (TILE - size[1]) // 2
         tile.paste(image, (left, top))
         names = (schema.BBOX_XMIN, schema.BBOX_YMIN, schema.BBOX_XMAX, schema.BBOX_YMAX)
         for x0, y0, x1, y1 in zip(*(self.features[name] for name in names), strict=True):
+            if not (0 <= x0 <= x1 <= 1 and 0 <= y0 <= y1 <= 1):
+                continue
             corners = (
                 left + x0 * (size[0] - 1),
                 top + y0 * (size[1] - 1),
@@ -53,10 +52,24 @@ class Picture:
         _line(draw, TILE + 19, f"{width} x {height}", 11, FAINT)
         return tile
 
+    def _image(self) -> Image.Image:
+        """The image, its longer side that of a tile; a gray one that says so if it is damaged."""
+        try:
+            with Image.open(io.BytesIO(self.features[schema.ENCODED][0])) as encoded:
+                encoded.draft("RGB", (2 * TILE, 2 * TILE))
+                scale = TILE / max(encoded.size)
+                size = (max(1, round(encoded.width * scale)), max(1, round(encoded.height * scale)))
+                return encoded.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        except Exception:  # Pillow's parsers raise whatever they stumble over
+            damaged = Image.new("RGB", (TILE, TILE), "#d9d9d9")
+            _line(ImageDraw.Draw(damaged), TILE // 2, " cannot be decoded", 14, INK)
+            return damaged
+
 
 def _line(draw: ImageDraw.ImageDraw, top: int, text: str, size: int, color: str) -> None:
     """One line, cut to the width of a tile."""
     font = ImageFont.load_default(size)
+    text = " ".join(text.split())[:TILE]  # no letter is narrower than a pixel
     while text and draw.textlength(text, font) > TILE:
         text = text.rstrip("…")[:-1].rstrip() + "…"
     draw.text((0, top), text, fill=color, font=font)

@@ -18,9 +18,27 @@ def read_at(stream: IO[bytes], offset: int, name: str) -> dict[str, list[Any]]:
     where = f"{name} from byte {offset} on"
     payload = next(tfrecord.read_records(stream, where), b"")
     features = tfrecord.parse(payload)
-    if not (features.get(schema.SYNSET) and features.get(schema.FILENAME)):
+    if not _is_ours(features):
         raise DataError(f"{where} holds no record of an image; write the shard anew")
     return features
+
+
+def _is_ours(features: dict[str, list[Any]]) -> bool:
+    """Whether the fields that are read back are there, of their types."""
+    scalars = {
+        bytes: (schema.SYNSET, schema.TEXT, schema.FILENAME, schema.ENCODED),
+        int: (schema.LABEL, schema.HEIGHT, schema.WIDTH),
+    }
+    boxes = (schema.BBOX_XMIN, schema.BBOX_YMIN, schema.BBOX_XMAX, schema.BBOX_YMAX)
+    return all(
+        [type(value) for value in features.get(name, ())] == [kind]
+        for kind, names in scalars.items()
+        for name in names
+    ) and all(
+        len(features.get(name, ())) == len(features.get(boxes[0], ()))
+        and all(isinstance(value, float) for value in features.get(name, ()))
+        for name in boxes
+    )
 
 
 def key_of(split: str, features: dict[str, list[Any]]) -> str:

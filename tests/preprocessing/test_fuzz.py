@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from pipeline import inspection
+from pipeline.pictures import Picture
 from preprocessing import archives, tfrecord
 from preprocessing.boxes import ArchivedBoxes, boxes_of
 from preprocessing.devkit import read_devkit
@@ -343,15 +344,20 @@ def test_records(records: Path) -> None:
 
     def attempt(chance: random.Random) -> None:
         content = mutate(sound, chance)
-        if chance.random() < 0.3:  # a claim of more than there is, under a right checksum
+        if chance.random() < 0.3:  # damaged before it was framed
+            payload = next(tfrecord.read_records(io.BytesIO(sound), name))
+            content = tfrecord.frame(mutate(payload, chance))
+        elif chance.random() < 0.3:  # a claim of more than there is, under a right checksum
             claim = struct.pack("<Q", chance.choice((0, 5, 1 << 31, 1 << 62)))
             content = claim + tfrecord.frame(claim)[8:12] + content[12:]
         if chance.random() < 0.5:
             place = chance.choice((*starts, chance.randrange(len(content) + 1)))
-            key_of("validation", read_at(io.BytesIO(content), place, name))
+            features = read_at(io.BytesIO(content), place, name)
+            key_of("validation", features)
+            Picture(features).tile()
             return
         for payload in tfrecord.read_records(io.BytesIO(content), name):
-            key_of("validation", tfrecord.parse(payload))
+            tfrecord.parse(payload)
 
     survive("records", attempt)
 
