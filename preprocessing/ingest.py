@@ -56,7 +56,7 @@ def prepare(
         image: What is done to each image besides repairing it.
         max_rejects: More rejected images than this fail the whole ingest.
         overwrite: Replace records of other sources or options.
-        num_workers: Processes of the local runner; 0 means one a core.
+        num_workers: Processes of the local runner; 0 means one a core, or none for little data.
         beam_arguments: Passed to Beam untouched; none means the local runner.
 
     Raises:
@@ -79,7 +79,7 @@ def prepare(
         if missing:
             writer = ShardWriter(records=records, classes=plan.classes, image=image)
             with shown_progress(plan, records):
-                counters = _run_beam(missing, writer, num_workers or num_cores(), beam_arguments)
+                counters = _run_beam(missing, writer, num_workers, beam_arguments)
             print(f"prepare: counters {counters}", file=sys.stderr)
         manifest = assemble(source, plan, records)
         _refuse_too_many_rejects(manifest, max_rejects)
@@ -178,8 +178,7 @@ def _run_beam(
 ) -> dict[str, int]:
     if beam_arguments:
         return _beam_graph().run(shards, writer, list(beam_arguments))
-    num_bytes = sum(shard.num_bytes for shard in shards)
-    num_workers = min(num_workers, len(shards), num_bytes // MIN_BYTES_PER_WORKER)
+    num_workers = min(num_workers or _useful_workers(shards), len(shards))
     in_processes = num_workers > 1
     with worker_processes(num_workers) if in_processes else contextlib.nullcontext():
         beam_graph = _beam_graph()
@@ -195,12 +194,18 @@ def _run_beam(
             raise
 
 
+def _useful_workers(shards: list[ShardPlan]) -> int:
+    return min(num_cores(), sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER)
+
+
 def _beam_graph() -> Any:
     """Imported late: `mobilenet --help` and a finished ingest must not wait for Beam."""
     logging.disable(logging.WARNING)  # it warns of clients for services that are not used here
     from preprocessing import beam_graph
 
     logging.disable(logging.NOTSET)
+    # It warns that it really starts and really ends a job server, the latter after our last line.
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
     return beam_graph
 
 

@@ -56,7 +56,7 @@ def mobilenet(*arguments: str | Path, timeout_seconds: float = 600, **environmen
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def ingest(source: Path, records: Path, **changed: Any) -> Manifest:
+def ingest(source: Path | str, records: Path | str, **changed: Any) -> Manifest:
     """`prepare` with its defaults."""
     options: dict[str, Any] = {
         "num_shards": {"train": 0, "validation": 0},
@@ -64,7 +64,7 @@ def ingest(source: Path, records: Path, **changed: Any) -> Manifest:
         "image": ImageOptions(),
         "max_rejects": 100,
         "overwrite": False,
-        "num_workers": 2,
+        "num_workers": 0,
         "beam_arguments": [],
         **changed,
     }
