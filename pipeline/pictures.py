@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from preprocessing import schema
-from preprocessing.schema import SPLITS, Manifest
-from preprocessing.tally import BINS_PER_OCTAVE
+from preprocessing.schema import BINS_PER_OCTAVE, SPLITS, Manifest
 
 TILE, CAPTION, GAP, COLUMNS = 176, 38, 8, 8  # pixels, pixels, pixels, images a row
 BACKGROUND, INK, FAINT, BOX_COLOR = "#ffffff", "#1a1a1a", "#6b6b6b", "#ff3b30"

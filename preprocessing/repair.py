@@ -18,6 +18,7 @@ from preprocessing import jpeg
 from preprocessing.jpeg import JpegHeader
 
 MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
+MAX_FILE_BYTES = 1 << 27  # 128 MiB
 REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
 REPAIR_QUALITY = 100  # as slim re-encodes
 ENCODED_DPI = (300, 300)  # TensorFlow's encoder says so, whatever the image was
@@ -62,6 +63,8 @@ def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
     """
     if not content:
         raise RejectedImageError("empty file")
+    if len(content) > MAX_FILE_BYTES:
+        raise RejectedImageError(f"more than {MAX_FILE_BYTES} bytes")
     if not content.startswith(jpeg.SOI):
         return _reencode(content)
     try:

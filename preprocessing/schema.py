@@ -26,6 +26,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 RECORD_OFFSETS = "record_offsets.npz"
 SPLITS = ("train", "validation")
+BINS_PER_OCTAVE = 4  # of the size histograms in the manifest's statistics
 
 # slim's datasets/build_imagenet_data.py, _convert_to_example
 HEIGHT = "image/height"

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from preprocessing.schema import SPLITS
+from preprocessing.schema import BINS_PER_OCTAVE, SPLITS
 
-BINS_PER_OCTAVE = 4  # of the size histograms
 MAX_NAMED_GROUPS, MAX_NAMED_PER_GROUP = 100, 10  # duplicates that the manifest names
 DIGEST_BYTES = 8
 

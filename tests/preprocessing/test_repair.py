@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from preprocessing import jpeg
-from preprocessing.repair import RejectedImageError, RepairedImage, repair, shrink
+from preprocessing.repair import MAX_FILE_BYTES, RejectedImageError, RepairedImage, repair, shrink
 
 PIXELS = np.linspace(0, 255, 24 * 32 * 3).reshape(24, 32, 3).astype(np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -69,6 +69,7 @@ def test_repair_gives_the_same_bytes_every_time() -> None:
         (encode(PICTURE, "PNG")[:-40], "cannot be decoded"),
         (encode(Image.new("1", (20_000, 20_000)), "PNG"), "20000x20000 pixels"),
         (encode(PICTURE, "TIFF"), "not a JPEG"),
+        (bytes(MAX_FILE_BYTES + 1), "more than 134217728 bytes"),
     ],
     ids=[
         "empty",
@@ -79,6 +80,7 @@ def test_repair_gives_the_same_bytes_every_time() -> None:
         "truncated PNG",
         "bomb",
         "other format",
+        "huge file",
     ],
 )
 def test_what_cannot_be_trained_on_is_rejected_with_its_reason(content: bytes, reason: str) -> None:
