@@ -79,6 +79,15 @@ def parser() -> argparse.ArgumentParser:
     )
     prepare.add_argument("--overwrite", action="store_true", help="replace other records")
 
+    inspect = command("inspect", "counts, sizes, duplicates and pictures of records")
+    inspect.add_argument("records", metavar="RECORDS", help="folder that `prepare` wrote")
+    inspect.add_argument(
+        "--verify", action="store_true", help="read every shard and compare all digests"
+    )
+    inspect.add_argument(
+        "--output", default="inspection", help="folder for the pictures [inspection]"
+    )
+
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
     train.add_argument("--recipe", default="published", help="published or demo [published]")

@@ -57,6 +57,13 @@ def prepare(arguments: argparse.Namespace) -> Result:
     )
     for reject in manifest.rejects:
         print(f"prepare: rejected {reject.key}: {reject.reason}", file=sys.stderr)
+    verdict = imagenet.verdict(manifest)
+    if verdict:
+        differences = "; ".join(verdict["differences"])
+        print(
+            f"prepare: {differences or 'all totals are those of ImageNet'}",
+            file=sys.stderr,
+        )
     return {
         "records": arguments.records,
         "digest": manifest.digest,
@@ -69,8 +76,15 @@ def prepare(arguments: argparse.Namespace) -> Result:
             for where, count in manifest.statistics["duplicates"].items()
             if where != "named"
         },
-        "imagenet": imagenet.verdict(manifest),
+        "imagenet": verdict,
     }
+
+
+def inspect(arguments: argparse.Namespace) -> Result:
+    """`mobilenet inspect`."""
+    from pipeline.inspection import inspect
+
+    return inspect(arguments.records, arguments.output, verify_bytes=arguments.verify)
 
 
 def train(arguments: argparse.Namespace) -> Result:

@@ -163,7 +163,7 @@ def validation_number(stem: str, count: int) -> int:
 
 def _synset_archives(path: str) -> list[Member]:
     size = storage.size_bytes(path)
-    with storage.open_read(path) as stream:
+    with storage.open_read(path, ahead=False) as stream:
         found = list(members(stream, path, end=size))
     if not found:
         raise DataError(f"{path} is empty; expected one tar per synset inside")

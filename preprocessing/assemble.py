@@ -36,12 +36,7 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
     shards = {split: tuple(each.shard for each in written) for split, written in by_split.items()}
     return Manifest(
         schema_version=schema.SCHEMA_VERSION,
-        digest=storage.digest_of(
-            [
-                [[each.index, each.synset, each.text] for each in plan.classes],
-                {split: [each.sha256 for each in written] for split, written in shards.items()},
-            ]
-        ),
+        digest=schema.records_digest(plan.classes, shards),
         fingerprint=plan.fingerprint,
         classes=plan.classes,
         shards=shards,
@@ -63,7 +58,7 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
         options=plan.options,
         versions={
             name: importlib.metadata.version(name)
-            for name in ("apache-beam", "mobilenet-pipeline", "pillow")
+            for name in ("apache-beam", "mobilenet-pipeline", "pillow", "simplejpeg")
         },
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-
-import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError
+from preprocessing.matfile import MatFileError, read_structs
 from preprocessing.tar import checked_name, members, open_gzipped, read_member
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
@@ -64,18 +62,22 @@ def _read_files(path: str) -> dict[str, bytes]:
 
 def _read_meta(content: bytes, where: str) -> tuple[dict[int, str], dict[str, str]]:
     """ILSVRC2012 id to synset, and synset to words, of the classes without children."""
-    from scipy.io import loadmat  # half a second; only when there is a kit
-
+    synsets: dict[int, str] = {}
+    words: dict[str, str] = {}
     try:
-        table = np.atleast_1d(loadmat(io.BytesIO(content), squeeze_me=True)["synsets"])
-        synsets, words = {}, {}
-        for row in table:
-            if int(row["num_children"]) == 0:
-                synset = checked_name(str(row["WNID"]), where)
-                synsets[int(row["ILSVRC2012_ID"])] = synset
-                words[synset] = checked_name(str(row["words"]), where)
-    except DataError:
-        raise
-    except Exception as error:  # SciPy's reader raises whatever it stumbles over
+        rows = read_structs(content, "synsets")
+    except MatFileError as error:
         raise DataError(f"{where} cannot be read ({error}); fetch the kit again") from None
+    for number, row in enumerate(rows, start=1):
+        children, identifier, synset, text = (
+            row.get(name) for name in ("num_children", "ILSVRC2012_ID", "WNID", "words")
+        )
+        match children, identifier, synset, text:
+            case [0.0], [float(value)], str(), str() if value.is_integer():
+                synsets[int(value)] = checked_name(synset, where)
+                words[synset] = checked_name(text, where)
+            case [float()], [float()], str(), str():
+                continue  # an inner node of the hierarchy: no images of its own
+            case _:
+                raise DataError(f"{where} has an unknown row {number}; fetch the kit again")
     return synsets, words

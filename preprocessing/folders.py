@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple
-
-import fsspec
 
 from preprocessing import storage
 from preprocessing.concurrently import concurrently
 from preprocessing.errors import DataError, UsageError
 from preprocessing.references import ImageReference, Source
 from preprocessing.schema import ImageClass
+from preprocessing.storage import Entry
 from preprocessing.tar import checked_name
 from preprocessing.words import class_words
 
@@ -22,34 +18,9 @@ TRAIN = "train"
 VALIDATION = ("validation", "val")
 
 
-class Entry(NamedTuple):
-    """A file, or a folder (of size 0), in a folder."""
-
-    name: str
-    size: int
-    is_folder: bool
-
-
 def entries(folder: str) -> list[Entry]:
-    """What is in a folder, in order of names; hidden ones are left out.
-
-    Links to files are followed; nothing is written through them.
-    """
-    if storage.is_remote(folder):
-        filesystem, path = fsspec.core.url_to_fs(folder)
-        found = [
-            Entry(posixpath.basename(each["name"].rstrip("/")), int(each["size"] or 0), is_folder)
-            for each in filesystem.ls(path, detail=True)
-            # An object named like the folder is how consoles make empty folders.
-            if (is_folder := each["type"] == "directory") or each["name"].strip("/") != path
-        ]
-    else:
-        with os.scandir(folder) as scan:
-            found = [
-                Entry(each.name, 0 if each.is_dir() else each.stat().st_size, each.is_dir())
-                for each in scan
-            ]
-    return sorted(entry for entry in found if not entry.name.startswith("."))
+    """What is in a folder but hidden files; links are followed, nothing is written through them."""
+    return [entry for entry in storage.list_entries(folder) if not entry.name.startswith(".")]
 
 
 def classes_in(folder: str) -> list[str]:

@@ -108,7 +108,7 @@ def _validation_images(
     xml_folder = storage.join(annotations, "val")
     xml_names = frozenset(storage.list_names(xml_folder) if annotations else ())
 
-    def of_file(entry: folders.Entry) -> ImageReference:
+    def of_file(entry: storage.Entry) -> ImageReference:
         stem, extension = posixpath.splitext(entry.name)
         if entry.is_folder or extension != ".JPEG" or stem not in synsets:
             raise DataError(

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.references import ImageReference
+from preprocessing.repair import MAX_FILE_BYTES
 
 MAX_OPEN_FILES = 64
 READ_AHEAD_IMAGES = 32
@@ -35,7 +36,7 @@ def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
         return
     read = _read_remote if storage.is_remote(first.path) else _read_local
     for reference, content in read(chain([first], references)):
-        if len(content) != reference.size:
+        if len(content) != _readable(reference):
             raise DataError(
                 f"{reference.path} ends inside {reference.key}; it was cut since it was listed"
             )
@@ -58,7 +59,7 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         os.posix_fadvise(
             descriptor(reference.path),
             reference.offset,
-            reference.size,
+            _readable(reference),
             os.POSIX_FADV_WILLNEED,
         )
         return reference
@@ -68,7 +69,7 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         while queue:
             reference = queue.popleft()
             queue.extend(announce(each) for each in islice(references, 1))
-            content = os.pread(descriptor(reference.path), reference.size, reference.offset)
+            content = os.pread(descriptor(reference.path), _readable(reference), reference.offset)
             yield reference, content
     finally:
         for each in opened.values():
@@ -89,7 +90,12 @@ def _read_remote(references: Iterator[ImageReference]) -> Iterator[Content]:
 
 
 def _fetch(batch: list[ImageReference]) -> list[bytes]:
-    return storage.read_ranges([(each.path, each.offset, each.size) for each in batch])
+    return storage.read_ranges([(each.path, each.offset, _readable(each)) for each in batch])
+
+
+def _readable(reference: ImageReference) -> int:
+    """Bytes to read: of what is too large for an image, just enough to see that."""
+    return min(reference.size, MAX_FILE_BYTES + 1)
 
 
 def _batches(references: Iterable[ImageReference]) -> Iterator[list[ImageReference]]:
@@ -97,10 +103,10 @@ def _batches(references: Iterable[ImageReference]) -> Iterator[list[ImageReferen
     batch: list[ImageReference] = []
     num_bytes = 0
     for reference in references:
-        if batch and (len(batch) == BATCH_IMAGES or num_bytes + reference.size > BATCH_BYTES):
+        if batch and (len(batch) == BATCH_IMAGES or num_bytes + _readable(reference) > BATCH_BYTES):
             yield batch
             batch, num_bytes = [], 0
         batch.append(reference)
-        num_bytes += reference.size
+        num_bytes += _readable(reference)
     if batch:
         yield batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import IO, Any
 
 from preprocessing import schema, tfrecord
@@ -13,15 +12,33 @@ def read_at(stream: IO[bytes], offset: int, name: str) -> dict[str, list[Any]]:
     """The features of the record that starts at byte `offset`.
 
     Raises:
-        DataError: There is no whole record at that place.
+        DataError: There is no whole record of our schema at that place.
     """
     stream.seek(offset)
-    header = stream.read(tfrecord.HEADER_BYTES)
-    length = struct.unpack("<Q", header[:8])[0] if len(header) == tfrecord.HEADER_BYTES else -1
-    payload = stream.read(length) if 0 < length <= schema.MAX_RECORD_BYTES else b""
-    if len(payload) != length:
-        raise DataError(f"{name} has no whole record at byte {offset}; write the shard anew")
-    return tfrecord.parse(payload)
+    where = f"{name} from byte {offset} on"
+    payload = next(tfrecord.read_records(stream, where), b"")
+    features = tfrecord.parse(payload)
+    if not _is_ours(features):
+        raise DataError(f"{where} holds no record of an image; write the shard anew")
+    return features
+
+
+def _is_ours(features: dict[str, list[Any]]) -> bool:
+    """Whether the fields that are read back are there, of their types."""
+    scalars = {
+        bytes: (schema.SYNSET, schema.TEXT, schema.FILENAME, schema.ENCODED),
+        int: (schema.LABEL, schema.HEIGHT, schema.WIDTH),
+    }
+    boxes = (schema.BBOX_XMIN, schema.BBOX_YMIN, schema.BBOX_XMAX, schema.BBOX_YMAX)
+    return all(
+        [type(value) for value in features.get(name, ())] == [kind]
+        for kind, names in scalars.items()
+        for name in names
+    ) and all(
+        len(features.get(name, ())) == len(features.get(boxes[0], ()))
+        and all(isinstance(value, float) for value in features.get(name, ()))
+        for name in boxes
+    )
 
 
 def key_of(split: str, features: dict[str, list[Any]]) -> str:

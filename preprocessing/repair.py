@@ -11,14 +11,17 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from preprocessing import jpeg
 from preprocessing.jpeg import JpegHeader
 
 MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
+MAX_FILE_BYTES = 1 << 27  # 128 MiB
 REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
 REPAIR_QUALITY = 100  # as slim re-encodes
+ENCODED_DPI = (300, 300)  # TensorFlow's encoder says so, whatever the image was
 SHRINK_QUALITY = 90
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would come first; MAX_PIXELS decides
 
@@ -60,6 +63,8 @@ def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
     """
     if not content:
         raise RejectedImageError("empty file")
+    if len(content) > MAX_FILE_BYTES:
+        raise RejectedImageError(f"more than {MAX_FILE_BYTES} bytes")
     if not content.startswith(jpeg.SOI):
         return _reencode(content)
     try:
@@ -99,8 +104,6 @@ def _decode(content: bytes, header: JpegHeader) -> None:
     part of decoding that can fail. Asked for gray, libjpeg leaves out the arithmetic on
     colour after it, which cannot.
     """
-    import simplejpeg  # only when asked for
-
     colorspace = "CMYK" if header.components == 4 else "GRAY"
     try:
         simplejpeg.decode_jpeg(content, colorspace, fastdct=True, fastupsample=True, strict=True)
@@ -132,19 +135,34 @@ def _reencode(content: bytes) -> RepairedImage:
     if image.format == "JPEG":
         was = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
     width, height = image.size
-    return RepairedImage(_encode(_rgb(image), REPAIR_QUALITY), height, width, was)
+    return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, was)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Drop transparency, and the low byte of 16-bit grayscale (Pillow would clip it)."""
+def _rgb(image: Image.Image, content: bytes) -> Image.Image:
+    """Drop transparency, and the low byte of 16-bit grayscale (Pillow would clip it).
+
+    CMYK is decoded as TensorFlow does (fast DCT, `jpeg_mem.cc`), so that the records are
+    byte for byte those of slim.
+    """
+    if image.mode == "CMYK":
+        try:
+            ink = simplejpeg.decode_jpeg(content, "CMYK", fastdct=True, strict=False)
+        except ValueError:  # an unusual subsampling
+            return image.convert("RGB")
+        light = ink.astype(np.uint16)
+        if "adobe" not in image.info:  # Adobe stores CMYK inverted
+            light = 255 - light
+        return Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if "transparency" in image.info:  # Pillow warns of it on the direct way
+        image = image.convert("RGBA")
     return image.convert("RGB")
 
 
 def _encode(image: Image.Image, quality: int) -> bytes:
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=quality)
+    image.save(encoded, "JPEG", quality=quality, dpi=ENCODED_DPI)
     return encoded.getvalue()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +20,13 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.wellformed import FormError, check_manifest
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 RECORD_OFFSETS = "record_offsets.npz"
 SPLITS = ("train", "validation")
-MAX_RECORD_BYTES = 1 << 31  # protobuf's own limit
+BINS_PER_OCTAVE = 4  # of the size histograms in the manifest's statistics
 
 # slim's datasets/build_imagenet_data.py, _convert_to_example
 HEIGHT = "image/height"
@@ -126,19 +128,30 @@ class Manifest:
                 "write the records anew with `mobilenet prepare --overwrite`"
             )
         try:
-            return cls(
-                **{
-                    **fields,
-                    "classes": tuple(ImageClass(**each) for each in fields["classes"]),
-                    "rejects": tuple(Reject(**each) for each in fields["rejects"]),
-                    "shards": {
-                        split: tuple(Shard(**each) for each in shards)
-                        for split, shards in fields["shards"].items()
-                    },
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}); write the records anew") from error
+            check_manifest(fields, SPLITS)
+        except FormError as error:
+            raise DataError(f"{path} is damaged: {error}; write the records anew") from None
+        return cls(
+            **{
+                **fields,
+                "classes": tuple(ImageClass(**each) for each in fields["classes"]),
+                "rejects": tuple(Reject(**each) for each in fields["rejects"]),
+                "shards": {
+                    split: tuple(Shard(**each) for each in shards)
+                    for split, shards in fields["shards"].items()
+                },
+            }
+        )
+
+
+def records_digest(classes: tuple[ImageClass, ...], shards: Mapping[str, tuple[Shard, ...]]) -> str:
+    """`Manifest.digest`: equal when and only when classes and records are equal."""
+    return storage.digest_of(
+        [
+            [[each.index, each.synset, each.text] for each in classes],
+            {split: [each.sha256 for each in written] for split, written in shards.items()},
+        ]
+    )
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:

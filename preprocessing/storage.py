@@ -22,7 +22,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import fsspec
 import google_crc32c
@@ -109,18 +109,29 @@ def exists(path: str) -> bool:
     return _persistently(path, lambda: bool(filesystem.exists(name)))
 
 
-def list_sizes(folder: str) -> dict[str, int]:
-    """Names in a folder in order, with their sizes in bytes (0 for folders); one listing.
+class Entry(NamedTuple):
+    """A file, or a folder (of size 0), in a folder."""
+
+    name: str
+    size: int
+    is_folder: bool
+
+
+def list_entries(folder: str) -> list[Entry]:
+    """What is in a folder, in order of names, in one listing; links are followed.
 
     Empty when the folder is missing.
+
+    Raises:
+        FileNotFoundError: A link leads to nothing.
     """
     if not is_remote(folder):
         try:
-            with os.scandir(folder) as entries:
-                sizes = {e.name: 0 if e.is_dir() else e.stat().st_size for e in entries}
+            scan = os.scandir(folder)
         except (FileNotFoundError, NotADirectoryError):
-            return {}
-        return dict(sorted(sizes.items()))
+            return []
+        with scan:
+            return sorted(entry for each in scan if (entry := _local_entry(each)))
     filesystem, name = _filesystem(folder)
 
     def listing() -> list[dict[str, Any]]:
@@ -130,12 +141,30 @@ def list_sizes(folder: str) -> dict[str, int]:
             return []
         return listed
 
-    found = {
-        posixpath.basename(entry["name"].rstrip("/")): int(entry["size"] or 0)
+    return sorted(
+        Entry(
+            posixpath.basename(entry["name"].rstrip("/")),
+            int(entry["size"] or 0),
+            entry["type"] == "directory",
+        )
         for entry in _persistently(folder, listing)
         if entry["name"].strip("/") != name.strip("/")  # the folder's own placeholder
-    }
-    return dict(sorted(found.items()))
+    )
+
+
+def _local_entry(each: os.DirEntry[str]) -> Entry | None:
+    """None for what vanished after it was listed; a link to nothing is an error."""
+    try:
+        return Entry(each.name, 0 if each.is_dir() else each.stat().st_size, each.is_dir())
+    except FileNotFoundError:
+        if each.is_symlink():
+            raise
+        return None
+
+
+def list_sizes(folder: str) -> dict[str, int]:
+    """Names in a folder in order, with their sizes in bytes (0 for folders)."""
+    return {entry.name: entry.size for entry in list_entries(folder)}
 
 
 def list_names(folder: str) -> list[str]:
@@ -169,10 +198,16 @@ def remove(path: str) -> None:
     _persistently(path, remove_all)
 
 
-def open_read(path: str) -> IO[bytes]:
-    """Open for reading bytes, seekable."""
+def open_read(path: str, *, ahead: bool = True) -> IO[bytes]:
+    """Open for reading bytes, seekable.
+
+    Args:
+        path: The file.
+        ahead: Fetch megabytes ahead of each read from a bucket; no for a few far apart.
+    """
     filesystem, name = _filesystem(path)
-    return _persistently(path, lambda: filesystem.open(name, "rb"))
+    options = {} if ahead or not is_remote(path) else {"cache_type": "none"}
+    return _persistently(path, lambda: filesystem.open(name, "rb", **options))
 
 
 def read_bytes(path: str) -> bytes:
@@ -297,7 +332,7 @@ def parse_json(content: bytes, name: str) -> Any:
     """
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is not JSON ({error}); delete it to make it anew") from error
 
 

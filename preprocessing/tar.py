@@ -1,6 +1,6 @@
 """The members of an uncompressed tar, read off its headers alone.
 
-`tarfile` would do, at about ten times the cost for each of ImageNet's 1.3 million
+`tarfile` would do, at about four times the cost for each of ImageNet's 1.3 million
 members, and it accepts an archive that ends without its end mark, as one does that was
 cut between two members. Formats: ustar, GNU and pax (POSIX.1-2001). Nothing is ever
 written under a member's name, and a name that leads elsewhere is refused all the same.

@@ -20,6 +20,7 @@ from preprocessing.errors import DataError
 
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC of the length
 MAX_CACHED_BYTES = 64  # of a value
+MAX_PAYLOAD_BYTES = 1 << 31  # protobuf's own limit
 FOOTER_BYTES = 4  # uint32 masked CRC of the payload
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -225,7 +226,8 @@ def read_records(stream: IO[bytes], name: str) -> Iterator[bytes]:
         if len(header) < HEADER_BYTES:
             raise DataError(f"{where} is cut short; write the shard anew with `mobilenet prepare`")
         (length,) = struct.unpack("<Q", header[:8])
-        if struct.unpack("<I", header[8:])[0] != _masked_crc32c(header[:8]):
+        corrupt = struct.unpack("<I", header[8:])[0] != _masked_crc32c(header[:8])
+        if corrupt or length > MAX_PAYLOAD_BYTES:
             raise DataError(f"{where} has a corrupt length; write the shard anew")
         payload, footer = stream.read(length), stream.read(FOOTER_BYTES)
         if len(payload) < length or len(footer) < FOOTER_BYTES:

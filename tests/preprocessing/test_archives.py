@@ -12,7 +12,6 @@ import pytest
 from preprocessing import archives as official
 from preprocessing import words
 from preprocessing.errors import DataError, UsageError
-from preprocessing.plan import ImageOptions, plan_ingest
 from preprocessing.schema import SPLITS
 from preprocessing.sources import ImageReference, find_source
 
@@ -98,22 +97,3 @@ def test_a_validation_class_without_training_images_is_named(copied: Path) -> No
     path.write_text("\n".join(lines))
     with pytest.raises(DataError, match="line 5 names n12345678"):
         listed(copied)
-
-
-def test_a_key_that_is_there_twice_is_named_with_both_places(copied: Path) -> None:
-    path = copied / official.TRAIN_ARCHIVE
-    with tarfile.open(path) as archive:
-        first = archive.getmembers()[0]
-        stream = archive.extractfile(first)
-        assert stream
-        content = stream.read()
-    with tarfile.open(path, "a") as archive:
-        archive.addfile(first, io.BytesIO(content))
-    with pytest.raises(DataError, match=r"is there twice: at byte \d+ .* and at byte \d+"):
-        plan_ingest(
-            find_source(str(copied)),
-            str(copied / "plans"),
-            num_shards={"train": 0, "validation": 0},
-            seed=0,
-            image=ImageOptions(),
-        )

@@ -14,6 +14,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.schema import Manifest, read_record_offsets
 from preprocessing.shards import REPORTS
 from tests.conftest import ingest
+from tests.preprocessing.layouts import write_folders
 
 CALLED = {"train": 0, "validation": 0}
 
@@ -148,3 +149,12 @@ def test_too_many_rejects_leave_nothing_that_looks_complete(archives: Path, tmp_
         ingest(archives, tmp_path / "records", max_rejects=0)
     with pytest.raises(UsageError, match=r"no dataset\.json"):
         Manifest.read(str(tmp_path / "records"))
+
+
+def test_a_file_far_too_large_for_an_image_is_a_reject_and_is_not_read(tmp_path: Path) -> None:
+    source = write_folders(tmp_path / "source")
+    with open(source / "train" / "n01440764" / "film.JPEG", "wb") as stream:
+        stream.truncate(40 << 30)
+    manifest = ingest(source, tmp_path / "records")
+    assert [each.key for each in manifest.rejects] == ["train/n01440764/film.JPEG"]
+    assert "more than 134217728 bytes" in manifest.rejects[0].reason

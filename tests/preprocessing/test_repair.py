@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
@@ -10,7 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from preprocessing import jpeg
-from preprocessing.repair import RejectedImageError, RepairedImage, repair, shrink
+from preprocessing.repair import MAX_FILE_BYTES, RejectedImageError, RepairedImage, repair, shrink
 
 PIXELS = np.linspace(0, 255, 24 * 32 * 3).reshape(24, 32, 3).astype(np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -69,6 +70,7 @@ def test_repair_gives_the_same_bytes_every_time() -> None:
         (encode(PICTURE, "PNG")[:-40], "cannot be decoded"),
         (encode(Image.new("1", (20_000, 20_000)), "PNG"), "20000x20000 pixels"),
         (encode(PICTURE, "TIFF"), "not a JPEG"),
+        (bytes(MAX_FILE_BYTES + 1), "more than 134217728 bytes"),
     ],
     ids=[
         "empty",
@@ -79,6 +81,7 @@ def test_repair_gives_the_same_bytes_every_time() -> None:
         "truncated PNG",
         "bomb",
         "other format",
+        "huge file",
     ],
 )
 def test_what_cannot_be_trained_on_is_rejected_with_its_reason(content: bytes, reason: str) -> None:
@@ -143,6 +146,22 @@ def test_the_decode_check_rejects_exactly_what_a_full_decode_warns_of() -> None:
             assert accepted == sound
             verdicts.append(sound)
     assert 100 < sum(verdicts) < 500
+
+
+# PICTURE at quality 90, through `jpegtran -arithmetic`: no encoder here writes such.
+ARITHMETIC = base64.b64decode(
+    b"/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsKCwsNDhIQDQ4RDgsL"
+    b"EBYQERMUFRUVDA8XGBYUGBIUFRT/2wBDAQMEBAUEBQkFBQkUDQsNFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU"
+    b"FBQUFBQUFBQUFBQUFBQUFBQUFBT/yQARCAAYACADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AOZB"
+    b"kQ9LJ49mRnefkwBsbKIOTvg3UG9m805ko9qSw9/k7Sjp7RCsbQ2pC8GMXRw0/LC0T//Z"
+)
+
+
+def test_an_arithmetic_jpeg_becomes_one_that_every_decoder_reads() -> None:
+    image = repair(ARITHMETIC, decode_check=True)
+    assert (image.repaired, image.width, image.height) == ("arithmetic JPEG", 32, 24)
+    expected = Image.open(io.BytesIO(encode(PICTURE, "JPEG", quality=90)))
+    assert np.abs(np.asarray(decode(image), int) - np.asarray(expected, int)).max() <= 2
 
 
 def test_a_sixteen_bit_grayscale_png_keeps_its_brightness() -> None:
