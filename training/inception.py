@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from training.config import AugmentationConfig, EvaluationConfig
+from training.randaugment import rand_augment, random_erasing
 
 EVAL_CROP_FRACTION = 0.875  # of each side
 RESIZE_TO_CROP = 256 / 224
@@ -22,7 +23,7 @@ SATURATION_RANGE = (0.5, 1.5)
 
 
 def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> Any:
-    """Random crop, TF1 bilinear resize, flip, brightness, saturation.
+    """Random crop, TF1 bilinear resize, flip, brightness, saturation; more if `config` says so.
 
     Args:
         jpeg: Scalar string, an RGB or grayscale JPEG.
@@ -39,8 +40,21 @@ def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> A
     image = _resize(tf.slice(image, begin, extent), size)
     if config.flip:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
-    image = distort_color(image, config.color_order, seeds[2:])
-    return _to_network_range(image)
+    if config.color:
+        image = distort_color(image, config.color_order, seeds[2:])
+    return _to_network_range(_heavy_augmentation(image, config, seed))
+
+
+def _heavy_augmentation(image: Any, config: AugmentationConfig, seed: Any) -> Any:
+    """RandAugment and random erasing, of recipes that ask for them, on an image in [0, 1]."""
+    fold_in = tf.random.experimental.stateless_fold_in  # other draws stay as they are
+    if config.randaugment_layers:
+        layers, magnitude = config.randaugment_layers, config.randaugment_magnitude
+        image = rand_augment(image * 255.0, layers, magnitude, fold_in(seed, 1)) / 255.0
+    if config.erasing_probability:
+        probability = config.erasing_probability
+        image = random_erasing(image * 255.0, probability, fold_in(seed, 2)) / 255.0
+    return image
 
 
 def distort_color(image: Any, order: str, seeds: Sequence[Any]) -> Any:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from training.config import AugmentationConfig, EvaluationConfig
 from training.inception import distort_color, eval_view, sample_crop, train_view
+from training.recipes import improved
 
 
 def jpeg(height: int, width: int, mode: str = "RGB") -> bytes:
@@ -207,3 +208,18 @@ def test_flips_are_even() -> None:
 
     mirrored = drawn(seeds_of(11).map(is_mirrored, num_parallel_calls=2))
     assert mirrored.mean() == pytest.approx(0.5, abs=FIVE_SIGMA)
+
+
+def test_the_improved_recipe_moves_and_erases_but_leaves_colours_to_randaugment() -> None:
+    config = improved("mobilenet_v2_1.0_224").augmentation
+    plain = AugmentationConfig(min_area=0.08, max_aspect_ratio=4 / 3, color=False)
+    encoded = jpeg(80, 80)
+    views = tf.function(lambda seed: train_view(encoded, config, 64, seed))
+    before = tf.function(lambda seed: train_view(encoded, plain, 64, seed))
+    same = 0
+    for number in range(100):
+        seed = tf.constant([1, number], tf.int64)
+        view = views(seed).numpy()
+        assert -1 <= view.min() <= view.max() <= 1
+        same += np.allclose(view, before(seed), atol=1e-5)
+    assert 8 <= same <= 40  # 0.25 x 0.8: both operations skipped, nothing erased
