@@ -6,6 +6,7 @@ version is an evaluated export. Registering the same export again changes nothin
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -57,20 +58,41 @@ def register(export_folder: str, metrics: dict[str, Any], uri: str) -> dict[str,
         PermanentError: The registry cannot be reached; the export is intact.
     """
     database = sqlite_file(uri)
-    if database:
-        os.makedirs(os.path.dirname(database), exist_ok=True)
     for name in ("mlflow", "alembic"):  # both tell of every table they create
         logging.getLogger(name).setLevel(logging.ERROR)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     try:
+        if database:
+            _ensure_database(database)
         return _Registry(MlflowClient(uri, uri), uri).register(export_folder, metrics)
     except MlflowException as error:
         raise PermanentError(
             f"registry {uri}: {str(error).splitlines()[0]}; the export {export_folder} is intact, "
             "run `mobilenet publish` again"
         ) from error
+
+
+def _ensure_database(database: str) -> None:
+    """MLflow's tables, all or none: a process killed among them would leave a useless file."""
+    from mlflow import MlflowClient
+
+    folder, name = os.path.split(database)
+    os.makedirs(folder, exist_ok=True)
+    with open(f"{database}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(database):
+            return
+        partial = os.path.join(folder, f"{name}{storage.PARTIAL}tables")
+        for left in (partial, f"{partial}-journal"):
+            if os.path.exists(left):
+                os.unlink(left)
+        uri = f"sqlite:///{partial}"
+        client = MlflowClient(uri, uri)
+        client.search_experiments()
+        client.search_registered_models()
+        os.replace(partial, database)
 
 
 class _Registry:

@@ -153,7 +153,7 @@ def _reached(mark: str, output: Path, stderr: Path) -> bool:
     if mark == "exports":
         return any((output / "exports").glob("*")) if (output / "exports").exists() else False
     if mark == "mlflow":
-        return (output / "registry" / "mlflow.db").exists()
+        return any((output / "registry").glob("mlflow.db*"))  # its tables are being made, or are
     return any(str(path).startswith(f"{output}/{mark}") for path in output.rglob("*"))
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +169,21 @@ def test_a_registry_that_is_down_leaves_the_export_and_says_how_to_go_on(
     with pytest.raises(PermanentError, match=r"is intact, run `mobilenet publish` again"):
         register(str(export), metrics, "http://127.0.0.1:9")
     exports.require_intact(str(export), json.loads((export / "metrics.json").read_text()))
+
+
+def test_killed_while_it_makes_its_tables_the_registry_is_made_anew(tmp_path: Path) -> None:
+    export = make_export(tmp_path / "export")
+    uri = sqlite_uri(str(tmp_path / "registry"))
+    code = (
+        "import sys; from pipeline import exports, registry;"
+        "registry.register(sys.argv[1], exports.read_metrics(sys.argv[1]), sys.argv[2])"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, str(export), uri])
+    while killed.poll() is None:
+        if any((tmp_path / "registry").glob("mlflow.db.partial-*")):
+            killed.kill()
+        time.sleep(0.005)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "registry" / "mlflow.db").exists()
+    assert register(str(export), exports.read_metrics(str(export)), uri)["version"] == 1
+    assert not list((tmp_path / "registry").glob("*.partial-*"))
