@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipeline import exports, latency, tflite
+from pipeline import exports, history, latency, per_image, tflite
 from pipeline.predictions import (
     Predictions,
     measured,
@@ -116,6 +116,8 @@ def _export_to(
     _write_slim_checkpoint(os.path.join(folder, f"{variant.name}.ckpt"), state)
     storage.write_bytes(os.path.join(folder, "labels.txt"), _labels(manifest))
     run.write(folder)
+    per_image.write(folder, found)
+    history.write(folder, workdir)
     return {
         "variant": variant.name,
         "recipe": run.config.recipe,
