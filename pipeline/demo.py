@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from pipeline import processes, table
-from pipeline.publish import read_index
+from pipeline.index import read_index
 from pipeline.registry import browse_command, sqlite_uri
 
 VARIANT = "mobilenet_v2_0.35_64"
