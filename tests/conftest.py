@@ -19,6 +19,7 @@ import tensorflow as tf
 from pipeline.sample import write_sample
 from preprocessing.ingest import prepare
 from preprocessing.schema import Manifest
+from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.
 tf.config.set_logical_device_configuration(
