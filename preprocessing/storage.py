@@ -20,6 +20,9 @@ import fsspec
 
 from preprocessing.errors import DataError
 
+# Other machines write to the same bucket: what a listing said a moment ago may be wrong.
+fsspec.config.conf["gs"] = {"use_listings_cache": False}
+
 PARTIAL = ".partial-"  # in the name of everything that is not complete
 
 
@@ -76,9 +79,13 @@ def open_read(path: str) -> IO[bytes]:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file."""
-    with open_read(path) as stream:
-        return stream.read()
+    """The whole file, as it is at one moment.
+
+    In one request: opening asks for the size first, and a file replaced after that would be cut.
+    """
+    filesystem, name = fsspec.core.url_to_fs(path)
+    content: bytes = filesystem.cat_file(name)
+    return content
 
 
 @contextmanager
