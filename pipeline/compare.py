@@ -60,7 +60,9 @@ def _from_registry(reference: str, folder: str, uri: str) -> str:
             "or VARIANT/VERSION"
         )
     names = (exports.METRICS, per_image.FILE, LABELS)
-    return registry.download(reference, names, tempfile.mkdtemp(dir=folder), uri)
+    downloaded = tempfile.mkdtemp(dir=folder)
+    registry.download(reference, names, downloaded, uri)
+    return downloaded
 
 
 def _side_by_side(a: dict[str, float], b: dict[str, float]) -> dict[str, list[float | None]]:

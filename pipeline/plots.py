@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from pipeline import peers, table
@@ -176,7 +177,7 @@ def _points(
 def _legend(axes: Axes) -> None:
     legend = axes.legend(frameon=False, loc="best")
     for handle in legend.legend_handles:
-        if hasattr(handle, "set_sizes"):
+        if isinstance(handle, PathCollection):
             handle.set_sizes([80.0])
 
 

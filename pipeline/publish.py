@@ -51,11 +51,11 @@ def publish(
     entry = indexes.read_entry(folder, metrics["variant"])
     if entry is None or entry["export_digest"] != digest or not _is_there(folder, entry):
         entry = _upload(export_folder, metrics, registered, folder)
-    _write_if_new(storage.join(folder, f"{entry['variant']}.md"), card.card(entry).encode())
+    storage.update_bytes(storage.join(folder, f"{entry['variant']}.md"), card.card(entry).encode())
     while True:
         entries = indexes.collect(folder)
         for name, content in page.files(entries).items():
-            _write_if_new(storage.join(folder, name), content)
+            storage.update_bytes(storage.join(folder, name), content)
         if indexes.read_index(folder) != entries:
             indexes.write_index(folder, entries)
         # Of several publications at once the last to write the index comes by here after the
@@ -103,7 +103,9 @@ def _upload(
         entry = _entry(metrics, registered, packed, export_folder)
         for key in ("version_file", "file"):
             _send(packed, storage.join(folder, entry[key]))
-    _write_if_new(storage.join(folder, indexes.ENTRIES, f"{name}.json"), storage.json_bytes(entry))
+    storage.update_bytes(
+        storage.join(folder, indexes.ENTRIES, f"{name}.json"), storage.json_bytes(entry)
+    )
     return entry
 
 
@@ -142,12 +144,6 @@ def _stored_crc32c(path: str) -> str:
         return said
     with storage.open_read(path) as stream:
         return _crc32c(stream)
-
-
-def _write_if_new(path: str, content: bytes) -> None:
-    if not storage.exists(path) or storage.read_bytes(path) != content:
-        storage.make_folder(os.path.dirname(path))
-        storage.write_bytes(path, content)
 
 
 def _entry(

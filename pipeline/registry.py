@@ -29,6 +29,8 @@ TRAINING_TAG = "mobilenet.training_digest"
 FOLDER_TAG = "mobilenet.artifact_folder"
 CHAMPION = "champion"  # best top-1
 PUBLISHED = "published"  # what `mobilenet publish` published last
+ATTEMPTS = 10
+CONFLICTS = ("IntegrityError", "database is locked")  # two processes wrote the same at once
 
 
 def default_uri() -> str:
@@ -99,7 +101,7 @@ def mark_published(model: str, version: int, uri: str) -> None:
         it.alias(model, PUBLISHED, version)
 
 
-def download(reference: str, names: tuple[str, ...], folder: str, uri: str) -> str:
+def download(reference: str, names: tuple[str, ...], folder: str, uri: str) -> None:
     """Fetch files of a registered version.
 
     Args:
@@ -108,28 +110,28 @@ def download(reference: str, names: tuple[str, ...], folder: str, uri: str) -> s
         folder: Where to put them.
         uri: The registry.
 
-    Returns:
-        The folder that holds the files.
-
     Raises:
         UsageError: There is no such version.
     """
     with _opened(uri, "nothing was changed") as it:
-        return it.download(reference.removeprefix("models:/"), names, folder)
+        it.download(reference.removeprefix("models:/"), names, folder)
 
 
 @contextlib.contextmanager
 def _opened(uri: str, what_to_do: str) -> Iterator[_Registry]:
     """The registry; an embedded one for this process alone while the block runs."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic"):  # both tell of every table they create
         logging.getLogger(name).setLevel(logging.ERROR)
+    from alembic.util import CommandError
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         with _exclusive(sqlite_file(uri)):
             yield _Registry(MlflowClient(uri, uri), uri)
-    except MlflowException as error:
+    except (CommandError, MlflowException, SQLAlchemyError) as error:
         raise _explained(uri, error, what_to_do) from error
 
 
@@ -166,12 +168,33 @@ class _Registry:
         self._uri = uri
 
     def register(self, export_folder: str, metrics: dict[str, Any]) -> Version:
+        """The version of this export, made if needed.
+
+        Every step looks at what is there first. So a conflict with another process, which a
+        server reports as it comes out of its database, is solved by looking again.
+        """
+        from mlflow.exceptions import MlflowException
+
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                return self._register(export_folder, metrics)
+            except MlflowException as error:
+                if not attempts_left or not any(each in str(error) for each in CONFLICTS):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _register(self, export_folder: str, metrics: dict[str, Any]) -> Version:
         digest, name = exports.export_digest(metrics), metrics["variant"]
         self._ensure_model(name)
         if not self._versions_of(name, digest):
             self._add(export_folder, metrics, digest)
+        # The server numbers the versions, so of several processes that came here with the same
+        # export all see the same one as the first.
+        first, *others = self._versions_of(name, digest)
+        for other in others:
+            self._withdraw(other, first)
         self._crown(name)
-        return self._versions_of(name, digest)[0]
+        return first
 
     def aliased(self, model: str, alias: str) -> Version | None:
         from mlflow.exceptions import MlflowException
@@ -188,14 +211,14 @@ class _Registry:
         if now is None or now.version != version:
             self._client.set_registered_model_alias(model, alias, str(version))
 
-    def download(self, reference: str, names: tuple[str, ...], folder: str) -> str:
+    def download(self, reference: str, names: tuple[str, ...], folder: str) -> None:
         found = self._find(reference)
         inside = found.tags[FOLDER_TAG]
         there = {each.path for each in self._client.list_artifacts(found.run_id, inside)}
         for name in names:
             if f"{inside}/{name}" in there:
-                self._client.download_artifacts(found.run_id, f"{inside}/{name}", folder)
-        return os.path.join(folder, inside)
+                path = self._client.download_artifacts(found.run_id, f"{inside}/{name}", folder)
+                os.replace(path, os.path.join(folder, name))
 
     def _find(self, reference: str) -> Any:
         from mlflow.exceptions import MlflowException
@@ -224,29 +247,28 @@ class _Registry:
         )
 
     def _add(self, export_folder: str, metrics: dict[str, Any], digest: str) -> None:
-        """The run, complete, and then the version.
-
-        Against a server two processes may both get here with the same export. The server
-        numbers the versions, so both see the same one as the first; the other withdraws.
-        """
-        name, folder = metrics["variant"], f"exports/{digest[:12]}"
-        run_id, is_new = self._run(export_folder, metrics, digest)
+        """The run, complete, and then the version."""
+        folder = f"exports/{digest[:12]}"
+        run_id = self._run(export_folder, metrics, digest)
         self._client.log_artifacts(run_id, export_folder, folder)
         self._client.set_terminated(run_id)
-        mine = self._client.create_model_version(
-            name,
+        self._client.create_model_version(
+            metrics["variant"],
             source=f"{self._client.get_run(run_id).info.artifact_uri}/{folder}",
             run_id=run_id,
             tags={DIGEST_TAG: digest, FOLDER_TAG: folder, **mlflow_entry.tags(metrics)},
         )
-        first = self._versions_of(name, digest)[0]
-        if first.version != int(mine.version):
-            self._client.delete_model_version(name, mine.version)
-            if is_new and first.run_id != run_id:
-                self._client.delete_run(run_id)
 
-    def _run(self, export_folder: str, metrics: dict[str, Any], digest: str) -> tuple[str, bool]:
-        """The run of the training that made this export, and whether it is new.
+    def _withdraw(self, extra: Version, first: Version) -> None:
+        """Remove a second version of the same export, and its run if it has one of its own."""
+        with _already("RESOURCE_DOES_NOT_EXIST"):
+            self._client.delete_model_version(extra.model, str(extra.version))
+        if extra.run_id not in {each.run_id for each in (first, *self._versions_of(extra.model))}:
+            with _already("RESOURCE_DOES_NOT_EXIST"):
+                self._client.delete_run(extra.run_id)
+
+    def _run(self, export_folder: str, metrics: dict[str, Any], digest: str) -> str:
+        """The run of the training that made this export.
 
         Everything logged is a function of the export, so a run that a killed process left
         is completed by doing the same again.
@@ -268,11 +290,11 @@ class _Registry:
         )
         for batch in mlflow_entry.batches(config, metrics, history.read(export_folder)):
             self._client.log_batch(run_id, **batch)
-        return run_id, not found
+        return run_id
 
     def _ensure_model(self, name: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'"):
-            with _already_there():
+            with _already("RESOURCE_ALREADY_EXISTS"):
                 self._client.create_registered_model(name)
 
     def _ensure_experiment(self, name: str) -> str:
@@ -280,7 +302,7 @@ class _Registry:
         if experiment is None:
             database = sqlite_file(self._uri)
             artifacts = os.path.join(os.path.dirname(database), "artifacts") if database else ""
-            with _already_there():
+            with _already("RESOURCE_ALREADY_EXISTS"):
                 self._client.create_experiment(
                     name, artifact_location=f"file://{artifacts}/{name}" if artifacts else None
                 )
@@ -302,14 +324,14 @@ class _Registry:
 
 
 @contextlib.contextmanager
-def _already_there() -> Iterator[None]:
-    """What another process has made meanwhile is as good as ours."""
+def _already(error_code: str) -> Iterator[None]:
+    """What another process has done meanwhile is as good as ours."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code != error_code:
             raise
 
 

@@ -63,7 +63,7 @@ def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
         "short_commit": page.short_commit,
     }
     template = environment.from_string(storage.read_bytes(TEMPLATE).decode())
-    storage.write_bytes(output, template.render(**content).encode())
+    storage.update_bytes(output, template.render(**content).encode())
     return {"report": output, "models": [each["variant"] for each in content["entries"]]}
 
 

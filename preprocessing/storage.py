@@ -122,6 +122,13 @@ def write_bytes(path: str, content: bytes) -> None:
         stream.write(content)
 
 
+def update_bytes(path: str, content: bytes) -> None:
+    """Write a whole file atomically unless it holds `content` already."""
+    if not exists(path) or read_bytes(path) != content:
+        make_folder(posixpath.dirname(path) or ".")
+        write_bytes(path, content)
+
+
 def write_json(path: str, value: Any) -> None:
     """Write `value` as readable JSON, atomically, the same bytes for the same value."""
     write_bytes(path, json_bytes(value))

@@ -23,6 +23,8 @@ from tests.conftest import Outcome, mobilenet
 pytestmark = pytest.mark.slow
 
 VARIANT = "mobilenet_v2_0.35_64"
+STAGES = ("sample", "prepare", "train", "evaluate", "export", "publish", "fetch", "report")
+MEASURED = ("latency_ms", "sha256", "bytes", "export_digest", "version_file", "file_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +38,7 @@ def table_of(output: Path) -> list[dict[str, Any]]:
     """The published entries without what a clock measured or a history decides."""
     index = json.loads((output / "published" / "index.json").read_text())
     return [
-        {
-            key: value
-            for key, value in entry.items()
-            if key not in ("latency_ms", "sha256", "bytes", "export_digest")
-        }
+        {key: value for key, value in entry.items() if key not in MEASURED}
         for entry in index["models"]
     ]
 
@@ -64,7 +62,7 @@ def test_every_format_reaches_the_accuracy_and_the_result_is_complete(
 
 def test_progress_and_where_to_look_are_on_stderr(demo: tuple[Path, Outcome]) -> None:
     output, outcome = demo
-    for stage in ("sample", "prepare", "train", "evaluate", "export", "publish"):
+    for stage in STAGES:
         assert f"$ mobilenet {stage} " in outcome.err
     assert "rejected train/n99900003/n99900003_144.JPEG" in outcome.err
     assert f" dashboard {output}/runs/{VARIANT}\n" in outcome.err
