@@ -17,6 +17,8 @@ exit codes:
   checkpoint; 6 no space left; 143 interrupted or lost a peer, run it again to continue
 """
 
+RECIPE_HELP = "published, improved or demo [published]"
+
 
 class _Parser(argparse.ArgumentParser):
     """Says a mistake in one line; argparse prints the usage first."""
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    train.add_argument("--recipe", default="published", help="published or demo [published]")
+    train.add_argument("--recipe", default="published", help=RECIPE_HELP)
     _add_records(train)
     train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
     train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
@@ -73,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--initial-checkpoint",
         default="",
         metavar="CKPT",
-        help="slim checkpoint to start from (prefix, folder or .tgz), for fine-tuning",
+        help="slim checkpoint (prefix, folder or .tgz) or Keras .weights.h5 to fine-tune",
     )
     _add_set(train)
 
@@ -123,9 +125,11 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--published", help="folder that `mobilenet publish` wrote")
 
     imported = command(
-        "import-checkpoint", "make a run out of a published slim checkpoint, to evaluate or export"
+        "import-checkpoint", "make a run out of published weights, to evaluate or export"
     )
-    imported.add_argument("checkpoint", metavar="CKPT", help="prefix, folder or .tgz")
+    imported.add_argument(
+        "checkpoint", metavar="CKPT", help="slim prefix, folder or .tgz, or Keras .weights.h5"
+    )
     imported.add_argument("--variant", required=True, help="what it is")
     imported.add_argument("--workdir", required=True, help="folder of the run to make")
     imported.add_argument(
@@ -138,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     plan = command("plan", "steps, schedule, data and cost of a run, before anything is spent")
     plan.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
     plan.add_argument("--gpus", type=_positive, required=True, help="replicas")
-    plan.add_argument("--recipe", default="published", help="published or demo [published]")
+    plan.add_argument("--recipe", default="published", help=RECIPE_HELP)
     plan.add_argument(
         "--examples",
         type=_positive,

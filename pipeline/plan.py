@@ -7,7 +7,7 @@ from typing import Any
 
 from training.architecture import architecture
 from training.config import RunConfig
-from training.schedule import IMAGENET_EXAMPLES, decay_steps, learning_rate_at
+from training.schedule import IMAGENET_EXAMPLES, Schedule
 from training.variants import Variant
 
 IMAGENET_CLASSES = 1000
@@ -47,9 +47,9 @@ class Plan:
         return self.config.num_steps(self.num_replicas)
 
     @property
-    def decay_steps(self) -> int:
-        """Updates between two decays of the learning rate."""
-        return decay_steps(
+    def schedule(self) -> Schedule:
+        """The learning rate."""
+        return Schedule.of(
             self.config.optimizer,
             num_examples=self.num_examples,
             batch_per_replica=self.config.training.batch_per_replica,
@@ -66,12 +66,7 @@ class Plan:
         return Moment(
             step=step,
             epoch=step * self.global_batch / self.num_examples,
-            learning_rate=learning_rate_at(
-                step,
-                self.config.optimizer,
-                num_replicas=self.num_replicas,
-                decay_steps=self.decay_steps,
-            ),
+            learning_rate=self.schedule.at(step),
             ema_decay=min(self.config.training.ema_decay, (1 + step) / (10 + step)),
         )
 
@@ -94,8 +89,9 @@ class Plan:
             "global_batch": self.global_batch,
             "steps": self.num_steps,
             "epochs": round(self.images / self.num_examples, 2),
-            "decay_steps": self.decay_steps,
-            "decays": (self.num_steps - 1) // self.decay_steps,
+            "warmup_steps": self.schedule.warmup_steps,
+            "decay_steps": self.schedule.decay_steps,
+            "decays": (self.num_steps - 1) // self.schedule.decay_steps,
             "first_learning_rate": self.at(0).learning_rate,
             "last_learning_rate": last.learning_rate,
             "images_read": self.images,

@@ -41,6 +41,10 @@ class AugmentationConfig:
     # saturation first in three of four images. Which one trained the published checkpoints
     # cannot be told from the sources.
     color_order: str = "brightness_first"  # or "mixed"
+    color: bool = True  # brightness and saturation
+    randaugment_layers: int = 0  # operations per image
+    randaugment_magnitude: float = 9.0  # of 10
+    erasing_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
@@ -56,6 +60,16 @@ class AugmentationConfig:
             )
         if self.max_area > 1:
             raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
+        if self.randaugment_layers < 0:
+            raise UsageError(
+                f"augmentation.randaugment_layers must not be negative, got "
+                f"{self.randaugment_layers}"
+            )
+        for name, most in (("randaugment_magnitude", 10), ("erasing_probability", 1)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UsageError(
+                    f"augmentation.{name} must be in [0, {most}], got {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +96,7 @@ class OptimizerConfig:
     learning_rate_per_replica: float = 0.045
     decay_rate: float = 0.98
     decay_epochs: float = 2.5  # true epochs: passes over the data by all replicas together
+    warmup_epochs: float = 0.0  # of linear rise; the decay counts from the start all the same
     rho: float = 0.9
     momentum: float = 0.9
     epsilon: float = 1.0  # inside the root
@@ -90,6 +105,10 @@ class OptimizerConfig:
         for name in ("learning_rate_per_replica", "decay_rate", "decay_epochs", "epsilon"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
+        if self.warmup_epochs < 0:
+            raise UsageError(
+                f"optimizer.warmup_epochs must not be negative, got {self.warmup_epochs}"
+            )
         for name in ("rho", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")

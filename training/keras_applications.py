@@ -7,11 +7,14 @@ import tempfile
 
 import h5py
 import keras
+import numpy as np
 
 from preprocessing.errors import DataError, UsageError
-from training.architecture import Architecture
-from training.mobilenet import layer_name
+from training.architecture import Architecture, architecture
+from training.config import ModelConfig
+from training.mobilenet import layer_name, mobilenet
 from training.shapes import require_fit
+from training.slim_checkpoint import slim_variables
 from training.variants import Variant
 
 
@@ -47,6 +50,19 @@ def copy_weights(
                 variable.assign(value.reshape(variable.shape))
 
 
+def read_named(path: str, variant: Variant) -> dict[str, np.ndarray]:
+    """All weights of a `.weights.h5` of the Keras network, whatever its classes, by slim's names.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: It is not of `variant`; lists what is missing or has another shape.
+    """
+    layout = architecture(variant, _num_outputs(path, variant))
+    model = mobilenet(layout, ModelConfig(), resolution=variant.resolution)
+    read_weights(path, model, variant, layout)
+    return {name: each.numpy() for name, each in slim_variables(model, layout).items()}
+
+
 def read_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
     """Load a `.weights.h5` of the Keras network into ours.
 
@@ -54,10 +70,8 @@ def read_weights(path: str, model: keras.Model, variant: Variant, layout: Archit
         UsageError: There is no such file.
         DataError: Something is missing or has another shape; lists all of it.
     """
-    if not os.path.isfile(path):
-        raise UsageError(f"{path} does not exist; pass a .weights.h5 of keras.applications")
     theirs = application(variant, layout.classifier.out_channels)
-    _require_fit(path, theirs)
+    require_fit(f"{path} does not fit {theirs.name}", _expected(theirs), _shapes(path))
     theirs.load_weights(path)
     copy_weights(model, theirs, layout, to_ours=True)
 
@@ -69,27 +83,36 @@ def write_weights(path: str, model: keras.Model, variant: Variant, layout: Archi
     theirs.save_weights(path)
 
 
-def _require_fit(path: str, theirs: keras.Model) -> None:
+def _num_outputs(path: str, variant: Variant) -> int:
+    """Classes of the classifier in a file; 1 if it has none, which then does not fit."""
+    unlikely = 7  # nothing else in the network is this wide
+    shapes = _expected(application(variant, unlikely))
+    bias = next(name for name, shape in shapes.items() if shape == (unlikely,))
+    return int(_shapes(path).get(bias, (1,))[0])
+
+
+def _expected(theirs: keras.Model) -> dict[str, tuple[int, ...]]:
+    """What a file of `theirs` holds."""
     with tempfile.TemporaryDirectory() as folder:
-        expected_path = os.path.join(folder, "expected.weights.h5")
-        theirs.save_weights(expected_path)
-        expected = _shapes(expected_path)
-    try:
-        found = _shapes(path)
-    except OSError as error:
-        raise DataError(f"{path} is no HDF5 file: {error}") from error
-    require_fit(f"{path} does not fit {theirs.name}", expected, found)
+        path = os.path.join(folder, "expected.weights.h5")
+        theirs.save_weights(path)
+        return _shapes(path)
 
 
 def _shapes(path: str) -> dict[str, tuple[int, ...]]:
+    if not os.path.isfile(path):
+        raise UsageError(f"{path} does not exist; pass a .weights.h5 of keras.applications")
     shapes: dict[str, tuple[int, ...]] = {}
 
     def visit(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset):
             shapes[name] = item.shape
 
-    with h5py.File(path) as file:
-        file.visititems(visit)
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise DataError(f"{path} is no HDF5 file: {error}") from error
     return shapes
 
 

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from training.config import OptimizerConfig
-from training.schedule import decay_steps
+from training.schedule import Schedule
 
 
 class TF1RMSprop(keras.optimizers.RMSprop):
@@ -53,26 +53,29 @@ def _resource(variable: Any) -> Any:
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
-def learning_rate_schedule(
-    config: OptimizerConfig, *, num_examples: int, batch_per_replica: int, num_replicas: int
-) -> keras.optimizers.schedules.ExponentialDecay:
-    """Staircase: `learning_rate_per_replica * replicas * decay_rate^floor(step / decay_steps)`."""
-    steps = decay_steps(
-        config,
-        num_examples=num_examples,
-        batch_per_replica=batch_per_replica,
-        num_replicas=num_replicas,
-    )
-    return keras.optimizers.schedules.ExponentialDecay(
-        config.learning_rate_per_replica * num_replicas,
-        decay_steps=steps,
-        decay_rate=config.decay_rate,
-        staircase=True,
-    )
+class WarmedStaircase(keras.optimizers.schedules.ExponentialDecay):
+    """A `Schedule` on the device."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__(
+            schedule.start,
+            decay_steps=schedule.decay_steps,
+            decay_rate=schedule.decay_rate,
+            staircase=True,
+        )
+        self.warmup_steps = schedule.warmup_steps
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of the update after `step` updates, a float32 scalar."""
+        learning_rate = super().__call__(step)
+        if not self.warmup_steps:
+            return learning_rate
+        risen = (tf.cast(step, tf.float32) + 1.0) / self.warmup_steps
+        return learning_rate * tf.minimum(1.0, risen)
 
 
 def rmsprop(config: OptimizerConfig, schedule: Any) -> TF1RMSprop:
-    """The optimizer of the recipe."""
+    """The optimizer of the recipe; `schedule` as Keras takes a learning rate."""
     return TF1RMSprop(
         schedule, rho=config.rho, momentum=config.momentum, epsilon=config.epsilon, name="rmsprop"
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from preprocessing.errors import UsageError, did_you_mean
 from training.config import (
     AugmentationConfig,
+    EvaluationConfig,
     LoopConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
     TrainingConfig,
 )
+from training.schedule import IMAGENET_EXAMPLES
 from training.variants import Variant
 
 
@@ -27,6 +30,45 @@ def published(variant: str) -> RunConfig:
     if Variant.parse(variant).family == "mobilenet_v1":
         model = ModelConfig(dropout=0.001, bn_momentum=0.9997)
     return RunConfig(variant=variant, recipe="published", model=model)
+
+
+def improved(variant: str) -> RunConfig:
+    """What today's best published figures of this network were reached with, timm's `ra_in1k`.
+
+    Target: 72.9 % top-1 for mobilenet_v2_1.0_224 (timm's results, model card: RMSProp, batch
+    1536, learning rate 0.045, weight decay 4e-5); 72.7 % by Model Garden's TPU recipe. Not
+    measured here. What the card leaves open is that of timm's EfficientNet-B0 command
+    (timm's training script docs, timm#355): epsilon 0.001, x0.97 every 2.4 epochs, 450 epochs,
+    average 0.9999, `rand-m9-mstd0.5` (Cubuk et al. 2019), erasing 0.2 (Zhong et al. 2017) and
+    no other colours. The five epochs of warm-up and averaged BN statistics are Model Garden's
+    (imagenet_mobilenetv2_gpu.yaml) and timm's `--dist-bn reduce`; evaluation is the usual
+    resize and crop with the accurate decoder. Crops from 8 % of the area, as Inception's.
+    """
+    return dataclasses.replace(
+        published(variant),
+        recipe="improved",
+        augmentation=AugmentationConfig(
+            min_area=0.08,
+            max_aspect_ratio=4 / 3,
+            color=False,
+            randaugment_layers=2,
+            randaugment_magnitude=9.0,
+            erasing_probability=0.2,
+        ),
+        evaluation=EvaluationConfig(crop="resize_256", precise=True),
+        optimizer=OptimizerConfig(
+            learning_rate_per_replica=0.045 / 8,
+            decay_rate=0.97,
+            decay_epochs=2.4,
+            warmup_epochs=5.0,
+            epsilon=0.001,
+        ),
+        training=TrainingConfig(
+            batch_per_replica=192,
+            total_images=450 * IMAGENET_EXAMPLES,
+            bn_statistics="mean",
+        ),
+    )
 
 
 def demo(variant: str) -> RunConfig:
@@ -54,7 +96,9 @@ def demo(variant: str) -> RunConfig:
     )
 
 
-RECIPES: dict[str, Callable[[str], RunConfig]] = {each.__name__: each for each in (published, demo)}
+RECIPES: dict[str, Callable[[str], RunConfig]] = {
+    each.__name__: each for each in (published, improved, demo)
+}
 
 
 def recipe(name: str, variant: str) -> RunConfig:

@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from training.config import OptimizerConfig
 
 IMAGENET_EXAMPLES = 1_281_167
 
 
-def decay_steps(
-    config: OptimizerConfig, *, num_examples: int, batch_per_replica: int, num_replicas: int
-) -> int:
-    """Steps between two decays: 33363, 16681, 8340, 4170 for 1, 2, 4, 8 replicas on ImageNet."""
-    return max(1, int(num_examples * config.decay_epochs / num_replicas / batch_per_replica))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A recipe's learning rate for a number of replicas: a staircase, after a linear rise if any.
 
-
-def learning_rate_at(
-    step: int, config: OptimizerConfig, *, num_replicas: int, decay_steps: int
-) -> float:
-    """Staircase: `learning_rate_per_replica * replicas * decay_rate^floor(step / decay_steps)`.
-
-    Args:
-        step: Updates already made.
-        config: The recipe's.
-        num_replicas: Over all workers.
-        decay_steps: Of the function of that name.
+    Attributes:
+        start: Learning rate before any decay, of all replicas together.
+        decay_rate: Factor per stair.
+        decay_steps: Updates per stair: 33363, 16681, 8340, 4170 for 1, 2, 4, 8 replicas on
+            ImageNet.
+        warmup_steps: Updates of the rise; 0 for none.
     """
-    start = config.learning_rate_per_replica * num_replicas
-    return float(start * config.decay_rate ** (step // decay_steps))
+
+    start: float
+    decay_rate: float
+    decay_steps: int
+    warmup_steps: int
+
+    @classmethod
+    def of(
+        cls,
+        config: OptimizerConfig,
+        *,
+        num_examples: int,
+        batch_per_replica: int,
+        num_replicas: int,
+    ) -> Schedule:
+        """Follow from the number of replicas, so that any of them means the same recipe."""
+
+        def steps(epochs: float) -> int:  # truncated as slim truncates
+            return int(num_examples * epochs / num_replicas / batch_per_replica)
+
+        return cls(
+            start=config.learning_rate_per_replica * num_replicas,
+            decay_rate=config.decay_rate,
+            decay_steps=max(1, steps(config.decay_epochs)),
+            warmup_steps=steps(config.warmup_epochs),
+        )
+
+    def at(self, step: int) -> float:
+        """`start * decay_rate^floor(step / decay_steps)`, times the part of the rise that is done.
+
+        Args:
+            step: Updates already made.
+        """
+        rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        return float(self.start * self.decay_rate ** (step // self.decay_steps) * rise)

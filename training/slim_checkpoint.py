@@ -46,6 +46,24 @@ def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, 
     return named
 
 
+def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Shapes by slim's names, without building a network."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for each in architecture.convolutions():
+        scope = f"{architecture.scope}/{each.scope}"
+        out = each.out_channels
+        if each.depthwise:
+            shapes[f"{scope}/depthwise_weights"] = (each.kernel, each.kernel, each.in_channels, 1)
+        else:
+            shapes[f"{scope}/weights"] = (each.kernel, each.kernel, each.in_channels, out)
+        if each is architecture.classifier:
+            shapes[f"{scope}/biases"] = (out,)
+            continue
+        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+            shapes[f"{scope}/BatchNorm/{part}"] = (out,)
+    return shapes
+
+
 def is_head(name: str) -> bool:
     """Whether a slim variable belongs to the classifier."""
     return "/Logits/" in name

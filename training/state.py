@@ -11,7 +11,8 @@ from training.architecture import Architecture, architecture
 from training.config import RunConfig
 from training.ema import ExponentialMovingAverage
 from training.mobilenet import mobilenet
-from training.optimizer import learning_rate_schedule, rmsprop
+from training.optimizer import WarmedStaircase, rmsprop
+from training.schedule import Schedule
 from training.variants import Variant
 from training.workdir import Run
 
@@ -28,13 +29,16 @@ class TrainingState(tf.Module):
         self, config: RunConfig, *, num_outputs: int, num_examples: int, num_replicas: int
     ) -> None:
         super().__init__(name="training_state")
-        self.layout = architecture(Variant.parse(config.variant), num_outputs)
+        self.variant = Variant.parse(config.variant)
+        self.layout = architecture(self.variant, num_outputs)
         self.model = build_model(config, self.layout)
-        self.schedule = learning_rate_schedule(
-            config.optimizer,
-            num_examples=num_examples,
-            batch_per_replica=config.training.batch_per_replica,
-            num_replicas=num_replicas,
+        self.schedule = WarmedStaircase(
+            Schedule.of(
+                config.optimizer,
+                num_examples=num_examples,
+                batch_per_replica=config.training.batch_per_replica,
+                num_replicas=num_replicas,
+            )
         )
         self.optimizer = rmsprop(config.optimizer, self.schedule)
         self.optimizer.build(self.model.trainable_variables)

@@ -67,10 +67,10 @@ class TrainSteps:
             features = state.features(images, training=True)
             logits = tf.squeeze(state.classifier(self._dropout(features)), [1, 2])
             cross_entropy = tf.reduce_sum(self._loss(tf.one_hot(labels, num_outputs), logits))
-            # Gradients are summed over replicas: divide by the global batch, and let
-            # every replica carry its part of the L2 term that slim adds once.
+            # Gradients are summed over replicas: divide by the global batch, and let the
+            # first replica alone carry the L2 term, as slim's model_deploy does.
             loss = cross_entropy / self._global_batch
-            loss += tf.add_n(state.model.losses) / self._strategy.num_replicas_in_sync
+            loss += tf.add_n(state.model.losses) * self._is_first_replica()
         variables = state.model.trainable_variables
         gradients = tape.gradient(loss, [each.value for each in variables])
         state.optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -78,6 +78,11 @@ class TrainSteps:
         correct = tf.math.count_nonzero(tf.argmax(logits, axis=-1) == labels, dtype=tf.float32)
         batch = tf.cast(tf.shape(labels)[0], tf.float32)
         self._totals.assign_add([cross_entropy, correct, batch])
+
+    def _is_first_replica(self) -> Any:
+        """1.0 on replica 0, 0.0 on the others."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.cast(tf.equal(replica, 0), tf.float32)
 
     def _dropout(self, features: Any) -> Any:
         """Dropout whose mask follows from (seed, step, replica)."""

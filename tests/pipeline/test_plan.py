@@ -9,8 +9,8 @@ from PIL import Image
 
 from pipeline.plan import Plan
 from tests.conftest import mobilenet
-from training.optimizer import learning_rate_schedule
-from training.recipes import published
+from training.optimizer import WarmedStaircase
+from training.recipes import improved, published
 from training.schedule import IMAGENET_EXAMPLES
 
 VARIANT = "mobilenet_v2_1.0_224"
@@ -37,15 +37,20 @@ def test_eight_replicas_are_the_documented_run() -> None:
 @pytest.mark.parametrize(("replicas", "steps"), [(1, 33363), (2, 16681), (4, 8340), (8, 4170)])
 def test_the_plan_is_what_the_trainer_does(replicas: int, steps: int) -> None:
     planned = plan(replicas)
-    assert planned.decay_steps == steps
-    schedule = learning_rate_schedule(
-        published(VARIANT).optimizer,
-        num_examples=IMAGENET_EXAMPLES,
-        batch_per_replica=96,
-        num_replicas=replicas,
-    )
+    assert planned.schedule.decay_steps == steps
+    schedule = WarmedStaircase(planned.schedule)
     for step in (0, steps - 1, steps, 10 * steps, planned.num_steps - 1):
         assert planned.at(step).learning_rate == pytest.approx(float(schedule(step)), rel=1e-4)
+
+
+def test_the_improved_recipe_is_450_epochs_of_1536_images_after_a_warm_up() -> None:
+    figures = Plan(
+        config=improved(VARIANT), num_replicas=8, num_examples=IMAGENET_EXAMPLES
+    ).summary()
+    assert figures["global_batch"] == 1536
+    assert figures["epochs"] == pytest.approx(450, abs=0.01)
+    assert figures["warmup_steps"] == int(5 * IMAGENET_EXAMPLES / 1536)
+    assert figures["last_learning_rate"] < 0.045 * 0.97**186
 
 
 def test_the_average_ramps_until_update_89990() -> None:

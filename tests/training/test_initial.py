@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from preprocessing.errors import DataError
 from preprocessing.schema import Manifest
 from tests.conftest import mobilenet
 from training import slim_checkpoint
@@ -15,6 +16,7 @@ from training.architecture import Architecture, architecture
 from training.checkpoint import load_state
 from training.config import RunConfig
 from training.initial import start_from
+from training.keras_applications import application, read_named
 from training.recipes import demo
 from training.slim_checkpoint import SHADOW, slim_variables
 from training.state import TrainingState, values
@@ -81,6 +83,40 @@ def test_weights_start_equal_and_a_head_of_other_classes_is_dropped_aloud(
         assert np.array_equal(variable.numpy(), expected), name
     for shadow, value in zip(state.ema.shadows, values(state.model), strict=True):
         assert np.array_equal(shadow.numpy(), tf.convert_to_tensor(value).numpy())
+
+
+def test_a_keras_file_becomes_a_run_with_a_background_that_never_wins(tmp_path: Path) -> None:
+    variant = Variant.parse(VARIANT)
+    theirs = application(variant, 10)
+    path = tmp_path / "their.weights.h5"
+    theirs.save_weights(path)
+    workdir = tmp_path / "run"
+    outcome = mobilenet("import-checkpoint", path, f"--variant={VARIANT}", f"--workdir={workdir}")
+    assert outcome.code == 0, outcome.err
+    run = Run.read(str(workdir))
+    assert run.num_classes == 10
+    state = load_state(str(workdir), run)
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    logits = state.averaged_model(images, training=False).numpy()
+    np.testing.assert_allclose(logits[:, 1:], theirs(images, training=False), rtol=1e-5, atol=1e-5)
+    assert (logits[:, 0] < logits[:, 1:].min(axis=1) - 10).all()
+
+
+def test_fine_tuning_starts_from_a_keras_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variant = Variant.parse(VARIANT)
+    path = str(tmp_path / "their.weights.h5")
+    application(variant, 1000).save_weights(path)
+    state = fresh(demo(VARIANT), 11)
+    start_from(path, state)
+    assert "has 1000 outputs, 11 are needed; it is dropped" in capsys.readouterr().err
+    expected = read_named(path, variant)
+    for name, variable in slim_variables(state.model, state.layout).items():
+        if "/Logits/" not in name:
+            assert np.array_equal(variable.numpy(), expected[name]), name
+    with pytest.raises(DataError, match="of another shape"):
+        read_named(path, Variant.parse("mobilenet_v2_0.5_32"))
 
 
 def test_the_digest_is_of_the_content_wherever_it_lies(tmp_path: Path) -> None:

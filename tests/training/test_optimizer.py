@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 
 from training.config import OptimizerConfig
-from training.optimizer import learning_rate_schedule, rmsprop
-from training.schedule import decay_steps
+from training.optimizer import WarmedStaircase, rmsprop
+from training.schedule import Schedule
 
 IMAGENET = {"num_examples": 1_281_167, "batch_per_replica": 96}
 
 
 @pytest.mark.parametrize(("replicas", "steps"), [(1, 33363), (2, 16681), (4, 8340), (8, 4170)])
 def test_decay_comes_every_two_and_a_half_true_epochs(replicas: int, steps: int) -> None:
-    assert decay_steps(OptimizerConfig(), num_replicas=replicas, **IMAGENET) == steps
+    schedule = Schedule.of(OptimizerConfig(), num_replicas=replicas, **IMAGENET)
+    assert (schedule.decay_steps, schedule.warmup_steps) == (steps, 0)
 
 
 def test_learning_rate_at_named_steps_on_eight_replicas() -> None:
-    schedule = learning_rate_schedule(OptimizerConfig(), num_replicas=8, **IMAGENET)
+    schedule = WarmedStaircase(Schedule.of(OptimizerConfig(), num_replicas=8, **IMAGENET))
     expected = {
         0: 0.36,  # 0.045 x 8
         4169: 0.36,
@@ -29,6 +30,22 @@ def test_learning_rate_at_named_steps_on_eight_replicas() -> None:
         699_999: 0.36 * 0.98**167,  # 167 decays in 700K steps
     }
     for step, learning_rate in expected.items():
+        assert float(schedule(step)) == pytest.approx(learning_rate, rel=1e-5), step
+
+
+def test_a_warm_up_rises_linearly_into_the_staircase() -> None:
+    config = OptimizerConfig(warmup_epochs=5.0)
+    planned = Schedule.of(config, num_replicas=8, **IMAGENET)
+    assert planned.warmup_steps == 8340  # two stairs
+    schedule = WarmedStaircase(planned)
+    for step, learning_rate in {
+        0: 0.36 / 8340,
+        4169: 0.36 * 4170 / 8340,
+        4170: 0.36 * 0.98 * 4171 / 8340,
+        8339: 0.36 * 0.98,
+        8340: 0.36 * 0.98**2,
+    }.items():
+        assert planned.at(step) == pytest.approx(learning_rate), step
         assert float(schedule(step)) == pytest.approx(learning_rate, rel=1e-5), step
 
 
