@@ -1,6 +1,6 @@
-"""The network as a TF1 graph under slim's names: what a frozen graph, an eval graph and a .meta hold.
+"""The network as a TF1 graph under slim's names: for the frozen graph, eval graph and .meta.
 
-Ops and names as slim's `export_inference_graph.py`, `freeze_graph.py` and `eval_image_classifier.py`
+Ops and names as slim's `export_inference_graph.py` and `eval_image_classifier.py`
 leave them: `input:0` in, `MobilenetV2/Predictions/Reshape_1:0` out.
 """
 
@@ -108,7 +108,12 @@ def _convolution(x: Any, scope: str, convolution: Convolution, parameter: Parame
             name=f"{scope}/depthwise",
         )
     return tf.nn.conv2d(
-        x, parameter(f"{scope}/weights"), strides, "SAME", dilations=dilations, name=f"{scope}/Conv2D"
+        x,
+        parameter(f"{scope}/weights"),
+        strides,
+        "SAME",
+        dilations=dilations,
+        name=f"{scope}/Conv2D",
     )
 
 
