@@ -7,7 +7,6 @@ from typing import Any
 
 from pipeline import table
 from pipeline.page import short_commit
-from training.variants import Variant
 
 
 def card(entry: dict[str, Any]) -> str:
@@ -102,13 +101,11 @@ def _original(entry: dict[str, Any]) -> str:
 
 
 def _contract(entry: dict[str, Any]) -> str:
-    side = Variant.parse(entry["variant"]).resolution
-    crop = entry["config"].get("evaluation", {}).get("crop", "inception")
+    contract = entry["input_contract"]
+    lines = [f"- {key}: {value}\n" for key, value in contract.items()]
     return (
-        f"RGB, {side} x {side} pixels; float formats want [-1, 1], the int8 file 0 to 255. The "
-        f"figures were measured with the crop `{crop}`"
-        f"{' (the central 87.5 % of each side, bilinear)' if crop == 'inception' else ''}. "
-        "Output 0 is the background; line i of `labels.txt` names output i.\n"
+        "The same lines are in the TF-Lite files' metadata and in the info file. An int8 file "
+        "says with which scale and zero point its bytes are meant.\n\n" + "".join(lines)
     )
 
 

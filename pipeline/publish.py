@@ -189,6 +189,7 @@ def entry_of(export_folder: str, metrics: dict[str, Any]) -> indexes.Entry:
             file: known["bytes"] for file, known in metrics["files"].items() if "/" not in file
         },
         "config": run["config"],
+        "input_contract": metrics.get("input_contract", {}),
         "calibration": metrics.get("calibration"),
         "rejected": metrics["rejected"],
         "lineage": metrics["lineage"],

@@ -121,6 +121,7 @@ def download(reference: str, names: tuple[str, ...], folder: str, uri: str) -> N
 def _opened(uri: str, what_to_do: str) -> Iterator[_Registry]:
     """The registry; an embedded one for this process alone while the block runs."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     for name in ("mlflow", "alembic"):  # both tell of every table they create
         logging.getLogger(name).setLevel(logging.ERROR)
     from alembic.util import CommandError

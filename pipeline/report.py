@@ -97,7 +97,13 @@ def _of_export(folder: str, records: str | None) -> dict[str, Any]:
         "subtitle": folder,
         "model": {
             "formats": [
-                {"name": name, **figures, "latency_ms": entry["latency_ms"].get(name)}
+                {
+                    **figures,
+                    "name": name,
+                    "latency_ms": entry["latency_ms"].get(name),
+                    "bytes": metrics.get("sizes", {}).get(name),
+                    "arena_bytes": metrics.get("arena_bytes", {}).get(name),
+                }
                 for name, figures in metrics["formats"].items()
             ],
             "files": sorted(entry["file_bytes"].items()),

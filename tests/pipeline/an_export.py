@@ -65,6 +65,7 @@ def make_export(
             "tflite_float32": timing,
             "tflite_int8": timing,
         },
+        "input_contract": {"color": "RGB", "range": [-1.0, 1.0]},
         "rejected": 1,
         "lineage": {
             "checkpoint_step": 299,
