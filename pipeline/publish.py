@@ -168,6 +168,7 @@ def entry_of(export_folder: str, metrics: dict[str, Any]) -> indexes.Entry:
     return {
         "variant": metrics["variant"],
         "recipe": metrics["recipe"],
+        "weights": metrics.get("weights", "ema"),
         "file": f"{metrics['variant']}.tgz",
         "version_file": "",
         "bytes": 0,

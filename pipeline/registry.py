@@ -14,7 +14,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,20 +169,9 @@ class _Registry:
         self._uri = uri
 
     def register(self, export_folder: str, metrics: dict[str, Any]) -> Version:
-        """The version of this export, made if needed.
-
-        Every step looks at what is there first. So a conflict with another process, which a
-        server reports as it comes out of its database, is solved by looking again.
-        """
-        from mlflow.exceptions import MlflowException
-
-        for attempts_left in reversed(range(ATTEMPTS)):
-            try:
-                return self._register(export_folder, metrics)
-            except MlflowException as error:
-                if not attempts_left or not any(each in str(error) for each in CONFLICTS):
-                    raise
-        raise AssertionError("unreachable")
+        """The version of this export, made if needed."""
+        version: Version = _settled(lambda: self._register(export_folder, metrics))
+        return version
 
     def _register(self, export_folder: str, metrics: dict[str, Any]) -> Version:
         digest, name = exports.export_digest(metrics), metrics["variant"]
@@ -210,7 +199,7 @@ class _Registry:
     def alias(self, model: str, alias: str, version: int) -> None:
         now = self.aliased(model, alias)
         if now is None or now.version != version:
-            self._client.set_registered_model_alias(model, alias, str(version))
+            _settled(lambda: self._client.set_registered_model_alias(model, alias, str(version)))
 
     def download(self, reference: str, names: tuple[str, ...], folder: str) -> None:
         found = self._find(reference)
@@ -322,6 +311,22 @@ class _Registry:
             if now is not None and now.version == best.version:
                 return
             self._client.set_registered_model_alias(name, CHAMPION, str(best.version))
+
+
+def _settled(action: Callable[[], Any]) -> Any:
+    """Do `action`, again where another process did the same at once.
+
+    Everything here looks first at what is there. So a conflict, which a server reports as it
+    comes out of its database, is solved by looking again.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            return action()
+        except MlflowException as error:
+            if not attempts_left or not any(each in str(error) for each in CONFLICTS):
+                raise
 
 
 @contextlib.contextmanager

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.compare import compare, sign_test, tables
-from pipeline.registry import register, sqlite_uri
+from pipeline.registry import register
 from preprocessing.errors import UsageError
 from tests.pipeline.an_export import EXAMPLES, VARIANT, make_export, metrics_of
 
 
-def test_every_metric_and_class_of_two_registered_versions(tmp_path: Path) -> None:
-    uri = sqlite_uri(str(tmp_path / "registry"))
+def test_every_metric_and_class_of_two_registered_versions(tmp_path: Path, uri: str) -> None:
     for top1 in (0.91, 0.97):
         export = make_export(tmp_path / f"{top1}", top1=top1)
         register(str(export), metrics_of(export), uri)

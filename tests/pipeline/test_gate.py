@@ -9,7 +9,6 @@ import pytest
 
 from pipeline import gate, registry
 from pipeline.cli import main
-from pipeline.registry import sqlite_uri
 from preprocessing.errors import CheckFailedError, DataError
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
@@ -65,10 +64,10 @@ def test_below_the_champion_only_by_force(tmp_path: Path) -> None:
 
 
 def test_publish_says_why_not_and_the_alias_follows_what_is_published(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole command: a better one, then a worse one, then by force."""
-    uri, published = sqlite_uri(str(tmp_path / "registry")), tmp_path / "published"
+    published = tmp_path / "published"
     better, worse = (make_export(tmp_path / f"{top1}", top1=top1) for top1 in (0.95, 0.90))
     options = [f"--to={published}", f"--registry={uri}"]
     assert main(["publish", str(better), *options]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,41 @@ def test_publishing_again_writes_nothing(tmp_path: Path) -> None:
     before = files(tmp_path / "published")
     assert publish_to(export, tmp_path / "published") == entry
     assert files(tmp_path / "published") == before
+
+
+def test_a_killed_publication_goes_on_without_sending_the_archive_again(tmp_path: Path) -> None:
+    """It died between the archives and the rest."""
+    export, folder = make_export(tmp_path / "e"), tmp_path / "published"
+    entry = publish_to(export, folder)
+    before = files(folder)
+    for name in ("index.json", "README.md", f"{VARIANT}.md", f"entries/{VARIANT}.json"):
+        (folder / name).unlink()
+    assert publish_to(export, folder) == entry
+    after = files(folder)
+    assert {name: content for name, (content, _) in after.items()} == {
+        name: content for name, (content, _) in before.items()
+    }
+    for key in ("file", "version_file"):
+        assert after[entry[key]] == before[entry[key]]
+
+
+def test_what_arrives_damaged_is_refused_before_the_index_tells_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = storage.open_write
+
+    @contextlib.contextmanager
+    def damaging(path: str) -> Iterator[Any]:
+        with write(path) as stream:
+            yield stream
+            if path.endswith(".tgz"):
+                stream.seek(20)
+                stream.write(b"?")
+
+    monkeypatch.setattr(storage, "open_write", damaging)
+    with pytest.raises(DataError, match="arrived damaged"):
+        publish_to(make_export(tmp_path / "e"), tmp_path / "published")
+    assert not (tmp_path / "published" / "index.json").exists()
 
 
 def test_an_imagenet_model_stands_beside_the_original_with_the_difference(tmp_path: Path) -> None:

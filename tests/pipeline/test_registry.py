@@ -45,21 +45,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 @pytest.fixture(scope="module")
-def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making MLflow's tables takes seconds; once is enough."""
-    folder = tmp_path_factory.mktemp("empty") / "registry"
-    assert registry.champion(VARIANT, sqlite_uri(str(folder))) is None
-    return folder
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_registry: Path) -> str:
-    """A registry of this test's own."""
-    shutil.copytree(empty_registry, tmp_path / "registry")
-    return sqlite_uri(str(tmp_path / "registry"))
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real `mlflow server` with a database and artefacts of its own."""
     folder = tmp_path_factory.mktemp("server")
