@@ -21,7 +21,12 @@ from training.variants import PUBLISHED_VARIANTS
 INDEX = "index.json"
 ENTRIES = "entries"
 SCHEMA_VERSION = 1
-_NEEDED = ("variant", "file", "version_file", "bytes", "sha256", "export_digest", "top1", "top5")
+KEYS = (  # of an entry
+    *("variant", "recipe", "weights", "lineage", "config", "versions", "registry"),
+    *("file", "version_file", "bytes", "sha256", "export_digest", "file_bytes"),
+    *("macs", "parameters", "top1", "top5", "latency_ms", "host"),
+    *("classes", "examples", "rejected", "calibration", "input_contract"),
+)
 
 Entry = dict[str, Any]
 
@@ -101,7 +106,7 @@ def write_index(folder: str, entries: list[Entry]) -> None:
 
 
 def _require_entry(path: str, entry: Any) -> None:
-    missing = [key for key in _NEEDED if not isinstance(entry, dict) or key not in entry]
+    missing = [key for key in KEYS if not isinstance(entry, dict) or key not in entry]
     if missing:
         raise DataError(f"{path} is damaged (an entry lacks {missing[0]!r}); {_REMEDY}")
 

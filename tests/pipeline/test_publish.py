@@ -58,6 +58,7 @@ def test_index_page_card_and_plots_show_what_was_measured(tmp_path: Path) -> Non
     folder = tmp_path / "published"
     entry = publish_to(make_export(tmp_path / "e"), folder)
     assert indexes.read_index(str(folder)) == [entry]
+    assert set(entry) == set(indexes.KEYS)
     row = "| 4 | 0.39 | 97.0 | – | – | 100.0 | – | – | 97.0 | +0.0 | 0.25 | 0.25 | – |"  # noqa: RUF001
     assert f"| [{VARIANT}]({VARIANT}.tgz) {row}" in (folder / "README.md").read_text()
     card = (folder / f"{VARIANT}.md").read_text()
@@ -178,7 +179,7 @@ def test_two_publications_at_once_are_both_in_the_index(tmp_path: Path) -> None:
     [
         (b'{"schema_version": 1, "mod', "is not JSON"),
         (b"[]", "is not an index"),
-        (b'{"schema_version": 1, "models": [{"variant": "x"}]}', "lacks 'file'"),
+        (b'{"schema_version": 1, "models": [{"variant": "x"}]}', "lacks 'recipe'"),
         (b'{"schema_version": 2, "models": []}', "schema version 2, this program reads 1; upgrade"),
     ],
 )
