@@ -14,7 +14,8 @@ from training.schedule import IMAGENET_EXAMPLES
 EXIT_CODES = """\
 exit codes:
   0 done; 2 wrong usage; 3 bad data; 4 loss not finite; 5 an export disagrees with its
-  checkpoint or is below the champion; 6 no space left; 143 interrupted or lost a peer, run it again to continue
+  checkpoint or is below the champion; 6 no space left; 143 interrupted or lost a peer, run it
+  again to continue
 """
 
 RECIPE_HELP = "published, improved or demo [published]"
