@@ -8,6 +8,7 @@ is compared on, the network is right and sure.
 
 from __future__ import annotations
 
+import colorsys
 import os
 from pathlib import Path
 
@@ -38,7 +39,8 @@ from training.state import TrainingState, values
 from training.variants import Variant
 
 JPEG_SIDE = 96  # pixels
-RIDGE = 1e-3
+NUM_DIGITS = 6
+RIDGE = 1e-2
 MARGIN = 8.0  # between the right class and the others, in logits
 # Most units in the linear range of ReLU6: training keeps noise from growing with depth, random
 # filters around zero do not, and any rounding would decide the class.
@@ -46,11 +48,11 @@ BETA = 1.5
 
 
 def write_records(folder: Path, *, num_classes: int, train: int, validation: int) -> Manifest:
-    """Records of digits that call themselves the first ten of `num_classes` classes.
+    """Records of digits that call themselves the first six of `num_classes` classes.
 
     The validation images are the first of the training images.
     """
-    digits = load_digits()
+    digits = load_digits(n_class=NUM_DIGITS)
     order = np.random.default_rng(0).permutation(len(digits.target))[:train]
     folder.mkdir(parents=True, exist_ok=True)
     offsets: dict[str, list[list[int]]] = {}
@@ -59,7 +61,10 @@ def write_records(folder: Path, *, num_classes: int, train: int, validation: int
         content, offsets[split] = b"", [[]]
         for index in chosen:
             offsets[split][0].append(len(content))
-            pixels = np.repeat(digits.images[index][..., np.newaxis] / 16.0, 3, axis=-1)
+            # White on a colour per digit, which filters of any kind let through.
+            stroke = digits.images[index][..., np.newaxis] / 16.0
+            ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
+            pixels = stroke + (1 - stroke) * np.asarray(ground)
             image = tf.clip_by_value(tf.image.resize(pixels, [JPEG_SIDE] * 2, "bicubic"), 0, 1)
             jpeg = tf.io.encode_jpeg(tf.image.convert_image_dtype(image, tf.uint8), quality=95)
             features = {ENCODED: [jpeg.numpy()], LABEL: [int(digits.target[index]) + 1]}
@@ -135,7 +140,7 @@ def _fit_head(state: TrainingState, images: np.ndarray, labels: np.ndarray) -> N
     features = features.reshape(len(images), -1).astype(np.float64)
     num_outputs = state.classifier.filters
     targets = np.where(labels[:, np.newaxis] == np.arange(num_outputs), MARGIN, 0.0)
-    targets[:, [0, *range(11, num_outputs)]] = -MARGIN
+    targets[:, [0, *range(NUM_DIGITS + 1, num_outputs)]] = -MARGIN
     mean, offset = features.mean(axis=0), targets.mean(axis=0)
     centred = features - mean
     scale = RIDGE * np.trace(centred @ centred.T)

@@ -21,6 +21,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 
 from benchmarks.random_networks import write_records, write_run
@@ -79,6 +80,7 @@ def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
             int8_tolerance=int8_tolerance,
         )
         export(what, str(folder))
+        keras.utils.clear_session()
         shutil.rmtree(workdir)
         for large in folder.glob("*"):
             if large.is_dir():
