@@ -52,6 +52,7 @@ def write(
     contract: dict[str, Any],
     labels: bytes,
     calibration_images: np.ndarray,
+    quantized: bool,
 ) -> Artefacts:
     """Write every format into `folder`.
 
@@ -64,6 +65,7 @@ def write(
         contract: The input contract, see `pipeline.contract`.
         labels: Content of `labels.txt`.
         calibration_images: `float32 [M, S, S, 3]` in [-1, 1].
+        quantized: The run rounded while training; its float files do not.
 
     Raises:
         CheckFailedError: A TF-Lite file lacks operators or weights.
@@ -100,7 +102,7 @@ def write(
         flatbuffers[key] = flatbuffer
 
     return Artefacts(
-        network=_original(state, weights),
+        network=network if quantized else _original(state, weights),
         runners={
             "saved_model": runners.of_saved_model(path(SAVED_MODEL)),
             "keras": runners.of_keras_file(path(f"{name}.keras")),
@@ -121,7 +123,7 @@ def write(
 
 
 def _original(state: TrainingState, weights: str) -> keras.Model:
-    """The network as it was trained; what is exported is a copy made of plain layers."""
+    """The network as it was trained; what is exported is a copy of it made of plain layers."""
     return state.averaged_model if weights == "ema" else state.model
 
 

@@ -130,6 +130,7 @@ def _export_to(folder: str, what: Export) -> dict[str, Any]:
         contract=contract,
         labels=labels(what.manifest),
         calibration_images=calibrated.images,
+        quantized=what.run.config.model.quantized,
     )
     storage.write_json(
         os.path.join(folder, calibration.FILE), calibrated.listing(what.manifest.digest)

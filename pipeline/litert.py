@@ -35,6 +35,18 @@ class LiteRTModel:
         return tuple(map(int, self._input["shape"]))
 
     @property
+    def input_type(self) -> type:
+        """NumPy type of what goes in."""
+        kind: type = self._input["dtype"]
+        return kind
+
+    @property
+    def output_type(self) -> type:
+        """NumPy type of what comes out."""
+        kind: type = self._output["dtype"]
+        return kind
+
+    @property
     def num_outputs(self) -> int:
         """Classes and the background."""
         return int(self._output["shape"][-1])

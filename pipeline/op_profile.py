@@ -27,13 +27,19 @@ def profile(flatbuffer: bytes) -> list[dict[str, Any]]:
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(flatbuffer))
     graph = model.subgraphs[0]
+    widened = {
+        int(operator.outputs[0]): operator
+        for operator in graph.operators
+        if _is_constant(model, operator.inputs[0])
+    }
     return [
         {
             "op": flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex),
             "output": [int(side) for side in graph.tensors[operator.outputs[0]].shape],
-            "median_ms": _median_ms(_alone(model, operator)),
+            "median_ms": _median_ms(_alone(model, operator, widened)),
         }
         for operator in graph.operators
+        if int(operator.outputs[0]) not in widened
     ]
 
 
@@ -54,27 +60,45 @@ def by_type(profiled: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _alone(model: Any, operator: Any) -> bytes:
-    """A model of this operator; what earlier ones compute becomes its input."""
+def _is_constant(model: Any, index: int) -> bool:
+    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
+    return data is not None and len(data) > 0
+
+
+def _alone(model: Any, operator: Any, widened: dict[int, Any]) -> bytes:
+    """A model of this operator; what earlier ones compute becomes its input.
+
+    Args:
+        model: The whole.
+        operator: One of its operators.
+        widened: Operators on constants, by output: float16 weights made float32. They come along.
+    """
     whole = model.subgraphs[0]
-    used = [int(index) for index in (*operator.inputs, *operator.outputs) if index >= 0]
+    kept = [*(widened[int(each)] for each in operator.inputs if int(each) in widened), operator]
+    used = [int(index) for each in kept for index in (*each.inputs, *each.outputs) if index >= 0]
     number = {index: position for position, index in enumerate(dict.fromkeys(used))}
     tensors, buffers = [], [schema.BufferT()]
     for index in number:
         tensor = copy.copy(whole.tensors[index])
-        data = model.buffers[tensor.buffer].data
-        tensor.buffer = 0
-        if data is not None and len(data):
-            tensor.buffer = len(buffers)
+        tensor.buffer = len(buffers) if _is_constant(model, index) else 0
+        if tensor.buffer:
             buffers.append(model.buffers[whole.tensors[index].buffer])
         tensors.append(tensor)
-    single = copy.copy(operator)
-    single.inputs = [number.get(int(index), -1) for index in operator.inputs]
-    single.outputs = [number[int(index)] for index in operator.outputs]
+    operators = []
+    for each in kept:
+        copied = copy.copy(each)
+        copied.inputs = [number.get(int(index), -1) for index in each.inputs]
+        copied.outputs = [number[int(index)] for index in each.outputs]
+        operators.append(copied)
+    computed = {index for each in operators for index in each.outputs}
     graph = schema.SubGraphT()
-    graph.tensors, graph.operators = tensors, [single]
-    graph.inputs = [each for each in single.inputs if each >= 0 and not tensors[each].buffer]
-    graph.outputs = list(single.outputs)
+    graph.tensors, graph.operators = tensors, operators
+    graph.inputs = [
+        index
+        for index in operators[-1].inputs
+        if index >= 0 and index not in computed and not tensors[index].buffer
+    ]
+    graph.outputs = list(operators[-1].outputs)
     cut = schema.ModelT()
     cut.version, cut.operatorCodes = model.version, model.operatorCodes
     cut.subgraphs, cut.buffers = [graph], buffers
