@@ -18,11 +18,14 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from pipeline import exports
 from tests.conftest import Outcome, mobilenet
 
 pytestmark = pytest.mark.slow
 
 VARIANT = "mobilenet_v2_0.35_64"
+STAGES = ("sample", "prepare", "train", "evaluate", "export", "publish", "fetch", "report")
+MEASURED = ("latency_ms", "sha256", "bytes", "export_digest", "version_file", "file_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +39,7 @@ def table_of(output: Path) -> list[dict[str, Any]]:
     """The published entries without what a clock measured or a history decides."""
     index = json.loads((output / "published" / "index.json").read_text())
     return [
-        {
-            key: value
-            for key, value in entry.items()
-            if key not in ("latency_ms", "sha256", "bytes", "export_digest")
-        }
+        {key: value for key, value in entry.items() if key not in MEASURED}
         for entry in index["models"]
     ]
 
@@ -52,7 +51,8 @@ def test_every_format_reaches_the_accuracy_and_the_result_is_complete(
     assert outcome.code == 0, outcome.err
     result = outcome.result
     assert result["variant"] == VARIANT
-    assert set(result["top1"]) == {"checkpoint", "saved_model", "tflite_float32", "tflite_int8"}
+    assert {"checkpoint", "frozen_graph", "keras", "saved_model"} <= set(result["top1"])
+    assert sum(name.startswith("tflite_") for name in result["top1"]) == 5
     assert min(result["top1"].values()) >= 0.97
     assert result["top1"]["tflite_float32"] == result["top1"]["checkpoint"]
     assert abs(result["top1"]["tflite_int8"] - result["top1"]["tflite_float32"]) <= 0.01
@@ -64,7 +64,7 @@ def test_every_format_reaches_the_accuracy_and_the_result_is_complete(
 
 def test_progress_and_where_to_look_are_on_stderr(demo: tuple[Path, Outcome]) -> None:
     output, outcome = demo
-    for stage in ("sample", "prepare", "train", "evaluate", "export", "publish"):
+    for stage in STAGES:
         assert f"$ mobilenet {stage} " in outcome.err
     assert "rejected train/n99900003/n99900003_144.JPEG" in outcome.err
     assert f" dashboard {output}/runs/{VARIANT}\n" in outcome.err
@@ -95,6 +95,19 @@ def test_the_packed_models_work_where_they_are_unpacked(
         interpreter.invoke()
         scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
         assert labels[int(np.argmax(scores))] == "one"
+
+
+def test_the_fetched_model_is_the_exported_one_and_the_report_shows_it(
+    demo: tuple[Path, Outcome],
+) -> None:
+    output, outcome = demo
+    export, fetched = Path(outcome.result["export"]), output / "fetched" / VARIANT
+    names = exports.list_files(str(export))
+    assert exports.list_files(str(fetched)) == names
+    assert all((export / name).read_bytes() == (fetched / name).read_bytes() for name in names)
+    report = (output / "report.html").read_text()
+    assert report.count("data:image/jpeg;base64,") > 12
+    assert "Worst mistakes" in report
 
 
 def test_run_again_it_redoes_nothing_and_shows_the_same_table(demo: tuple[Path, Outcome]) -> None:
