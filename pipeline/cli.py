@@ -65,7 +65,11 @@ def parser() -> argparse.ArgumentParser:
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    train.add_argument("--recipe", default="published", help="published or demo [published]")
+    train.add_argument(
+        "--recipe",
+        default="published",
+        help="published, demo, quantized or demo_quantized [published]",
+    )
     _add_records(train)
     train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
     train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
@@ -135,7 +139,11 @@ def parser() -> argparse.ArgumentParser:
     plan = command("plan", "steps, schedule, data and cost of a run, before anything is spent")
     plan.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
     plan.add_argument("--gpus", type=_positive, required=True, help="replicas")
-    plan.add_argument("--recipe", default="published", help="published or demo [published]")
+    plan.add_argument(
+        "--recipe",
+        default="published",
+        help="published, demo, quantized or demo_quantized [published]",
+    )
     plan.add_argument(
         "--examples",
         type=_positive,
