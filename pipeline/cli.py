@@ -63,7 +63,32 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--max-rejects", type=_natural, default=100, help="unreadable images to accept [100]"
     )
+    prepare.add_argument(
+        "--decode-check", action="store_true", help="decode every pixel, to find all damage"
+    )
+    prepare.add_argument(
+        "--short-side",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="shrink images to N pixels on the shorter side [keep the original bytes]",
+    )
+    prepare.add_argument(
+        "--quality", type=_quality, default=90, help="of the JPEGs that --short-side makes [90]"
+    )
+    prepare.add_argument(
+        "--workers", type=_positive, default=0, help="local processes [one a core]"
+    )
     prepare.add_argument("--overwrite", action="store_true", help="replace other records")
+
+    inspect = command("inspect", "counts, sizes, duplicates and pictures of records")
+    inspect.add_argument("records", metavar="RECORDS", help="folder that `prepare` wrote")
+    inspect.add_argument(
+        "--verify", action="store_true", help="read every shard and compare all digests"
+    )
+    inspect.add_argument(
+        "--output", default="inspection", help="folder for the pictures [inspection]"
+    )
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
@@ -160,6 +185,13 @@ def _positive(text: str) -> int:
     value = _natural(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"expects a positive whole number, got {text!r}")
+    return value
+
+
+def _quality(text: str) -> int:
+    value = _positive(text)
+    if value > 100:
+        raise argparse.ArgumentTypeError(f"expects 1 to 100, got {text!r}")
     return value
 
 

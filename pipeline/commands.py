@@ -36,15 +36,23 @@ def sample(arguments: argparse.Namespace) -> Result:
 
 def prepare(arguments: argparse.Namespace) -> Result:
     """`mobilenet prepare`."""
+    from preprocessing import imagenet
     from preprocessing.ingest import prepare
+    from preprocessing.plan import ImageOptions
 
     manifest = prepare(
         arguments.source,
         arguments.records,
         num_shards={"train": arguments.train_shards, "validation": arguments.validation_shards},
         seed=arguments.seed,
+        image=ImageOptions(
+            decode_check=arguments.decode_check,
+            short_side=arguments.short_side,
+            quality=arguments.quality,
+        ),
         max_rejects=arguments.max_rejects,
         overwrite=arguments.overwrite,
+        num_workers=arguments.workers,
         beam_arguments=arguments.beam_arguments,
     )
     for reject in manifest.rejects:
@@ -56,7 +64,20 @@ def prepare(arguments: argparse.Namespace) -> Result:
         "examples": {split: manifest.num_examples(split) for split in manifest.shards},
         "repaired": manifest.repaired,
         "rejected": len(manifest.rejects),
+        "duplicates": {
+            where: count
+            for where, count in manifest.statistics["duplicates"].items()
+            if where != "named"
+        },
+        "imagenet": imagenet.verdict(manifest),
     }
+
+
+def inspect(arguments: argparse.Namespace) -> Result:
+    """`mobilenet inspect`."""
+    from pipeline.inspection import inspect
+
+    return inspect(arguments.records, arguments.output, verify_bytes=arguments.verify)
 
 
 def train(arguments: argparse.Namespace) -> Result:

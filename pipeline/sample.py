@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from preprocessing import sources, storage
+from preprocessing import archives, storage, words
 from preprocessing.errors import UsageError
 
 NUM_VALIDATION = 360
@@ -68,19 +68,19 @@ def _write(folder: str) -> dict[str, Any]:
     ]
     labels = [int(digits.target[index]) for index in order]
 
-    with tarfile.open(os.path.join(folder, sources.VALIDATION_ARCHIVE), "w") as archive:
+    with tarfile.open(os.path.join(folder, archives.VALIDATION_ARCHIVE), "w") as archive:
         for number, image in enumerate(images[:NUM_VALIDATION], start=1):
             _add(archive, f"ILSVRC2012_val_{number:08d}.JPEG", _jpeg(image))
     storage.write_bytes(
-        os.path.join(folder, sources.VALIDATION_LABELS),
+        os.path.join(folder, archives.VALIDATION_LABELS),
         "".join(f"{SYNSETS[label]}\n" for label in labels[:NUM_VALIDATION]).encode(),
     )
     storage.write_bytes(
-        os.path.join(folder, sources.SYNSET_WORDS),
+        os.path.join(folder, words.SYNSET_WORDS),
         "".join(f"{s}\t{w}\n" for s, w in zip(SYNSETS, WORDS, strict=True)).encode(),
     )
     train = list(zip(images[NUM_VALIDATION:], labels[NUM_VALIDATION:], strict=True))
-    oddities = _write_train(os.path.join(folder, sources.TRAIN_ARCHIVE), train)
+    oddities = _write_train(os.path.join(folder, archives.TRAIN_ARCHIVE), train)
     return {"train": len(train), "validation": NUM_VALIDATION, "oddities": oddities}
 
 

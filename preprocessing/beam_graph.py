@@ -1,64 +1,105 @@
-"""The Beam graph: shards to write in, shard names out. The only module that imports Beam."""
+"""The Beam graph: shards to write in, their counts out. The only module that imports Beam.
+
+One element is one shard, by name: neither image bytes nor references travel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 
 import apache_beam as beam
-from apache_beam.metrics import Metrics
+from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from preprocessing.errors import PermanentError, decode_failure, encode_failure
+from preprocessing import workers
+from preprocessing.errors import PermanentError, RetryError, decode_failure, encode_failure
 from preprocessing.plan import ShardPlan
-from preprocessing.schema import ImageClass
-from preprocessing.shards import write_shard
+from preprocessing.shards import ShardWriter
+
+NAMESPACE = "ingest"  # of the counters `images`, `rejected`, `repaired` and `bytes`
+
+
+def _count(counts: Counter[str]) -> None:
+    for name, count in counts.items():
+        Metrics.counter(NAMESPACE, name).inc(count)
 
 
 class WriteShard(beam.DoFn):
-    """Write one shard; counters `images`, `rejected`, `repaired` and `bytes` say what happened."""
+    """Write one shard where the element is."""
 
-    def __init__(self, classes: tuple[ImageClass, ...], records: str) -> None:
-        self.classes = classes
-        self.records = records
+    def __init__(self, writer: ShardWriter) -> None:
+        self.writer = writer
 
-    def process(self, plan: ShardPlan) -> Iterator[str]:
-        """Yield the name of the finished shard."""
+    def process(self, plan: ShardPlan) -> None:
+        """Write it; a retry writes the same bytes."""
         try:
-            report = write_shard(plan, self.classes, self.records)
+            _count(self.writer.write(plan))
         except (PermanentError, OSError) as error:
             # Runners hand back text, not exceptions.
             raise RuntimeError(encode_failure(error)) from error
-        counts = {
-            "images": report.shard.examples,
-            "rejected": len(report.rejects),
-            "repaired": sum(report.repaired.values()),
-            "bytes": report.shard.bytes,
-        }
-        for name, count in counts.items():
-            Metrics.counter("ingest", name).inc(count)
-        yield report.shard.file
+
+
+class WriteShardsHere(beam.DoFn):
+    """Collect shards and write them on the worker processes of this machine.
+
+    For the runner that lives in this process: its own way to use several cores, a Beam
+    worker each in a process, takes half a minute to start.
+    """
+
+    def __init__(self, writer: ShardWriter) -> None:
+        self.writer = writer
+
+    def start_bundle(self) -> None:
+        """Collect anew."""
+        self.plans: list[ShardPlan] = []
+
+    def process(self, plan: ShardPlan) -> None:
+        """Collect."""
+        self.plans.append(plan)
+
+    def finish_bundle(self) -> None:
+        """Write all, on all workers."""
+        try:
+            for counts in workers.write_shards(self.writer, self.plans):
+                _count(counts)
+        except (PermanentError, RetryError, OSError) as error:
+            raise RuntimeError(encode_failure(error)) from error
+
+
+def build(
+    pipeline: beam.Pipeline, shards: Iterable[ShardPlan], writer: ShardWriter, here: bool
+) -> None:
+    """Add the graph to `pipeline`; `here` writes on the processes of `workers.worker_processes`."""
+    write = WriteShardsHere(writer) if here else WriteShard(writer)
+    (
+        pipeline
+        | "Shards" >> beam.Create(list(shards), reshuffle=not here)
+        | "Write" >> beam.ParDo(write)
+    )
 
 
 def run(
-    shards: Iterable[ShardPlan],
-    classes: tuple[ImageClass, ...],
-    records: str,
-    arguments: list[str],
-) -> None:
+    shards: Iterable[ShardPlan], writer: ShardWriter, arguments: list[str], *, here: bool = False
+) -> dict[str, int]:
     """Build the graph, run it on the runner that `arguments` name and wait for its end.
+
+    Returns:
+        The counters.
 
     Raises:
         PermanentError: What a worker found wrong with data, options or storage.
+        RetryError: A worker was killed.
     """
     try:
-        with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
-            (
-                pipeline
-                | "Shards" >> beam.Create(list(shards), reshuffle=True)
-                | "Write" >> beam.ParDo(WriteShard(classes, records))
-            )
+        pipeline = beam.Pipeline(options=PipelineOptions(arguments))
+        build(pipeline, shards, writer, here)
+        result = pipeline.run()
+        result.wait_until_finish()
     except Exception as error:
         failure = decode_failure(str(error))
         if failure is None:
             raise
         raise failure from error
+    counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return {counter.key.metric.name: counter.result for counter in counters}

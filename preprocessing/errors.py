@@ -75,21 +75,23 @@ def describe_os_error(error: OSError) -> PermanentError:
     return UsageError(f"{where}{error.strerror or error}")
 
 
-_FAILURE = re.compile(r"<failure (\d+): (.*?)>", re.DOTALL)
+_FAILURE = re.compile(r"<failure (\d+): (.*?)</failure>", re.DOTALL)
 
 
-def encode_failure(error: PermanentError | OSError) -> str:
+def encode_failure(error: PermanentError | RetryError | OSError) -> str:
     """An error as text that `decode_failure` finds inside any other text."""
     if isinstance(error, OSError):
         error = describe_os_error(error)
-    return f"<failure {error.exit_code}: {error}>"
+    return f"<failure {error.exit_code}: {error}</failure>"
 
 
-def decode_failure(text: str) -> PermanentError | None:
+def decode_failure(text: str) -> PermanentError | RetryError | None:
     """The first error that `encode_failure` put into `text`, if there is one."""
     found = _FAILURE.search(text)
     if not found:
         return None
+    if int(found[1]) == RETRY_EXIT_CODE:
+        return RetryError(found[2])
     error = PermanentError(found[2])
     error.exit_code = int(found[1])
     return error

@@ -1,32 +1,37 @@
-"""Archives to a complete records folder, on any Beam runner.
+"""Any source to a complete records folder, on any Beam runner.
 
-One Beam element is one shard: only references travel through the graph, never
-image bytes, and a shard is retried or resumed as a whole.
+One Beam element is one shard: only its name travels through the graph, and a shard is
+retried or resumed as a whole. What is under way is in `.ingest/` of the records folder: the
+plan files and a report per finished shard.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import io
 import logging
+import os
+import shutil
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from preprocessing import schema, storage
-from preprocessing.errors import DataError, PermanentError, UsageError
-from preprocessing.plan import IngestPlan, ShardPlan, plan_ingest
-from preprocessing.schema import SPLITS, ImageClass, Manifest
-from preprocessing.shards import REPORTS, ShardReport
-from preprocessing.sources import Source, find_source
+from preprocessing.assemble import assemble
+from preprocessing.errors import DataError, PermanentError, RetryError, UsageError
+from preprocessing.plan import ImageOptions, IngestPlan, ShardPlan, plan_ingest
+from preprocessing.progress import shown_progress
+from preprocessing.schema import SPLITS, Manifest
+from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
+from preprocessing.sources import find_source
+from preprocessing.workers import num_cores, worker_processes
 
 # Named because Beam's default DirectRunner fetches a binary from the network at run time.
-LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=multi_threading")
+LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
+# Less is done before another process has started.
+MIN_BYTES_PER_WORKER = 32 << 20
 
 
 def prepare(
@@ -35,45 +40,90 @@ def prepare(
     *,
     num_shards: dict[str, int],
     seed: int,
+    image: ImageOptions,
     max_rejects: int,
     overwrite: bool,
+    num_workers: int,
     beam_arguments: Sequence[str],
 ) -> Manifest:
     """Write the records folder, or what is still missing of it; `dataset.json` last.
 
     Args:
-        source_folder: Folder of the archives, local or a URL.
+        source_folder: Folder of the archives or images, local or a URL.
         records: Folder to write, local or a URL.
         num_shards: Per split; 0 means by size.
         seed: Of the global shuffle.
+        image: What is done to each image besides repairing it.
         max_rejects: More rejected images than this fail the whole ingest.
         overwrite: Replace records of other sources or options.
-        beam_arguments: Passed to Beam untouched.
+        num_workers: Processes of the local runner; 0 means one a core, or none for little data.
+        beam_arguments: Passed to Beam untouched; none means the local runner.
 
     Raises:
-        UsageError: Source incomplete, or `records` holds something else.
+        UsageError: Source incomplete, `records` holds something else or is being written.
         DataError: A broken archive, or too many rejects.
     """
     source = find_source(source_folder)
-    plan = plan_ingest(source, num_shards, seed)
-    finished = _finished(records, plan, overwrite)
-    if finished:
-        _refuse_too_many_rejects(finished, max_rejects)
-        return finished
-    missing = [shard for shard in plan.shards if ShardReport.read(records, shard.file) is None]
-    if missing:
-        with _progress(plan, records):
-            _run_beam(missing, plan.classes, records, beam_arguments)
-    manifest = _manifest(source, plan, records)
-    _refuse_too_many_rejects(manifest, max_rejects)
-    manifest.write(records)
-    storage.remove(storage.join(records, REPORTS))
-    return manifest
+    _refuse_foreign(records)
+    with storage.exclusive(records):
+        with _scratch(records) as scratch:
+            plans = os.path.join(scratch, "plans")
+            plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
+            finished = _finished(records, plan, overwrite)
+            if finished:
+                _refuse_too_many_rejects(finished, max_rejects)
+                return finished
+            storage.publish_folder(plans, storage.join(records, PLANS))
+            storage.write_json(_plan_path(records), _identity(plan))
+        missing = _missing(records, plan)
+        if missing:
+            writer = ShardWriter(records=records, classes=plan.classes, image=image)
+            with shown_progress(plan, records):
+                counters = _run_beam(missing, writer, num_workers, beam_arguments)
+            print(f"prepare: counters {counters}", file=sys.stderr)
+        manifest = assemble(source, plan, records)
+        _refuse_too_many_rejects(manifest, max_rejects)
+        manifest.write(records)
+        storage.remove(storage.join(records, REPORTS))
+        return manifest
+
+
+def _plan_path(records: str) -> str:
+    return storage.join(records, REPORTS, "plan.json")
+
+
+def _identity(plan: IngestPlan) -> dict[str, Any]:
+    return {"fingerprint": plan.fingerprint, "options": plan.options}
+
+
+def _refuse_foreign(records: str) -> None:
+    """Refuse a folder that holds something, but neither records nor the beginning of them."""
+    ours = {schema.MANIFEST, REPORTS}
+    names = [name for name in storage.list_names(records) if storage.PARTIAL not in name]
+    if names and not ours & set(names):
+        raise UsageError(
+            f"{records} is not empty and holds no records; choose another folder for --records"
+        )
+
+
+@contextlib.contextmanager
+def _scratch(records: str) -> Iterator[str]:
+    """A local folder to plan in, on the disk of the records unless they are remote or complete."""
+    if storage.is_remote(records) or storage.exists(storage.join(records, schema.MANIFEST)):
+        with tempfile.TemporaryDirectory(prefix="mobilenet-plan-") as folder:
+            yield folder
+        return
+    _clear_partial(records)
+    folder = os.path.join(records, f".plan{storage.PARTIAL}{uuid.uuid4().hex[:8]}")
+    os.mkdir(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | None:
-    """The manifest if this very plan is complete; otherwise make the folder ready to go on."""
-    plan_path = storage.join(records, REPORTS, "plan.json")
+    """The manifest if this very plan is complete; otherwise clear away what is of another plan."""
     here: dict[str, Any] | None = None
     if storage.exists(storage.join(records, schema.MANIFEST)):
         manifest = Manifest.read(records)
@@ -81,12 +131,8 @@ def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | Non
             storage.remove(storage.join(records, REPORTS))
             return manifest
         here = {"fingerprint": manifest.fingerprint, "options": manifest.options}
-    elif storage.exists(plan_path):
-        here = storage.read_json(plan_path)
-    elif [name for name in storage.list_names(records) if name != REPORTS]:
-        raise UsageError(
-            f"{records} is not empty and holds no records; choose another folder for --records"
-        )
+    elif storage.exists(_plan_path(records)):
+        here = storage.read_json(_plan_path(records))
     if here and here["fingerprint"] != plan.fingerprint:
         if not overwrite:
             raise UsageError(
@@ -94,9 +140,6 @@ def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | Non
                 "choose another folder or pass --overwrite"
             )
         _clear(records)
-    storage.make_folder(storage.join(records, REPORTS))
-    _clear_partial(records)
-    storage.write_json(plan_path, {"fingerprint": plan.fingerprint, "options": plan.options})
     return None
 
 
@@ -125,108 +168,45 @@ def _clear_partial(records: str) -> None:
                 storage.remove(storage.join(folder, name))
 
 
+def _missing(records: str, plan: IngestPlan) -> list[ShardPlan]:
+    there = {each.shard.file for each in read_reports(records, [each.file for each in plan.shards])}
+    return [shard for shard in plan.shards if shard.file not in there]
+
+
 def _run_beam(
-    shards: list[ShardPlan],
-    classes: tuple[ImageClass, ...],
-    records: str,
-    beam_arguments: Sequence[str],
-) -> None:
-    # Imported late: `mobilenet --help` and a finished ingest must not wait for Beam.
+    shards: list[ShardPlan], writer: ShardWriter, num_workers: int, beam_arguments: Sequence[str]
+) -> dict[str, int]:
+    if beam_arguments:
+        return _beam_graph().run(shards, writer, list(beam_arguments))
+    num_workers = min(num_workers or _useful_workers(shards), len(shards))
+    in_processes = num_workers > 1
+    with worker_processes(num_workers) if in_processes else contextlib.nullcontext():
+        beam_graph = _beam_graph()
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised below
+        chatter = io.StringIO()  # the local runner prints a traceback before it raises
+        try:
+            with contextlib.redirect_stderr(chatter):
+                return beam_graph.run(shards, writer, list(LOCAL_RUNNER), here=in_processes)
+        except (PermanentError, RetryError):
+            raise
+        except Exception:
+            print(chatter.getvalue(), file=sys.stderr)
+            raise
+
+
+def _useful_workers(shards: list[ShardPlan]) -> int:
+    return min(num_cores(), sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER)
+
+
+def _beam_graph() -> Any:
+    """Imported late: `mobilenet --help` and a finished ingest must not wait for Beam."""
     logging.disable(logging.WARNING)  # it warns of clients for services that are not used here
-    from preprocessing.beam_graph import run
+    from preprocessing import beam_graph
 
     logging.disable(logging.NOTSET)
-    if beam_arguments:
-        run(shards, classes, records, list(beam_arguments))
-        return
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised below
-    chatter = io.StringIO()  # the local runner prints a traceback before it raises
-    try:
-        with contextlib.redirect_stderr(chatter):
-            run(shards, classes, records, list(LOCAL_RUNNER))
-    except PermanentError:
-        raise
-    except Exception:
-        print(chatter.getvalue(), file=sys.stderr)
-        raise
-
-
-@contextlib.contextmanager
-def _progress(plan: IngestPlan, records: str) -> Iterator[None]:
-    """Images in finished shards, read off the reports: true for every runner, near or far."""
-    images = {shard.file: len(shard.images) for shard in plan.shards}
-    stopped = threading.Event()
-
-    def count() -> int:
-        names = storage.list_names(storage.join(records, REPORTS))
-        return sum(images.get(name.removesuffix(".json"), 0) for name in names)
-
-    def watch(show: Callable[[int], Any]) -> None:
-        while not stopped.wait(0.5):
-            show(count())
-
-    already = count()
-    with tqdm(
-        total=plan.num_images, initial=already, desc="prepare", unit=" images", file=sys.stderr
-    ) as bar:
-
-        def show(done: int) -> None:
-            bar.update(done - bar.n)
-
-        watcher = threading.Thread(target=watch, args=(show,), daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            stopped.set()
-            watcher.join()
-            show(count())
-
-
-def _manifest(source: Source, plan: IngestPlan, records: str) -> Manifest:
-    """Collect the shard reports and write `record_offsets.npz`."""
-    reports = []
-    for shard in plan.shards:
-        report = ShardReport.read(records, shard.file)
-        if report is None:
-            raise DataError(f"shard {shard.file} vanished from {records}; run prepare again")
-        reports.append(report)
-    by_split = {split: [each for each in reports if each.split == split] for split in SPLITS}
-    for split, written in by_split.items():
-        if not sum(each.shard.examples for each in written):
-            raise DataError(f"no {split} image could be read; see the rejects of {records}")
-    offsets_path = storage.join(records, schema.RECORD_OFFSETS)
-    storage.write_bytes(
-        offsets_path,
-        schema.encode_record_offsets(
-            {split: [each.offsets for each in written] for split, written in by_split.items()}
-        ),
-    )
-    repaired: Counter[str] = Counter()
-    for report in reports:
-        repaired.update(report.repaired)
-    shards = {split: tuple(each.shard for each in written) for split, written in by_split.items()}
-    return Manifest(
-        schema_version=schema.SCHEMA_VERSION,
-        digest=storage.digest_of(
-            [
-                [[each.index, each.synset, each.text] for each in plan.classes],
-                {split: [each.sha256 for each in written] for split, written in shards.items()},
-            ]
-        ),
-        fingerprint=plan.fingerprint,
-        classes=plan.classes,
-        shards=shards,
-        rejects=tuple(reject for report in reports for reject in report.rejects),
-        repaired=dict(sorted(repaired.items())),
-        record_offsets=storage.digest_of_file(offsets_path),
-        source=source.description,
-        options=plan.options,
-        versions={
-            name: importlib.metadata.version(name)
-            for name in ("apache-beam", "mobilenet-pipeline", "pillow")
-        },
-    )
+    # It warns that it really starts and really ends a job server, the latter after our last line.
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
+    return beam_graph
 
 
 def _refuse_too_many_rejects(manifest: Manifest, max_rejects: int) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,13 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.wellformed import FormError, check_manifest
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 RECORD_OFFSETS = "record_offsets.npz"
 SPLITS = ("train", "validation")
+BINS_PER_OCTAVE = 4  # of the size histograms in the manifest's statistics
 
 # slim's datasets/build_imagenet_data.py, _convert_to_example
 HEIGHT = "image/height"
@@ -80,6 +83,7 @@ class Manifest:
             mean that a rerun would write the same records.
         repaired: How many images were re-encoded, by what they were.
         record_offsets: SHA-256 of `record_offsets.npz`.
+        statistics: Class counts, sizes and duplicates, as `preprocessing/tally.py` merges them.
     """
 
     schema_version: int
@@ -90,6 +94,7 @@ class Manifest:
     rejects: tuple[Reject, ...]
     repaired: dict[str, int]
     record_offsets: str
+    statistics: dict[str, Any]
     source: dict[str, Any]
     options: dict[str, Any]
     versions: dict[str, str]
@@ -123,19 +128,30 @@ class Manifest:
                 "write the records anew with `mobilenet prepare --overwrite`"
             )
         try:
-            return cls(
-                **{
-                    **fields,
-                    "classes": tuple(ImageClass(**each) for each in fields["classes"]),
-                    "rejects": tuple(Reject(**each) for each in fields["rejects"]),
-                    "shards": {
-                        split: tuple(Shard(**each) for each in shards)
-                        for split, shards in fields["shards"].items()
-                    },
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}); write the records anew") from error
+            check_manifest(fields, SPLITS)
+        except FormError as error:
+            raise DataError(f"{path} is damaged: {error}; write the records anew") from None
+        return cls(
+            **{
+                **fields,
+                "classes": tuple(ImageClass(**each) for each in fields["classes"]),
+                "rejects": tuple(Reject(**each) for each in fields["rejects"]),
+                "shards": {
+                    split: tuple(Shard(**each) for each in shards)
+                    for split, shards in fields["shards"].items()
+                },
+            }
+        )
+
+
+def records_digest(classes: tuple[ImageClass, ...], shards: Mapping[str, tuple[Shard, ...]]) -> str:
+    """`Manifest.digest`: equal when and only when classes and records are equal."""
+    return storage.digest_of(
+        [
+            [[each.index, each.synset, each.text] for each in classes],
+            {split: [each.sha256 for each in written] for split, written in shards.items()},
+        ]
+    )
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
@@ -143,17 +159,23 @@ def shard_name(split: str, index: int, num_shards: int) -> str:
     return f"{split}-{index:05d}-of-{num_shards:05d}"
 
 
-def encode_record_offsets(offsets: dict[str, list[list[int]]]) -> bytes:
-    """Pack per split and shard the byte offset of every record, in shard order."""
+def write_record_offsets(records: str, offsets: dict[str, list[np.ndarray]]) -> str:
+    """Write `record_offsets.npz`: the byte offset of every record, in shard order.
+
+    Args:
+        records: Folder to write into.
+        offsets: Per split and shard `int64 [examples]`.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    path = storage.join(records, RECORD_OFFSETS)
     arrays: dict[str, Any] = {
-        split: np.concatenate([np.asarray(each, np.int64) for each in shards])
-        if shards
-        else np.zeros(0, np.int64)
-        for split, shards in offsets.items()
+        split: np.concatenate([np.zeros(0, np.int64), *shards]) for split, shards in offsets.items()
     }
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)
-    return packed.getvalue()
+    with storage.open_write(path) as stream:
+        np.savez(stream, **arrays)
+    return storage.digest_of_file(path)
 
 
 def read_record_offsets(records: str, manifest: Manifest, split: str) -> tuple[Any, Any]:

@@ -2,139 +2,179 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
+from array import array
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import Any
+
+import numpy as np
 
 from preprocessing import schema, storage, tfrecord
-from preprocessing.errors import DataError
-from preprocessing.plan import ShardPlan
-from preprocessing.repair import RejectedImageError, RepairedImage, repair
+from preprocessing.plan import ImageOptions, ShardPlan
+from preprocessing.reader import read_images
+from preprocessing.references import ImageReference
+from preprocessing.repair import RejectedImageError, RepairedImage, repair, shrink
 from preprocessing.schema import ImageClass, Reject, Shard
-from preprocessing.sources import ImageReference
+from preprocessing.tally import Tally
 
 REPORTS = ".ingest"  # folder inside the records folder, gone once dataset.json is there
+PLANS = f"{REPORTS}/plans"  # one file per shard, as preprocessing/plan.py writes them
+BATCH_REPORTS = 64  # read at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardReport:
-    """What is in a finished shard; written after it, so that a rerun can skip it."""
+    """What is in a finished shard; written after it, so that a rerun can skip it.
+
+    Attributes:
+        offsets: `int64 [examples]`, where each record starts.
+        repaired: How many images were re-encoded, by what they were.
+        tally: `Tally.to_json` of the records.
+    """
 
     split: str
     shard: Shard
-    offsets: list[int]
+    offsets: np.ndarray
     rejects: list[Reject]
     repaired: dict[str, int]
+    tally: dict[str, Any]
+
+    def write(self, records: str) -> None:
+        """Write it; from here on the shard counts as finished."""
+        fields = {
+            "split": self.split,
+            "shard": dataclasses.asdict(self.shard),
+            "offsets": base64.b64encode(self.offsets.astype("<i8").tobytes()).decode(),
+            "rejects": [dataclasses.asdict(each) for each in self.rejects],
+            "repaired": self.repaired,
+            "tally": self.tally,
+        }
+        storage.write_json(storage.join(records, REPORTS, f"{self.shard.file}.json"), fields)
 
     @classmethod
-    def read(cls, records: str, file: str) -> ShardReport | None:
-        """The report of shard `file`, if that shard is finished."""
-        path = report_path(records, file)
-        if not storage.exists(path) or not storage.exists(storage.join(records, file)):
-            return None
-        fields = storage.read_json(path)
-        report = cls(
+    def from_json(cls, content: bytes) -> ShardReport:
+        """The inverse of `write`."""
+        fields = storage.parse_json(content, "a shard report")
+        return cls(
             split=fields["split"],
             shard=Shard(**fields["shard"]),
-            offsets=fields["offsets"],
+            offsets=np.frombuffer(base64.b64decode(fields["offsets"]), "<i8"),
             rejects=[Reject(**each) for each in fields["rejects"]],
             repaired=fields["repaired"],
+            tally=fields["tally"],
         )
-        if storage.size_bytes(storage.join(records, file)) != report.shard.bytes:
-            return None
-        return report
 
 
-def report_path(records: str, file: str) -> str:
-    """Where the report of shard `file` is while ingest is under way."""
-    return storage.join(records, REPORTS, f"{file}.json")
+def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
+    """The reports of those of the shards `files` that are finished, in that order."""
+    shards = storage.list_sizes(records)
+    reports = storage.list_sizes(storage.join(records, REPORTS))
+    there = [
+        (storage.join(records, REPORTS, f"{file}.json"), 0, reports[f"{file}.json"])
+        for file in files
+        if file in shards and f"{file}.json" in reports
+    ]
+    for start in range(0, len(there), BATCH_REPORTS):
+        for content in storage.read_ranges(there[start : start + BATCH_REPORTS]):
+            report = ShardReport.from_json(content)
+            if shards[report.shard.file] == report.shard.bytes:
+                yield report
 
 
-def write_shard(plan: ShardPlan, classes: tuple[ImageClass, ...], records: str) -> ShardReport:
-    """Read, check and write the images of one shard, then its report.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardWriter:
+    """Everything that the shards of one ingest share; small, so that it travels to any worker."""
 
-    The same plan gives the same bytes. Rejected images are listed, not written.
-    """
-    rejects: list[Reject] = []
-    repaired: Counter[str] = Counter()
-    offsets: list[int] = []
-    digest = hashlib.sha256()
-    position = 0
-    with _ImageReader() as reader, storage.open_write(storage.join(records, plan.file)) as out:
-        for reference in plan.images:
-            try:
-                image = repair(reader.read(reference))
-            except RejectedImageError as error:
-                rejects.append(Reject(key=reference.key, reason=str(error)))
-                continue
-            if image.repaired:
-                repaired[image.repaired] += 1
-            record = tfrecord.frame(encode_record(reference, image, classes[reference.label - 1]))
-            out.write(record)
-            digest.update(record)
-            offsets.append(position)
-            position += len(record)
-    report = ShardReport(
-        split=plan.split,
-        shard=Shard(
+    records: str
+    classes: tuple[ImageClass, ...]
+    image: ImageOptions
+
+    def write(self, plan: ShardPlan) -> Counter[str]:
+        """Read, check and write the images of one shard, then its report.
+
+        The same plan gives the same bytes. Rejected images are listed, not written.
+
+        Returns:
+            `images`, `rejected`, `repaired` and `bytes`.
+        """
+        rejects: list[Reject] = []
+        repaired: Counter[str] = Counter()
+        offsets = array("q")
+        tally = Tally()
+        digest = hashlib.sha256()
+        position = 0
+        references = plan.images(storage.join(self.records, PLANS))
+        with storage.open_write(storage.join(self.records, plan.file)) as out:
+            for reference, content in read_images(references):
+                try:
+                    image = self._prepared(content)
+                except RejectedImageError as error:
+                    rejects.append(Reject(key=reference.key, reason=str(error)))
+                    continue
+                if image.repaired:
+                    repaired[image.repaired] += 1
+                record = tfrecord.record(
+                    features(reference, image, self.classes[reference.label - 1])
+                )
+                out.write(record)
+                digest.update(record)
+                tally.add(
+                    content,
+                    height=image.height,
+                    width=image.width,
+                    label=reference.label,
+                    boxes=len(reference.boxes),
+                )
+                offsets.append(position)
+                position += len(record)
+        shard = Shard(
             file=plan.file, examples=len(offsets), bytes=position, sha256=digest.hexdigest()
-        ),
-        offsets=offsets,
-        rejects=rejects,
-        repaired=dict(sorted(repaired.items())),
-    )
-    storage.write_json(report_path(records, plan.file), dataclasses.asdict(report))
-    return report
+        )
+        ShardReport(
+            split=plan.split,
+            shard=shard,
+            offsets=np.asarray(offsets, np.int64),
+            rejects=rejects,
+            repaired=dict(sorted(repaired.items())),
+            tally=tally.to_json(),
+        ).write(self.records)
+        return Counter(
+            images=len(offsets),
+            rejected=len(rejects),
+            repaired=sum(repaired.values()),
+            bytes=position,
+        )
+
+    def _prepared(self, content: bytes) -> RepairedImage:
+        image = repair(content, decode_check=self.image.decode_check)
+        if not self.image.short_side:
+            return image
+        return shrink(image, self.image.short_side, self.image.quality)
 
 
-def encode_record(
+def features(
     reference: ImageReference, image: RepairedImage, image_class: ImageClass
-) -> bytes:
-    """The record of one image, in the published schema."""
-    return tfrecord.serialize(
-        {
-            schema.HEIGHT: [image.height],
-            schema.WIDTH: [image.width],
-            schema.COLORSPACE: [b"RGB"],
-            schema.CHANNELS: [3],
-            schema.LABEL: [reference.label],
-            schema.SYNSET: [image_class.synset.encode()],
-            schema.TEXT: [image_class.text.encode()],
-            schema.BBOX_XMIN: [],
-            schema.BBOX_XMAX: [],
-            schema.BBOX_YMIN: [],
-            schema.BBOX_YMAX: [],
-            schema.BBOX_LABEL: [],
-            schema.FORMAT: [b"JPEG"],
-            schema.FILENAME: [reference.filename.encode()],
-            schema.ENCODED: [image.jpeg],
-        }
-    )
-
-
-class _ImageReader:
-    """Reads references by offset, keeping each archive open."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, IO[bytes]] = {}
-
-    def __enter__(self) -> _ImageReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for stream in self._open.values():
-            stream.close()
-
-    def read(self, reference: ImageReference) -> bytes:
-        if reference.path not in self._open:
-            self._open[reference.path] = storage.open_read(reference.path)
-        stream = self._open[reference.path]
-        stream.seek(reference.offset)
-        content = stream.read(reference.size)
-        if len(content) < reference.size:
-            raise DataError(
-                f"{reference.path} ends inside {reference.key}; it was cut since it was listed"
-            )
-        return content
+) -> dict[str, Any]:
+    """The record of one image, in the published schema, for `tfrecord.record`."""
+    xmin, ymin, xmax, ymax = zip(*reference.boxes, strict=True) if reference.boxes else [()] * 4
+    return {
+        schema.HEIGHT: [image.height],
+        schema.WIDTH: [image.width],
+        schema.COLORSPACE: [b"RGB"],
+        schema.CHANNELS: [3],
+        schema.LABEL: [reference.label],
+        schema.SYNSET: [image_class.synset.encode()],
+        schema.TEXT: [image_class.text.encode()],
+        schema.BBOX_XMIN: xmin,
+        schema.BBOX_XMAX: xmax,
+        schema.BBOX_YMIN: ymin,
+        schema.BBOX_YMAX: ymax,
+        schema.BBOX_LABEL: [reference.label] * len(reference.boxes),
+        schema.FORMAT: [b"JPEG"],
+        schema.FILENAME: [reference.filename.encode()],
+        schema.ENCODED: [image.jpeg],
+    }

@@ -1,203 +1,31 @@
-"""What images a user has: the official ILSVRC2012 archives, listed without unpacking them.
-
-`ILSVRC2012_img_train.tar` is a tar of one tar per synset, `ILSVRC2012_img_val.tar` is
-flat. Only tar headers are read here; an image is later read in place, by offset.
-"""
+"""What images a user has, in which layout; detected from what is there."""
 
 from __future__ import annotations
 
-import posixpath
-import re
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+from preprocessing import archives, folders, kaggle, storage
+from preprocessing.errors import UsageError
+from preprocessing.references import ImageReference, Source
 
-from preprocessing import storage
-from preprocessing.errors import DataError, UsageError
-from preprocessing.schema import ImageClass
-
-TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
-VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
-# Line i is the synset of ILSVRC2012_val_{i:08d}.JPEG; slim's datasets folder carries it.
-VALIDATION_LABELS = "imagenet_2012_validation_synset_labels.txt"
-# "synset<TAB>words" per line; slim's datasets folder carries it. Optional.
-SYNSET_WORDS = "imagenet_metadata.txt"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageReference:
-    """Where the bytes of one image are, and what it shows.
-
-    Attributes:
-        key: Unique and the same wherever the image comes from: `split/synset/filename`.
-        offset: Byte offset of the image inside `path`.
-        size: Bytes.
-        label: 1..N.
-    """
-
-    key: str
-    path: str
-    offset: int
-    size: int
-    label: int
-
-    @property
-    def filename(self) -> str:
-        """Base name, as the record carries it."""
-        return posixpath.basename(self.key)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Everything that can be ingested: classes in label order and images by split."""
-
-    classes: tuple[ImageClass, ...]
-    images: dict[str, list[ImageReference]]
-    description: dict[str, Any]
-
-
-class _Window:
-    """A read-only view of `size` bytes of `stream` from `offset`, for a tar inside a tar."""
-
-    def __init__(self, stream: IO[bytes], offset: int, size: int) -> None:
-        self._stream, self._offset, self._size, self._position = stream, offset, size, 0
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        base = {0: 0, 1: self._position, 2: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._size - self._position)
-        wanted = left if size < 0 else min(size, left)
-        self._stream.seek(self._offset + self._position)
-        content = self._stream.read(wanted)
-        self._position += len(content)
-        return content
-
-
-def _members(stream: Any, name: str) -> Iterator[tarfile.TarInfo]:
-    """The regular files of an uncompressed tar, in its order, with their offsets."""
-    try:
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in archive:
-                if member.isfile():
-                    yield member
-    except tarfile.TarError as error:
-        raise DataError(
-            f"{name} is not a complete tar archive ({error}); compare its size and checksum "
-            "with the download page and fetch it again"
-        ) from error
+__all__ = ["ImageReference", "Source", "find_source"]
 
 
 def find_source(folder: str) -> Source:
-    """List the images of the ILSVRC2012 archives in `folder`.
+    """Recognise the layout of `folder`, local or a URL.
+
+    Labels are 1..N in sorted class order; 0 is the background and never present.
 
     Raises:
-        UsageError: Something is missing; names what was looked for.
-        DataError: An archive is damaged, or labels and images do not match.
+        UsageError: No layout, or an incomplete one; names what was looked for.
+        DataError: Labels and images do not match, or a file is damaged.
     """
     if not storage.exists(folder):
-        raise UsageError(f"source {folder} does not exist; pass the folder that holds the archives")
-    needed = (TRAIN_ARCHIVE, VALIDATION_ARCHIVE, VALIDATION_LABELS)
-    missing = [name for name in needed if not storage.exists(storage.join(folder, name))]
-    if missing:
-        raise UsageError(
-            f"source {folder} lacks {', '.join(missing)}; looked for the official archives: "
-            f"{', '.join(needed)} (and {SYNSET_WORDS} for class names)"
-        )
-    train = list(_train_images(storage.join(folder, TRAIN_ARCHIVE)))
-    synsets = sorted({synset for synset, *_ in train})
-    labels = {synset: index for index, synset in enumerate(synsets, start=1)}
-    words = _synset_words(folder)
-    validation = list(_validation_images(folder, labels))
-    _refuse_duplicates(train + validation)
-    return Source(
-        classes=tuple(
-            ImageClass(index=index, synset=synset, text=words.get(synset, synset))
-            for synset, index in labels.items()
-        ),
-        images={
-            split: [
-                ImageReference(key, path, offset, size, labels[synset])
-                for synset, key, path, offset, size in listed
-            ]
-            for split, listed in (("train", train), ("validation", validation))
-        },
-        description={
-            "layout": "ILSVRC2012 archives",
-            "files": {name: storage.size_bytes(storage.join(folder, name)) for name in needed},
-        },
+        raise UsageError(f"source {folder} does not exist; pass the folder that holds the images")
+    for layout in (archives, kaggle, folders):
+        if layout.is_here(folder):
+            return layout.find(folder)
+    raise UsageError(
+        f"source {folder} holds no images that are known here; looked for the official archives "
+        f"({archives.TRAIN_ARCHIVE}, {archives.VALIDATION_ARCHIVE}, {archives.DEVKIT}), Kaggle's "
+        f"download ({kaggle.DATA}/, {kaggle.SOLUTION}) and a folder per class "
+        f"({folders.TRAIN}/<class>/ and {' or '.join(f'{n}/<class>/' for n in folders.VALIDATION)})"
     )
-
-
-_Listed = tuple[str, str, str, int, int]  # synset, key, path, offset, size
-
-
-def _train_images(path: str) -> Iterator[_Listed]:
-    with storage.open_read(path) as stream:
-        synset_archives = list(_members(stream, path))
-        if not synset_archives:
-            raise DataError(f"{path} is empty; expected one tar per synset inside")
-        for outer in synset_archives:
-            synset, extension = posixpath.splitext(posixpath.basename(outer.name))
-            if extension != ".tar":
-                raise DataError(
-                    f"{path} holds {outer.name}; expected one tar per synset, like n01440764.tar"
-                )
-            window = _Window(stream, outer.offset_data, outer.size)
-            for inner in _members(window, f"{outer.name} in {path}"):
-                name = posixpath.basename(inner.name)
-                offset = outer.offset_data + inner.offset_data
-                yield synset, f"train/{synset}/{name}", path, offset, inner.size
-
-
-def _validation_images(folder: str, labels: dict[str, int]) -> Iterator[_Listed]:
-    path = storage.join(folder, VALIDATION_ARCHIVE)
-    labels_path = storage.join(folder, VALIDATION_LABELS)
-    synsets = storage.read_bytes(labels_path).decode().split()
-    with storage.open_read(path) as stream:
-        members = list(_members(stream, path))
-    if len(members) != len(synsets):
-        raise DataError(
-            f"{path} holds {len(members)} images but {labels_path} has {len(synsets)} lines; "
-            "they must match line by line"
-        )
-    for member in members:
-        name = posixpath.basename(member.name)
-        number = re.fullmatch(r"ILSVRC2012_val_(\d{8})\.JPEG", name)
-        if not number or not 1 <= int(number[1]) <= len(synsets):
-            raise DataError(
-                f"{path} holds {member.name}; expected ILSVRC2012_val_00000001.JPEG to "
-                f"ILSVRC2012_val_{len(synsets):08d}.JPEG"
-            )
-        synset = synsets[int(number[1]) - 1]
-        if synset not in labels:
-            raise DataError(
-                f"{labels_path} line {int(number[1])} names {synset}, which has no training images"
-            )
-        key = f"validation/{synset}/{name}"
-        yield synset, key, path, member.offset_data, member.size
-
-
-def _refuse_duplicates(listed: list[_Listed]) -> None:
-    seen: dict[str, _Listed] = {}
-    for image in listed:
-        first = seen.setdefault(image[1], image)
-        if first is not image:
-            raise DataError(
-                f"{image[1]} is there twice: at byte {first[3]} of {first[2]} "
-                f"and at byte {image[3]} of {image[2]}"
-            )
-
-
-def _synset_words(folder: str) -> dict[str, str]:
-    path = storage.join(folder, SYNSET_WORDS)
-    if not storage.exists(path):
-        return {}
-    lines = storage.read_bytes(path).decode().splitlines()
-    return dict(line.split("\t", 1) for line in lines if "\t" in line)

@@ -7,16 +7,20 @@ live in one process.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 from preprocessing.errors import DataError
 
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC of the length
+MAX_CACHED_BYTES = 64  # of a value
+MAX_PAYLOAD_BYTES = 1 << 31  # protobuf's own limit
 FOOTER_BYTES = 4  # uint32 masked CRC of the payload
 
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -84,24 +88,107 @@ def serialize(features: Mapping[str, Sequence[bytes | float | int]]) -> bytes:
         features: Name to values, all of one type. An empty list becomes an
             empty feature.
     """
-    example = _Example()
-    for name, values in features.items():
-        feature = example.features.feature[name]
-        if not values:
-            feature.SetInParent()
-        elif isinstance(values[0], bytes):
-            feature.bytes_list.value.extend(values)
-        elif isinstance(values[0], float):
-            feature.float_list.value.extend(values)
+    return b"".join(_example(features))
+
+
+def record(features: Mapping[str, Sequence[bytes | float | int]]) -> bytes:
+    """A framed `tf.train.Example`: `frame(serialize(features))` with one copy of the values."""
+    payload = _example(features)
+    length, crc = 0, 0
+    for part in payload:
+        length += len(part)
+        crc = google_crc32c.extend(crc, part)
+    return b"".join((_frame_header(length), *payload, _UINT32(_mask(crc))))
+
+
+# Wire types and field numbers of `Example`, as protobuf encodes them (field << 3 | type).
+_FIELD_1, _FIELD_2, _FIELD_3 = b"\x0a", b"\x12", b"\x1a"  # all length-delimited
+_UINT32, _UINT64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
+
+
+def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[bytes]:
+    """The parts of a serialized `Example`; a long value is a part of its own, not copied.
+
+    Written by hand because protobuf copies an image twice; the order is protobuf's
+    deterministic one, by name (where no name begins another, as in our schema).
+    """
+    parts: list[bytes] = [b""]  # the head comes when the length is known
+    short: list[bytes] = []
+    for name in sorted(features):
+        values = features[name]
+        first = values[0] if values else None
+        if isinstance(first, bytes) and len(first) > MAX_CACHED_BYTES:
+            head, *value = _entry(name, values)
+            parts += (b"".join((*short, head)), *value)
+            short = []
+        elif isinstance(first, float):
+            short += _entry(name, values)
         else:
-            feature.int64_list.value.extend(values)
-    serialized: bytes = example.SerializeToString(deterministic=True)
-    return serialized
+            short.append(_cached_entry(name, type(first).__name__, tuple(values)))
+    parts.append(b"".join(short))
+    parts[0] = _FIELD_1 + _varint(sum(map(len, parts)))
+    return parts
+
+
+@functools.lru_cache(maxsize=4096)
+def _cached_entry(name: str, kind: str, values: tuple[bytes | int, ...]) -> bytes:
+    """A whole entry; most of a record is the same in many. `kind` tells 1 from True and 1.0."""
+    return b"".join(_entry(name, values))
+
+
+def _entry(name: str, values: Sequence[bytes | float | int]) -> list[bytes]:
+    """The parts of a serialized entry of the map from names to features."""
+    value = _feature(values)
+    value_length = sum(map(len, value))
+    key = name.encode()
+    entry = b"".join((_FIELD_1, _varint(len(key)), key, _FIELD_2, _varint(value_length)))
+    return [b"".join((_FIELD_1, _varint(len(entry) + value_length), entry)), *value]
+
+
+def _feature(values: Sequence[bytes | float | int]) -> list[bytes]:
+    """The parts of a serialized `Feature`."""
+    if not values:
+        return []
+    inner: list[bytes] = []
+    if isinstance(values[0], bytes):
+        kind = _FIELD_1
+        for value in values:
+            inner += (_FIELD_1 + _varint(len(value)), value)  # type: ignore[arg-type]
+    else:
+        if isinstance(values[0], float):
+            kind, packed = _FIELD_2, struct.pack(f"<{len(values)}f", *values)
+        else:
+            kind, packed = _FIELD_3, b"".join(map(_varint, values))  # type: ignore[arg-type]
+        inner = [_FIELD_1 + _varint(len(packed)), packed]
+    return [kind + _varint(sum(map(len, inner))), *inner]
+
+
+def _varint(value: int) -> bytes:
+    """A whole number of up to 64 bits, seven bits a byte, the lowest first."""
+    if 0 <= value < 0x80:
+        return _SINGLE_BYTES[value]
+    value &= 0xFFFFFFFFFFFFFFFF  # negative numbers are two's complement
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+_SINGLE_BYTES = [bytes([value]) for value in range(0x80)]
 
 
 def parse(serialized: bytes) -> dict[str, list[Any]]:
-    """The features of a `tf.train.Example`, the inverse of `serialize`."""
-    example = _Example.FromString(serialized)
+    """The features of a `tf.train.Example`, the inverse of `serialize`.
+
+    Raises:
+        DataError: The bytes are no `tf.train.Example`.
+    """
+    try:
+        example = _Example.FromString(serialized)
+    except DecodeError as error:
+        raise DataError(f"not a tf.train.Example ({error}); write the shard anew") from error
     parsed = {}
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
@@ -109,22 +196,22 @@ def parse(serialized: bytes) -> dict[str, list[Any]]:
     return parsed
 
 
-def _masked_crc32c(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+def _mask(crc: int) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _masked_crc32c(data: bytes) -> int:
+    return _mask(google_crc32c.value(data))
+
+
+def _frame_header(length: int) -> bytes:
+    packed = _UINT64(length)
+    return packed + _UINT32(_masked_crc32c(packed))
 
 
 def frame(payload: bytes) -> bytes:
     """One TFRecord: length and its masked CRC-32C, payload and its masked CRC-32C."""
-    length = struct.pack("<Q", len(payload))
-    return b"".join(
-        (
-            length,
-            struct.pack("<I", _masked_crc32c(length)),
-            payload,
-            struct.pack("<I", _masked_crc32c(payload)),
-        )
-    )
+    return b"".join((_frame_header(len(payload)), payload, _UINT32(_masked_crc32c(payload))))
 
 
 def read_records(stream: IO[bytes], name: str) -> Iterator[bytes]:
@@ -139,7 +226,8 @@ def read_records(stream: IO[bytes], name: str) -> Iterator[bytes]:
         if len(header) < HEADER_BYTES:
             raise DataError(f"{where} is cut short; write the shard anew with `mobilenet prepare`")
         (length,) = struct.unpack("<Q", header[:8])
-        if struct.unpack("<I", header[8:])[0] != _masked_crc32c(header[:8]):
+        corrupt = struct.unpack("<I", header[8:])[0] != _masked_crc32c(header[:8])
+        if corrupt or length > MAX_PAYLOAD_BYTES:
             raise DataError(f"{where} has a corrupt length; write the shard anew")
         payload, footer = stream.read(length), stream.read(FOOTER_BYTES)
         if len(payload) < length or len(footer) < FOOTER_BYTES:

@@ -19,7 +19,9 @@ import tensorflow as tf
 
 from pipeline.sample import write_sample
 from preprocessing.ingest import prepare
+from preprocessing.plan import ImageOptions
 from preprocessing.schema import Manifest
+from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.
 tf.config.set_logical_device_configuration(
@@ -55,13 +57,15 @@ def mobilenet(*arguments: str | Path, timeout_seconds: float = 600, **environmen
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def ingest(source: Path, records: Path, **changed: Any) -> Manifest:
+def ingest(source: Path | str, records: Path | str, **changed: Any) -> Manifest:
     """`prepare` with its defaults."""
     options: dict[str, Any] = {
         "num_shards": {"train": 0, "validation": 0},
         "seed": 0,
+        "image": ImageOptions(),
         "max_rejects": 100,
         "overwrite": False,
+        "num_workers": 0,
         "beam_arguments": [],
         **changed,
     }

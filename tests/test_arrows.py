@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,17 @@ def test_the_command_line_imports_nothing_heavy_at_start() -> None:
     heavy = {"tensorflow", "keras", "apache_beam", "mlflow", "sklearn", "kubeflow"}
     for name in ("pipeline/cli.py", "pipeline/commands.py", "pipeline/processes.py"):
         assert not imported_at_start(ROOT / name) & heavy
+
+
+def test_inspect_imports_nothing_that_only_one_of_the_two_images_has() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, pipeline.inspection; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    ).stdout.split()
+    assert not {"apache_beam", "simplejpeg", "xxhash", "tensorflow", "mlflow"} & set(loaded)
 
 
 def test_every_folder_says_its_one_job() -> None:

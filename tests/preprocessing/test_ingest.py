@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -12,11 +11,10 @@ import pytest
 
 from preprocessing import schema, tfrecord
 from preprocessing.errors import DataError, UsageError
-from preprocessing.plan import default_num_shards, plan_ingest
 from preprocessing.schema import Manifest, read_record_offsets
 from preprocessing.shards import REPORTS
-from preprocessing.sources import find_source
 from tests.conftest import ingest
+from tests.preprocessing.layouts import write_folders
 
 CALLED = {"train": 0, "validation": 0}
 
@@ -94,27 +92,6 @@ def test_every_class_is_spread_over_the_shards(records: Path) -> None:
     assert labels == set(range(1, 11))
 
 
-def test_the_order_of_the_source_does_not_matter(archives: Path) -> None:
-    source = find_source(str(archives))
-    turned = dataclasses.replace(
-        source, images={split: images[::-1] for split, images in source.images.items()}
-    )
-    assert plan_ingest(source, CALLED, 0) == plan_ingest(turned, CALLED, 0)
-    assert plan_ingest(source, CALLED, 0) != plan_ingest(source, CALLED, 1)
-
-
-def test_shards_differ_by_at_most_one_image(archives: Path) -> None:
-    plan = plan_ingest(find_source(str(archives)), {"train": 11, "validation": 7}, 0)
-    for split in ("train", "validation"):
-        sizes = {len(shard.images) for shard in plan.shards if shard.split == split}
-        assert max(sizes) - min(sizes) <= 1
-
-
-def test_imagenet_gets_the_published_number_of_shards() -> None:
-    assert default_num_shards("train", 1_281_167) == 1024
-    assert default_num_shards("validation", 50_000) == 128
-
-
 def test_a_rerun_changes_nothing(archives: Path, records: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in records.iterdir()}
     assert ingest(archives, records) == Manifest.read(str(records))
@@ -172,3 +149,12 @@ def test_too_many_rejects_leave_nothing_that_looks_complete(archives: Path, tmp_
         ingest(archives, tmp_path / "records", max_rejects=0)
     with pytest.raises(UsageError, match=r"no dataset\.json"):
         Manifest.read(str(tmp_path / "records"))
+
+
+def test_a_file_far_too_large_for_an_image_is_a_reject_and_is_not_read(tmp_path: Path) -> None:
+    source = write_folders(tmp_path / "source")
+    with open(source / "train" / "n01440764" / "film.JPEG", "wb") as stream:
+        stream.truncate(40 << 30)
+    manifest = ingest(source, tmp_path / "records")
+    assert [each.key for each in manifest.rejects] == ["train/n01440764/film.JPEG"]
+    assert "more than 134217728 bytes" in manifest.rejects[0].reason

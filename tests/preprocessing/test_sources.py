@@ -1,105 +1,210 @@
-"""The official archives are listed in place, and whatever is wrong with them is named."""
+"""The same images are the same source, in whichever layout they lie; what is missing is named."""
 
 from __future__ import annotations
 
-import io
 import shutil
-import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from preprocessing import sources
 from preprocessing.errors import DataError, UsageError
-from preprocessing.sources import find_source
+from preprocessing.schema import SPLITS
+from preprocessing.sources import ImageReference, find_source
+from tests.preprocessing.layouts import (
+    BOXES,
+    CLASSES,
+    LABELS,
+    TRAIN,
+    VALIDATION_IMAGES,
+    synset_of,
+    write_folders,
+    write_kaggle,
+    write_official,
+)
+
+LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "official archives": write_official,
+    "official, slim's text files": lambda folder: write_official(folder, kit=False),
+    "official, nested boxes": lambda folder: write_official(folder, nested_boxes=True),
+    "Kaggle": write_kaggle,
+    "folder per class": write_folders,
+    "folder per class, val": lambda folder: write_folders(folder, validation="val"),
+}
+WITHOUT_BOXES = ("folder per class", "folder per class, val")
 
 
-@pytest.fixture
-def copied(archives: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(archives, tmp_path / "archives"))
+def read(reference: ImageReference) -> bytes:
+    with fsspec.open(reference.path, "rb") as stream:
+        stream.seek(reference.offset)
+        content: bytes = stream.read(reference.size)
+    return content
 
 
-def test_labels_follow_the_sorted_synsets_from_one(archives: Path) -> None:
-    source = find_source(str(archives))
-    assert [each.index for each in source.classes] == list(range(1, 11))
-    assert [each.synset for each in source.classes] == sorted(e.synset for e in source.classes)
-    assert source.classes[0].text == "zero"
-    assert {split: len(images) for split, images in source.images.items()} == {
-        "train": 1438,  # 1,437 and the truncated one
-        "validation": 360,
-    }
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_keys_labels_texts_boxes_and_bytes(
+    layout: str, tmp_path: Path
+) -> None:
+    source = find_source(str(LAYOUTS[layout](tmp_path / "source")))
+    assert [(each.synset, each.text, each.index) for each in source.classes] == [
+        (synset, words, label) for label, (synset, (words, _)) in enumerate(CLASSES.items(), 1)
+    ]
+    for split, images in (("train", TRAIN), ("validation", VALIDATION_IMAGES)):
+        listed = {each.key: each for each in source.images(split)}
+        assert listed.keys() == {f"{split}/{synset_of(name)}/{name}" for name in images}
+        for reference in listed.values():
+            name = reference.filename
+            assert reference.label == LABELS[synset_of(name)]
+            assert read(reference) == images[name]
+            expected = () if layout in WITHOUT_BOXES else BOXES.get(name, ())
+            assert reference.boxes == expected, name
 
 
-def test_every_reference_points_at_its_bytes(archives: Path) -> None:
-    with tarfile.open(archives / sources.TRAIN_ARCHIVE) as outer:
-        expected = {}
-        for member in outer:
-            inner_bytes = outer.extractfile(member)
-            assert inner_bytes
-            with tarfile.open(fileobj=io.BytesIO(inner_bytes.read())) as inner:
-                for image in inner:
-                    content = inner.extractfile(image)
-                    assert content
-                    expected[image.name] = content.read()
-    for reference in find_source(str(archives)).images["train"]:
-        with open(reference.path, "rb") as stream:
-            stream.seek(reference.offset)
-            assert stream.read(reference.size) == expected[reference.filename]
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_listing_is_lazy_and_can_be_made_again(layout: str, tmp_path: Path) -> None:
+    source = find_source(str(LAYOUTS[layout](tmp_path / "source")))
+    for split in SPLITS:
+        first = source.images(split)
+        assert next(first).label in LABELS.values()
+        assert list(source.images(split)) == list(source.images(split))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_url_is_as_good_as_a_path(layout: str, tmp_path: Path) -> None:
+    local = LAYOUTS[layout](tmp_path / "source")
+    url = f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").put(f"{local}/", f"{url}/", recursive=True)
+    here, there = find_source(str(local)), find_source(url)
+    assert here.classes == there.classes
+    for split in SPLITS:
+        remote = {each.key: each for each in there.images(split)}
+        for reference in here.images(split):
+            other = remote.pop(reference.key)
+            assert other.path.startswith("memory://")
+            assert (other.label, other.boxes) == (reference.label, reference.boxes)
+            assert read(other) == read(reference)
+        assert not remote
+
+
+def test_boxes_are_optional(tmp_path: Path) -> None:
+    for write in (write_official, write_kaggle):
+        folder = write(tmp_path / write.__name__, boxes=False)
+        for split in SPLITS:
+            assert not any(each.boxes for each in find_source(str(folder)).images(split))
+
+
+def test_an_unknown_folder_is_told_all_that_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        find_source(str(tmp_path))
+    for name in (
+        "ILSVRC2012_img_train.tar",
+        "ILSVRC2012_devkit_t12.tar.gz",
+        "ILSVRC/Data/CLS-LOC",
+        "LOC_val_solution.csv",
+        "train/<class>/",
+        "val/<class>/",
+    ):
+        assert name in str(refused.value)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(UsageError, match="does not exist"):
+        find_source(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("missing", ["ILSVRC/Data/CLS-LOC/val", "LOC_val_solution.csv"])
+def test_what_a_kaggle_download_lacks_is_named(missing: str, tmp_path: Path) -> None:
+    folder = write_kaggle(tmp_path / "source")
+    path = folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UsageError, match=f"lacks .*{missing}; looked for"):
+        find_source(str(folder))
+
+
+def listed(folder: Path) -> dict[str, list[ImageReference]]:
+    source = find_source(str(folder))
+    return {split: list(source.images(split)) for split in SPLITS}
 
 
 @pytest.mark.parametrize(
-    "name", [sources.TRAIN_ARCHIVE, sources.VALIDATION_ARCHIVE, sources.VALIDATION_LABELS]
+    ("line", "message"),
+    [
+        ("ILSVRC2012_val_00000009,n12345678 1 2 3 4", "names n12345678, which has no training"),
+        ("ILSVRC2012_val_00000001,n01440764 1 2 3 4", "a second time"),
+        ("whale.jpg,n01440764", "line 7 is 'whale.jpg,n01440764'"),
+        ('"', "is not a CSV file"),
+        ("ILSVRC2012_val_00000009,n01440764 1 2 3 4", "holds 5 images but .* lists 6"),
+    ],
 )
-def test_a_missing_file_is_named(copied: Path, name: str) -> None:
-    (copied / name).unlink()
-    with pytest.raises(UsageError, match=f"lacks {name}"):
-        find_source(str(copied))
+def test_a_wrong_line_of_the_solution_is_named(line: str, message: str, tmp_path: Path) -> None:
+    folder = write_kaggle(tmp_path / "source")
+    with open(folder / "LOC_val_solution.csv", "a") as stream:
+        stream.write(line)
+    with pytest.raises(DataError, match=message):
+        listed(folder)
 
 
-def test_class_names_are_optional(copied: Path) -> None:
-    (copied / sources.SYNSET_WORDS).unlink()
-    assert find_source(str(copied)).classes[0].text == "n99900000"
+def test_a_validation_image_that_kaggle_says_nothing_of_is_named(tmp_path: Path) -> None:
+    folder = write_kaggle(tmp_path / "source")
+    images = folder / "ILSVRC/Data/CLS-LOC/val"
+    (images / "ILSVRC2012_val_00000005.JPEG").rename(images / "mine.JPEG")
+    with pytest.raises(DataError, match=r"holds 'mine\.JPEG', of which LOC_val_solution"):
+        listed(folder)
 
 
-def test_a_file_that_is_no_tar_is_named(copied: Path) -> None:
-    (copied / sources.TRAIN_ARCHIVE).write_text("<html>please log in</html>" * 100)
-    with pytest.raises(DataError, match=f"{sources.TRAIN_ARCHIVE} is not a complete tar"):
-        find_source(str(copied))
+def test_any_classes_do_for_a_folder_per_class(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("zebra fish", "Äpfel"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "1.jpg").write_bytes(b"image")
+    (tmp_path / "train" / ".DS_Store").write_bytes(b"")
+    (tmp_path / "train" / "Äpfel" / ".DS_Store").write_bytes(b"")
+    source = find_source(str(tmp_path))
+    assert [(each.synset, each.text) for each in source.classes] == [
+        ("zebra fish", "zebra fish"),
+        ("Äpfel", "Äpfel"),
+    ]
+    assert [each.key for each in source.images("train")] == [
+        "train/zebra fish/1.jpg",
+        "train/Äpfel/1.jpg",
+    ]
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.93])
-def test_an_archive_cut_short_is_refused_wherever_the_cut_is(copied: Path, kept: float) -> None:
-    path = copied / sources.TRAIN_ARCHIVE
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(DataError, match="not a complete tar"):
-        find_source(str(copied))
+def test_links_to_images_are_followed(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        (tmp_path / split / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere").write_bytes(b"12345")
+    (tmp_path / "train" / "a" / "1.jpg").symlink_to(tmp_path / "elsewhere")
+    assert [each.size for each in find_source(str(tmp_path)).images("train")] == [5]
 
 
-def test_validation_labels_must_match_the_images(copied: Path) -> None:
-    path = copied / sources.VALIDATION_LABELS
-    path.write_text(path.read_text() + "n99900000\n")
-    with pytest.raises(DataError, match=r"360 images but .* has 361 lines"):
-        find_source(str(copied))
+def test_a_link_to_nothing_is_no_image_less(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "source")
+    (folder / "train" / "n01440764" / "x.JPEG").symlink_to(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"x\.JPEG"):
+        listed(folder)
 
 
-def test_a_validation_class_without_training_images_is_named(copied: Path) -> None:
-    path = copied / sources.VALIDATION_LABELS
-    lines = path.read_text().splitlines()
-    lines[4] = "n12345678"
-    path.write_text("\n".join(lines))
-    with pytest.raises(DataError, match="line 5 names n12345678"):
-        find_source(str(copied))
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
 
 
-def test_a_key_that_is_there_twice_is_named_with_both_places(copied: Path) -> None:
-    path = copied / sources.TRAIN_ARCHIVE
-    with tarfile.open(path) as archive:
-        first = archive.getmembers()[0]
-        stream = archive.extractfile(first)
-        assert stream
-        content = stream.read()
-    with tarfile.open(path, "a") as archive:
-        archive.addfile(first, io.BytesIO(content))
-    with pytest.raises(DataError, match=r"is there twice: at byte \d+ .* and at byte \d+"):
-        find_source(str(copied))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: shutil.rmtree(f / "validation"), r"neither of validation/ and val/"),
+        (lambda f: (f / "validation" / "whale").mkdir(), "has class 'whale', which .* has not"),
+        (lambda f: (f / "train" / "readme").write_text("x"), "holds the file 'readme'"),
+        (lambda f: (f / "train" / "n01440764" / "more").mkdir(), "holds the folder 'more'"),
+        (lambda f: (f / "train" / "n01440764" / "a\nb").write_text("x"), "printable"),
+        (lambda f: (f / "train" / "n01440764" / "a\udcff").write_text("x"), "printable"),
+        (lambda f: empty(f / "train"), "is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_per_class_is_named(
+    change: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    folder = write_folders(tmp_path / "source")
+    change(folder)
+    with pytest.raises((DataError, UsageError), match=message):
+        listed(folder)

@@ -151,8 +151,7 @@ def test_offsets_of_other_records_are_refused(records: Path, tmp_path: Path) -> 
     copied.mkdir()
     for path in records.iterdir():
         (copied / path.name).write_bytes(path.read_bytes())
-    (copied / schema.RECORD_OFFSETS).write_bytes(
-        schema.encode_record_offsets({"train": [[0]], "validation": [[0]]})
-    )
+    first = [np.zeros(1, np.int64)]
+    schema.write_record_offsets(str(copied), {"train": first, "validation": first})
     with pytest.raises(DataError, match=r"record_offsets\.npz is missing or not the one"):
         Records(str(copied), Manifest.read(str(copied)), "train")

@@ -1,0 +1,207 @@
+"""What `benchmarks/ingest.py` compares with: each prints images/s of its own work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from preprocessing import archives, jpeg, schema, tfrecord
+from preprocessing.reader import read_images
+from preprocessing.references import ImageReference
+from preprocessing.sources import find_source
+
+
+def members(source: str) -> Iterator[tuple[str, bytes]]:
+    """Synset and bytes of every training image, by Python's tarfile."""
+    with tarfile.open(os.path.join(source, archives.TRAIN_ARCHIVE)) as outer:
+        for member in outer:
+            stream = outer.extractfile(member)
+            with tarfile.open(fileobj=stream, mode="r:") as inner:
+                for image in inner:
+                    content = inner.extractfile(image)
+                    assert content
+                    yield member.name[:-4], content.read()
+
+
+def features(synset: str, content: bytes, height: int = 375, width: int = 500) -> dict[str, Any]:
+    """A record of the published schema."""
+    empty: dict[str, Any] = {
+        name: []
+        for name in (
+            *(schema.BBOX_XMIN, schema.BBOX_XMAX, schema.BBOX_YMIN, schema.BBOX_YMAX),
+            schema.BBOX_LABEL,
+        )
+    }
+    return {
+        **empty,
+        schema.HEIGHT: [height],
+        schema.WIDTH: [width],
+        schema.COLORSPACE: [b"RGB"],
+        schema.CHANNELS: [3],
+        schema.LABEL: [1],
+        schema.SYNSET: [synset.encode()],
+        schema.TEXT: [synset.encode()],
+        schema.FORMAT: [b"JPEG"],
+        schema.FILENAME: [b"image.JPEG"],
+        schema.ENCODED: [content],
+    }
+
+
+def bare(source: str, out: str, num_images: int, *, sha256: bool = False) -> float:
+    """One loop in one process."""
+    digest = hashlib.sha256()
+    done = 0
+    started = time.perf_counter()
+    images = islice(members(source), num_images)
+    while batch := list(islice(images, 1000)):
+        with open(os.path.join(out, f"train-{done}"), "wb") as shard:
+            for synset, content in batch:
+                record = tfrecord.record(features(synset, content))
+                shard.write(record)
+                if sha256:
+                    digest.update(record)
+                done += 1
+            if sha256:
+                shard.flush()
+                os.fsync(shard.fileno())
+    return done / (time.perf_counter() - started)
+
+
+def decode(source: str, out: str, num_images: int) -> float:
+    """libjpeg-turbo and nothing else, on all cores."""
+    cores = len(os.sched_getaffinity(0))
+    images = [content for _, content in islice(members(source), 64)]
+    per_core = min(num_images, 4000) // cores
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        pool.map(_decode_some, [(images, 10)] * cores)  # everyone is there
+        started = time.perf_counter()
+        pool.map(_decode_some, [(images, per_core)] * cores)
+        return cores * per_core / (time.perf_counter() - started)
+
+
+def _decode_some(task: tuple[list[bytes], int]) -> None:
+    """The call that `--decode-check` makes: all coefficients, no colour arithmetic."""
+    import simplejpeg
+
+    images, count = task
+    for number in range(count):
+        simplejpeg.decode_jpeg(
+            images[number % len(images)], "GRAY", fastdct=True, fastupsample=True, strict=True
+        )
+
+
+def original(source: str, out: str, num_images: int) -> float:
+    """Slim's build_imagenet_data.py: two threads, each decodes its images to learn their size."""
+    import tensorflow as tf
+
+    images = list(islice(members(source), num_images))
+    decoder = tf.function(
+        lambda content: tf.image.decode_jpeg(content, channels=3),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
+    decoder(images[0][1])
+
+    def work(half: list[tuple[str, bytes]], path: str) -> None:
+        with tf.io.TFRecordWriter(path) as writer:
+            for synset, content in half:
+                height, width, _ = decoder(content).shape
+                writer.write(tfrecord.serialize(features(synset, content, height, width)))
+
+    threads = [
+        threading.Thread(target=work, args=(images[start::2], os.path.join(out, f"train-{start}")))
+        for start in range(2)
+    ]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return len(images) / (time.perf_counter() - started)
+
+
+def _serialise(reference: ImageReference) -> bytes:
+    with open(reference.path, "rb") as stream:
+        stream.seek(reference.offset)
+        return tfrecord.serialize(features("n00000000", stream.read(reference.size)))
+
+
+def naive_beam(source: str, out: str, num_images: int) -> float:
+    """One element is one image, the sink is Beam's own."""
+    import apache_beam as beam
+    from apache_beam.io import WriteToTFRecord
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    references = list(islice(find_source(source).images("train"), num_images))
+    started = time.perf_counter()
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    with beam.Pipeline(options=options) as pipeline:
+        (
+            pipeline
+            | beam.Create(references)
+            | beam.Map(_serialise)
+            | WriteToTFRecord(os.path.join(out, "train"), num_shards=8)
+        )
+    return len(references) / (time.perf_counter() - started)
+
+
+def parts(source: str, out: str, num_images: int) -> dict[str, int]:
+    """Core microseconds per image of each part of our work, measured alone."""
+    references = list(islice(find_source(source).images("train"), num_images))
+    contents = [content for _, content in read_images(references)]
+    records = [tfrecord.record(features("n00000000", content)) for content in contents]
+
+    def microseconds(work: Any) -> int:
+        started = time.process_time()
+        work()
+        return round((time.process_time() - started) / num_images * 1e6)
+
+    def write() -> None:
+        with open(os.path.join(out, "parts"), "wb") as shard:
+            for record in records:
+                shard.write(record)
+
+    def hash_all() -> None:
+        digest = hashlib.sha256()
+        for record in records:
+            digest.update(record)
+
+    return {
+        "list and plan (see --memory for its growth)": microseconds(
+            lambda: list(islice(find_source(source).images("train"), num_images))
+        ),
+        "read": microseconds(lambda: list(read_images(references))),
+        "header and trailer": microseconds(
+            lambda: [jpeg.is_complete(each, jpeg.read_header(each)) for each in contents]
+        ),
+        "serialise and CRC-32C": microseconds(
+            lambda: [len(tfrecord.record(features("n00000000", each))) for each in contents]
+        ),
+        "SHA-256": microseconds(hash_all),
+        "write": microseconds(write),
+    }
+
+
+def main() -> None:
+    """Run the contestant that the command line names."""
+    name, source, out, num_images = sys.argv[1:]
+    if name == "parts":
+        print(json.dumps(parts(source, out, int(num_images))))
+    elif name == "bare_sha256":
+        print(bare(source, out, int(num_images), sha256=True))
+    else:
+        contestants = {"bare": bare, "decode": decode, "original": original}
+        contestants["naive_beam"] = naive_beam
+        print(contestants[name](source, out, int(num_images)))
+
+
+if __name__ == "__main__":
+    main()

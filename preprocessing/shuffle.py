@@ -1,0 +1,98 @@
+"""A global shuffle of any number of references in little memory: spilled to disk, sorted there.
+
+The order is that of SHA-256 of seed and key, so it does not depend on the order in which
+a source lists its images. A line is `hash [key,offset,size,label,boxes] TAB path`, all but the
+hash as JSON, so that sorting lines sorts images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+from preprocessing.errors import DataError
+from preprocessing.references import ImageReference
+
+HASH_LENGTH = 64  # hexadecimal digits of SHA-256
+BUFFER_BYTES = 1 << 16  # of each bucket
+BUCKET_DIGITS = 2  # 256 files; 14 million images make 16 MB each
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def encode_reference(image: ImageReference) -> bytes:
+    """One line of a plan: what decides the record, a tab, and where the bytes are."""
+    deciding = _encode([image.key, image.offset, image.size, image.label, image.boxes])
+    return f"{deciding}\t{_encode(image.path)}\n".encode()
+
+
+def decode_reference(line: bytes) -> ImageReference:
+    """The inverse of `encode_reference`."""
+    deciding, path = line.split(b"\t")
+    key, offset, size, label, boxes = json.loads(deciding)
+    return ImageReference(key, json.loads(path), offset, size, label, tuple(map(tuple, boxes)))
+
+
+def deciding_part(line: bytes) -> bytes:
+    """The part of a plan line that says what the record will hold, not where the source is."""
+    return line[: line.index(b"\t")]
+
+
+class Shuffle:
+    """References on disk, in buckets by the first digits of their hash.
+
+    Attributes:
+        num_images: How many were added.
+    """
+
+    def __init__(self, folder: str, seed: int) -> None:
+        self.num_images = 0
+        self._folder = folder
+        self._seed = seed
+        os.mkdir(folder)
+
+    def add(self, images: Iterable[ImageReference]) -> None:
+        """Spill all of `images`; memory does not grow with their number."""
+        buckets: dict[str, IO[bytes]] = {}
+        with contextlib.ExitStack() as opened:
+            for image in images:
+                hashed = self._hash(image.key)
+                bucket = hashed[:BUCKET_DIGITS]
+                if bucket not in buckets:
+                    path = os.path.join(self._folder, bucket)
+                    buckets[bucket] = opened.enter_context(open(path, "ab", BUFFER_BYTES))
+                buckets[bucket].write(hashed.encode() + b" " + encode_reference(image))
+                self.num_images += 1
+
+    def lines(self) -> Iterator[bytes]:
+        """All plan lines in shuffled order; each bucket is gone once it was read.
+
+        Raises:
+            DataError: A key is there twice; names both places.
+        """
+        for bucket in sorted(os.listdir(self._folder)):
+            path = os.path.join(self._folder, bucket)
+            with open(path, "rb") as stream:
+                lines = sorted(stream)
+            os.unlink(path)
+            before = b""
+            for line in lines:
+                if line[:HASH_LENGTH] == before[:HASH_LENGTH]:
+                    raise _twice(before, line)
+                before = line
+                yield line[HASH_LENGTH + 1 :]
+
+    def _hash(self, key: str) -> str:
+        # A file name that is no UTF-8 comes as surrogates (PEP 383).
+        return hashlib.sha256(f"{self._seed}/{key}".encode(errors="surrogateescape")).hexdigest()
+
+
+def _twice(first: bytes, second: bytes) -> DataError:
+    one, other = (decode_reference(line[HASH_LENGTH + 1 :]) for line in (first, second))
+    return DataError(
+        f"{one.key} is there twice: at byte {one.offset} of {one.path} "
+        f"and at byte {other.offset} of {other.path}"
+    )

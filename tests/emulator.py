@@ -1,0 +1,253 @@
+"""A real object store on this machine, and a network before it that fails as real ones do.
+
+The store is fake-gcs-server, built once from the Go module proxy into the user's cache. gcsfs
+and the Google clients find it by `STORAGE_EMULATOR_HOST`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import http.server
+import json
+import os
+import random
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import platformdirs
+import pytest
+
+MODULE = "github.com/fsouza/fake-gcs-server"
+VERSION = "v1.56.1"
+FAULTS = ("429", "503", "reset before", "reset after", "cut")
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running store with one empty bucket.
+
+    Attributes:
+        url: `http://127.0.0.1:PORT`, for `STORAGE_EMULATOR_HOST` of a child process.
+        bucket: `gs://NAME`.
+        faults: How often each of `FAULTS` was injected so far.
+    """
+
+    url: str
+    bucket: str
+    faults: Counter[str]
+
+
+def server_binary() -> Path:
+    """Build fake-gcs-server unless this user has it; needs Go."""
+    folder = platformdirs.user_cache_path("mobilenet-tests") / f"fake-gcs-server-{VERSION}"
+    binary = folder / "fake-gcs-server"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            go = shutil.which("go")
+            if not go:
+                pytest.fail("the gs:// tests build fake-gcs-server: install Go 1.24 or newer")
+            built = folder / "built"
+            done = subprocess.run(
+                [go, "install", f"{MODULE}@{VERSION}"],
+                env={**os.environ, "GOBIN": str(built), "CGO_ENABLED": "0"},
+                capture_output=True,
+                text=True,
+                timeout=800,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            os.replace(built / "fake-gcs-server", binary)
+    return binary
+
+
+@contextlib.contextmanager
+def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulator]:
+    """Run the store in memory; `fault_rate` of the requests to it go wrong."""
+    backend_port, public_port = _free_port(), _free_port()
+    faults: Counter[str] = Counter()
+    server = subprocess.Popen(
+        [
+            str(server_binary()),
+            "-backend=memory",
+            "-scheme=http",
+            "-host=127.0.0.1",
+            f"-port={backend_port}",
+            f"-public-host=127.0.0.1:{public_port}",
+            f"-external-url=http://127.0.0.1:{public_port}",
+            "-log-level=error",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    proxy = _Proxy(public_port, backend_port, fault_rate, random.Random(seed), faults)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        backend = f"http://127.0.0.1:{backend_port}"
+        _wait_until_up(backend, server)
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        request = urllib.request.Request(
+            f"{backend}/storage/v1/b",
+            data=json.dumps({"name": name}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+        yield Emulator(f"http://127.0.0.1:{public_port}", f"gs://{name}", faults)
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+        server.kill()
+        server.wait()
+
+
+@contextlib.contextmanager
+def _in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+    filesystem = fsspec.get_filesystem_class("gs")
+    filesystem.clear_instance_cache()  # an instance remembers the address it was made with
+    try:
+        yield emulator
+    finally:
+        filesystem.clear_instance_cache()
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A store that works."""
+    with running_emulator() as running, _in_environment(running, monkeypatch):
+        yield running
+
+
+@pytest.fixture
+def flaky_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A store where a tenth of the requests fail, some after they took effect."""
+    with running_emulator(fault_rate=0.1) as running, _in_environment(running, monkeypatch):
+        yield running
+
+
+class _Proxy(http.server.ThreadingHTTPServer):
+    """Forwards to the store, or fails in one of the `FAULTS` ways."""
+
+    daemon_threads = True
+
+    def __init__(
+        self,
+        port: int,
+        backend_port: int,
+        fault_rate: float,
+        rng: random.Random,
+        faults: Counter[str],
+    ) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.backend_port, self.fault_rate, self.faults = backend_port, fault_rate, faults
+        self._rng, self._lock = rng, threading.Lock()
+
+    def next_fault(self) -> str:
+        """One of `FAULTS`, or empty for this request to succeed."""
+        with self._lock:
+            if self._rng.random() >= self.fault_rate:
+                return ""
+            fault = self._rng.choice(FAULTS)
+            self.faults[fault] += 1
+            return fault
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a reset connection is what was wanted."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Proxy
+
+    def _forward(self) -> None:
+        fault = self.server.next_fault()
+        body = self._read_body()
+        if fault in ("429", "503"):
+            self._answer(int(fault), [], b'{"error": {"message": "injected"}}')
+            return
+        if fault == "reset before":
+            self._reset()
+            return
+        backend = http.client.HTTPConnection("127.0.0.1", self.server.backend_port, timeout=60)
+        skipped = ("transfer-encoding", "content-length", "connection")
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
+        backend.request(self.command, self.path, body, headers)
+        response = backend.getresponse()
+        content = response.read()
+        if fault == "reset after":
+            self._reset()
+            return
+        kept = [(k, v) for k, v in response.getheaders() if k.lower() not in skipped]
+        backend.close()
+        if fault == "cut":
+            self._answer(response.status, kept, content, cut=True)
+            self._reset()
+            return
+        self._answer(response.status, kept, content)
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _forward  # noqa: N815
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            chunks = []
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, cut: bool = False
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+
+    def _reset(self) -> None:
+        """End the connection by RST instead of FIN."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def _wait_until_up(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/storage/v1/b", timeout=5).close()
+            return
+        except OSError:
+            assert server.poll() is None, "fake-gcs-server ended at once"
+            assert time.monotonic() < deadline, "fake-gcs-server does not answer"
+            time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port: int = chosen.getsockname()[1]
+        return port

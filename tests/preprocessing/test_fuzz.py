@@ -1,0 +1,395 @@
+"""Ten thousand damaged inputs: each is used, refused in one clear line, or a listed reject.
+
+No other exception, no hang, nothing written outside the records folder. Seeded: the
+number in a failure's message makes that one input again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import struct
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import inspection
+from pipeline.pictures import Picture
+from preprocessing import archives, tfrecord
+from preprocessing.boxes import ArchivedBoxes, boxes_of
+from preprocessing.devkit import read_devkit
+from preprocessing.errors import PermanentError
+from preprocessing.plan import ImageOptions
+from preprocessing.records import key_of, read_at
+from preprocessing.repair import RejectedImageError, repair, shrink
+from preprocessing.schema import SPLITS, Manifest, read_record_offsets
+from preprocessing.sources import find_source
+from preprocessing.tar import members
+from tests.conftest import ingest
+from tests.preprocessing import layouts
+from tests.preprocessing.layouts import ANNOTATIONS, encode, tar
+
+COUNTS = {
+    "images": 4000,
+    "tars": 1500,
+    "sources": 600,
+    "xml": 1500,
+    "csv": 500,
+    "kits": 400,
+    "boxes": 200,
+    "manifests": 800,
+    "records": 470,
+    "ingests": 30,
+}
+TOKENS: tuple[bytes, ...] = (
+    b"../",
+    b"/etc/passwd",
+    b"\0" * 9,
+    b"\xff" * 5,
+    b"-1",
+    b"1e9",
+    b"9" * 30,
+    b"\xf0\x9f",
+    b"\xff\xd8\xff",
+    b"\xff\xd9",
+    b"\n",
+    b'"',
+    b"<!ENTITY a 'b'>",
+    b"&a;",
+    b"%s",
+)
+
+
+def test_there_are_ten_thousand() -> None:
+    assert sum(COUNTS.values()) == 10_000
+
+
+def mutate(content: bytes, chance: random.Random) -> bytes:
+    """One to four random edits."""
+    damaged = bytearray(content)
+    for _ in range(chance.randint(1, 4)):
+        place = chance.randrange(len(damaged) + 1)
+        length = min(chance.choice((1, 1, 2, 8, 64, 600)), len(damaged) - place)
+        kind = chance.randrange(6)
+        if kind == 0 and place < len(damaged):
+            damaged[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            damaged[place : place + length] = chance.randbytes(length)
+        elif kind == 2:
+            del damaged[place : place + length]
+        elif kind == 3:
+            damaged[place:place] = damaged[place : place + length]
+        elif kind == 4:
+            damaged[place : place + length] = chance.choice(TOKENS)
+        elif chance.random() < 0.3:
+            del damaged[place:]
+    return bytes(damaged)
+
+
+def survive(kind: str, attempt: Callable[[random.Random], object]) -> dict[str, int]:
+    """Run every input of one kind; how they ended."""
+    ended = {"used": 0, "refused": 0}
+    for number in range(COUNTS[kind]):
+        try:
+            attempt(random.Random(f"{kind} {number}"))
+            ended["used"] += 1
+            message = "used"
+        except (PermanentError, RejectedImageError) as error:
+            ended["refused"] += 1
+            message = str(error)
+        except Exception as error:
+            raise AssertionError(f"{kind} {number}: {type(error).__name__}: {error}") from error
+        assert message, f"{kind} {number} is refused without a word"
+        assert "\n" not in message, f"{kind} {number}: {message}"
+    assert min(ended.values()) > COUNTS[kind] // 100, f"{ended}: the edits are too wild or too tame"
+    return ended
+
+
+def originals() -> list[bytes]:
+    noise = np.random.default_rng(1).integers(0, 256, (24, 31, 3)).astype(np.uint8)
+    picture = Image.fromarray(noise)
+    return [
+        encode(picture),
+        encode(picture, progressive=True),
+        encode(picture.convert("L"), quality=50),
+        encode(picture.convert("CMYK")),
+        encode(picture, exif=b"Exif\0\0" + encode(picture.resize((4, 4)))),
+        encode(picture, "PNG"),
+        encode(picture.convert("P"), "PNG", transparency=3),
+        encode(picture, "GIF"),
+        encode(picture, "BMP"),
+        encode(picture, "WEBP"),
+        encode(picture, "WEBP", lossless=True),
+        encode(picture, "TIFF"),
+    ]
+
+
+def test_images() -> None:
+    sound = originals()
+
+    def attempt(chance: random.Random) -> None:
+        content = mutate(chance.choice(sound), chance)
+        image = repair(content, decode_check=chance.random() < 0.5)
+        assert 0 < image.height * image.width <= 100_000_000
+        if chance.random() < 0.5 and image.height * image.width < 1_000_000:
+            smaller = shrink(image, 8, 80)
+            assert Image.open(io.BytesIO(smaller.jpeg)).size == (smaller.width, smaller.height)
+
+    survive("images", attempt)
+
+
+def odd_tar(chance: random.Random) -> bytes:
+    """Correct headers that say odd things."""
+    packed = io.BytesIO()
+    kinds = (tarfile.REGTYPE,) * 12 + (
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.CHRTYPE,
+        tarfile.DIRTYPE,
+        tarfile.GNUTYPE_SPARSE,
+        b"Z",
+    )
+    names = ("n01440764_1.JPEG",) * 8 + (
+        "../../escaped",
+        "/tmp/escaped",
+        "a/../../b",
+        "x" * 150,
+        "é\udce9",
+        ".",
+        "a\nb",
+        "",
+        "dir/",
+    )
+    formats: tuple[Any, ...] = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    for _ in range(chance.randrange(4)):
+        member = tarfile.TarInfo(chance.choice(names))
+        member.type = chance.choice(kinds)
+        member.linkname = chance.choice(names)
+        member.size = chance.choice((0, 1, 511, 512, 700))
+        header_size = chance.choice((member.size,) * 9 + (1 << 40, 10**6, 3))
+        content = chance.randbytes(member.size)
+        claimed = tarfile.TarInfo.create_gnu_header
+        member.size = header_size
+        format_ = chance.choice(formats)
+        try:
+            header = member.tobuf(format_, errors="surrogateescape")
+        except (ValueError, UnicodeError):  # this format cannot say it
+            header = claimed(member, member.get_info(), "utf-8", "surrogateescape")
+        packed.write(header + content + bytes(-len(content) % 512))
+    return packed.getvalue() + bytes(1024)
+
+
+def test_tars() -> None:
+    def attempt(chance: random.Random) -> None:
+        content = odd_tar(chance)
+        if chance.random() < 0.4:
+            content = mutate(content, chance)
+        end = len(content) if chance.random() < 0.8 else None
+        for member in members(io.BytesIO(content), "x.tar", end=end):
+            assert ".." not in member.name.split("/")
+            assert not member.name.startswith("/")
+            assert end is None or 0 <= member.offset <= member.offset + member.size <= end
+
+    survive("tars", attempt)
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return layouts.write_official(tmp_path_factory.mktemp("fuzz") / "source")
+
+
+def listed(folder: Path) -> None:
+    source = find_source(str(folder))
+    for split in SPLITS:
+        for reference in source.images(split):
+            assert 1 <= reference.label <= len(source.classes)
+            assert len(reference.key.split("/")) == 3
+            assert ".." not in reference.key.split("/")
+            for box in reference.boxes:
+                assert 0 <= box[0] <= box[2] <= 1
+
+
+def test_sources(official: Path) -> None:
+    """One file of a whole source is damaged."""
+    sound = {path.name: path.read_bytes() for path in sorted(official.iterdir())}
+
+    def attempt(chance: random.Random) -> None:
+        name = chance.choice(list(sound))
+        path = official / name
+        content = sound[name]
+        if chance.random() < 0.5 and name.endswith("gz"):
+            content = gzip.compress(mutate(gzip.decompress(content), chance), 1)
+        else:
+            content = mutate(content, chance)
+        path.write_bytes(content)
+        try:
+            listed(official)
+        finally:
+            path.write_bytes(sound[name])
+
+    survive("sources", attempt)
+
+
+def test_xml() -> None:
+    sound = [each.xml(stem.split("_")[0], stem) for stem, each in ANNOTATIONS.items()]
+
+    def attempt(chance: random.Random) -> None:
+        for xmin, ymin, xmax, ymax in boxes_of(
+            mutate(chance.choice(sound), chance), "n01440764", layouts.CLASSES, "x.xml"
+        ):
+            assert 0 <= xmin <= xmax <= 1
+            assert 0 <= ymin <= ymax <= 1
+
+    survive("xml", attempt)
+
+
+def test_csv(tmp_path: Path) -> None:
+    folder = layouts.write_kaggle(tmp_path / "kaggle")
+    names = ("LOC_val_solution.csv", "LOC_val_solution.csv", "LOC_synset_mapping.txt")
+    sound = {name: (folder / name).read_bytes() for name in names}
+
+    def attempt(chance: random.Random) -> None:
+        name = chance.choice(names)
+        (folder / name).write_bytes(mutate(sound[name], chance))
+        try:
+            listed(folder)
+        finally:
+            (folder / name).write_bytes(sound[name])
+
+    survive("csv", attempt)
+
+
+def test_kits(tmp_path: Path) -> None:
+    path = tmp_path / "kit.tar.gz"
+    meta = layouts.meta_mat()
+    truth = b"1\n2\n3\n"
+
+    def attempt(chance: random.Random) -> None:
+        files = {"k/data/meta.mat": meta, "k/data/ILSVRC2012_validation_ground_truth.txt": truth}
+        name = chance.choice(list(files))
+        files[name] = mutate(files[name], chance)
+        path.write_bytes(gzip.compress(tar(files), 1))
+        assert set(read_devkit(str(path)).validation) <= set(layouts.CLASSES)
+
+    survive("kits", attempt)
+
+
+def test_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.tar.gz"
+    sound = [layouts.train_boxes(nested=nested) for nested in (False, True)]
+
+    def attempt(chance: random.Random) -> None:
+        content = chance.choice(sound)
+        if chance.random() < 0.7:
+            content = gzip.compress(mutate(gzip.decompress(content), chance), 1)
+        else:
+            content = mutate(content, chance)
+        path.write_bytes(content)
+        ArchivedBoxes(str(path), layouts.CLASSES, lambda name: name.split("/")[0]).of("a.JPEG")
+
+    survive("boxes", attempt)
+
+
+ODD_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1, 1.5, 10**30, "", "../../x", "x", [], {}, [[]])
+
+
+def mutate_json(value: Any, chance: random.Random) -> Any:
+    """Replace, remove or repeat something somewhere inside."""
+    if isinstance(value, dict) and value and chance.random() < 0.9:
+        name = chance.choice(list(value))
+        if chance.random() < 0.1:
+            return {key: each for key, each in value.items() if key != name}
+        return {**value, name: mutate_json(value[name], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.9:
+        place = chance.randrange(len(value))
+        if chance.random() < 0.1:
+            return value[:place] + value[place + 1 :]
+        return [*value[:place], mutate_json(value[place], chance), *value[place + 1 :]]
+    return chance.choice((*ODD_VALUES, f"{value}x", value))
+
+
+def test_manifests(records: Path, tmp_path: Path) -> None:
+    text = (records / "dataset.json").read_text()
+    sound = json.loads(text)
+
+    def attempt(chance: random.Random) -> None:
+        if chance.random() < 0.3:
+            content = mutate(text.encode(), chance)
+        else:
+            content = json.dumps(mutate_json(sound, chance)).encode()
+        (tmp_path / "dataset.json").write_bytes(content)
+        manifest = Manifest.read(str(tmp_path))
+        for split in SPLITS:
+            assert all(Path(shard.file).name == shard.file for shard in manifest.shards[split])
+        inspection.summary(manifest)
+        inspection.table(manifest)
+
+    survive("manifests", attempt)
+
+
+def test_records(records: Path) -> None:
+    """One shard is damaged; or its manifest says a wrong place."""
+    name = "validation-00000-of-00002"
+    _, offsets = read_record_offsets(str(records), Manifest.read(str(records)), "validation")
+    starts = [int(offset) for offset in offsets[:12]]
+    sound = (records / name).read_bytes()[: starts[-1]]
+
+    def attempt(chance: random.Random) -> None:
+        content = mutate(sound, chance)
+        if chance.random() < 0.3:  # damaged before it was framed
+            payload = next(tfrecord.read_records(io.BytesIO(sound), name))
+            content = tfrecord.frame(mutate(payload, chance))
+        elif chance.random() < 0.3:  # a claim of more than there is, under a right checksum
+            claim = struct.pack("<Q", chance.choice((0, 5, 1 << 31, 1 << 62)))
+            content = claim + tfrecord.frame(claim)[8:12] + content[12:]
+        if chance.random() < 0.5:
+            place = chance.choice((*starts, chance.randrange(len(content) + 1)))
+            features = read_at(io.BytesIO(content), place, name)
+            key_of("validation", features)
+            Picture(features).tile()
+            return
+        for payload in tfrecord.read_records(io.BytesIO(content), name):
+            tfrecord.parse(payload)
+
+    survive("records", attempt)
+
+
+def test_ingests(tmp_path: Path) -> None:
+    """Whole ingests of odd archives write into the records folder and nowhere else."""
+    source = layouts.write_official(tmp_path / "source", boxes=False)
+    train = source / archives.TRAIN_ARCHIVE
+    sound = {
+        synset: {name: image for name, image in layouts.TRAIN.items() if name.startswith(synset)}
+        for synset in layouts.CLASSES
+    }
+
+    def files() -> set[Path]:
+        return {path for path in tmp_path.rglob("*") if not path.is_relative_to(records)}
+
+    def attempt(chance: random.Random) -> None:
+        images = {synset: dict(of_synset) for synset, of_synset in sound.items()}
+        victim = chance.choice(list(images["n01440764"]))
+        images["n01440764"][victim] = mutate(images["n01440764"][victim], chance)
+        inner = {f"{synset}.tar": tar(of_synset) for synset, of_synset in images.items()}
+        if chance.random() < 0.5:
+            inner["n02092002.tar"] = odd_tar(chance)
+        train.write_bytes(tar(inner))
+        image = ImageOptions(decode_check=True, short_side=chance.choice((0, 16)))
+        before = files()
+        try:
+            manifest = ingest(source, records, image=image, overwrite=True)
+        finally:
+            assert files() == before
+        total = manifest.num_examples("train") + len(manifest.rejects)
+        assert total == sum(1 for _ in find_source(str(source)).images("train"))
+
+    records = tmp_path / "records"
+    survive("ingests", attempt)
