@@ -75,6 +75,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="CKPT",
         help="slim checkpoint to start from (prefix, folder or .tgz), for fine-tuning",
     )
+    train.add_argument(
+        "--profile",
+        type=_natural,
+        default=0,
+        metavar="STEPS",
+        help="trace about so many steps for TensorBoard's profile page [0]",
+    )
     _add_set(train)
 
     evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")

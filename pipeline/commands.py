@@ -21,6 +21,8 @@ from preprocessing.schema import Manifest
 from training import workdir as workdirs
 from training.cluster import Cluster
 from training.config import RunConfig, override
+from training.guard import hold_signals
+from training.ownership import exclusive
 from training.recipes import recipe
 from training.variants import Variant
 
@@ -69,19 +71,27 @@ def train(arguments: argparse.Namespace) -> Result:
     initial_digest = _initial_digest(arguments.initial_checkpoint)
     done = _finished_training(arguments.workdir, config, manifest, initial_digest)
     if not done and arguments.workers > 1:
-        with workdirs.exclusive(arguments.workdir):
-            code = processes.run_workers(_as_worker(arguments), arguments.workers)
+        with exclusive(arguments.workdir):
+            code = processes.run_workers(
+                _as_worker(arguments), arguments.workers, config.loop.grace_seconds
+            )
         if code:
             raise processes.failure("train", code)
         done = workdirs.read_progress(arguments.workdir)
     elif not done:
+        hold_signals()
         import_tensorflow()
         from training.run import run_training
 
         alone = len(cluster.workers) == 1  # otherwise whoever started us watches over the folder
-        with workdirs.exclusive(arguments.workdir) if alone else contextlib.nullcontext():
+        with exclusive(arguments.workdir) if alone else contextlib.nullcontext():
             done = run_training(
-                config, arguments.records, arguments.workdir, cluster, arguments.initial_checkpoint
+                config,
+                arguments.records,
+                arguments.workdir,
+                cluster,
+                arguments.initial_checkpoint,
+                arguments.profile,
             )
         if not cluster.is_chief:
             return {}
@@ -238,7 +248,7 @@ def import_checkpoint(arguments: argparse.Namespace) -> Result:
     import_tensorflow()
     from training.initial import import_checkpoint
 
-    with workdirs.exclusive(arguments.workdir):
+    with exclusive(arguments.workdir):
         progress = import_checkpoint(
             arguments.checkpoint, variant, arguments.workdir, arguments.weights
         )
@@ -301,6 +311,7 @@ def _as_worker(arguments: argparse.Namespace) -> list[str]:
         f"--records={arguments.records}",
         f"--workdir={arguments.workdir}",
         f"--initial-checkpoint={arguments.initial_checkpoint}",
+        f"--profile={arguments.profile}",
         *(f"--set={assignment}" for assignment in arguments.set),
     ]
 

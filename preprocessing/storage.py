@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import posixpath
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,18 @@ def open_write(path: str) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = path  # a full disk is reported without saying where
         raise
+
+
+def move_into(source: str, path: str) -> None:
+    """Give the local file `source` the name `path`: renamed on the same disk, or uploaded."""
+    if is_remote(path):
+        with open(source, "rb") as stream, open_write(path) as target:
+            shutil.copyfileobj(stream, target, 1 << 20)
+        os.unlink(source)
+        return
+    with open(source, "rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(source, path)
 
 
 def write_bytes(path: str, content: bytes) -> None:

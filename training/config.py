@@ -104,11 +104,16 @@ class TrainingConfig:
     label_smoothing: float = 0.1  # over all outputs, background included
     ema_decay: float = 0.9999
     bn_statistics: str = "replica0"  # what evaluation and checkpoints hold; or "mean"
+    max_corrupt_records: int = 0  # per worker, that may be replaced by the record after them
 
     def __post_init__(self) -> None:
         for name in ("batch_per_replica", "total_images"):
             if getattr(self, name) < 1:
                 raise UsageError(f"training.{name} must be positive, got {getattr(self, name)}")
+        if self.max_corrupt_records < 0:
+            raise UsageError(
+                f"training.max_corrupt_records must not be negative, got {self.max_corrupt_records}"
+            )
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"training.{name} must be in [0, 1), got {getattr(self, name)}")
@@ -125,11 +130,25 @@ class LoopConfig:
     steps_per_loop: int = 1000
     checkpoint_every_steps: int = 5000
     evaluate_every_steps: int = 10_000
-    checkpoints_to_keep: int = 5
+    checkpoints_to_keep: int = 5  # the newest; the best by top-1 stays as well
+    # Device calls are kept about this short, so that a request to stop is heard in time.
+    max_call_seconds: int = 2
+    grace_seconds: int = 15  # from SIGTERM until the process is gone; spot machines give 15
+    startup_timeout_seconds: int = 600  # for all workers to be there, and for the first step
+    step_timeout_seconds: int = 600  # for any later device call
+    max_attempts: int = 10  # in a row that may end without a new checkpoint
+    histograms_every_steps: int = 10_000
+    # After a loss that is not finite: back to the last checkpoint, other data from there.
+    max_blow_up_recoveries: int = 0
 
     def __post_init__(self) -> None:
+        if self.max_blow_up_recoveries < 0:
+            raise UsageError(
+                "loop.max_blow_up_recoveries must not be negative, "
+                f"got {self.max_blow_up_recoveries}"
+            )
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
+            if field.name != "max_blow_up_recoveries" and getattr(self, field.name) < 1:
                 raise UsageError(
                     f"loop.{field.name} must be positive, got {getattr(self, field.name)}"
                 )

@@ -10,13 +10,14 @@ Letters: N examples, G global batch, B batch per replica, S image side in pixels
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from preprocessing import schema, storage
-from preprocessing.errors import UsageError
+from preprocessing.errors import DataError, UsageError
 from preprocessing.schema import Manifest
 from training.config import AugmentationConfig, EvaluationConfig
 from training.inception import eval_view, train_view
@@ -39,9 +40,14 @@ class Share:
 
 
 class Records:
-    """One split of a records folder, readable at any record."""
+    """One split of a records folder, readable at any record.
 
-    def __init__(self, folder: str, manifest: Manifest, split: str) -> None:
+    Up to `max_corrupt` records may fail their CRC; each is then replaced by the next one.
+    """
+
+    def __init__(self, folder: str, manifest: Manifest, split: str, max_corrupt: int = 0) -> None:
+        self._max_corrupt = max_corrupt
+        self._corrupt: set[int] = set()
         if split not in manifest.shards:
             raise UsageError(f"{folder} has no split {split!r}")
         shard_index, offsets = schema.read_record_offsets(folder, manifest, split)
@@ -57,15 +63,9 @@ class Records:
 
         The record's CRC is checked; a corrupt one raises `tf.errors.DataLossError`.
         """
-        record = tf.data.experimental.from_variant(
-            tf.raw_ops.TFRecordDatasetV2(
-                filenames=[self._files[self._shard_index[index]]],
-                compression_type="",
-                buffer_size=READ_BUFFER_BYTES,
-                byte_offsets=[self._offsets[index]],
-            ),
-            tf.TensorSpec([], tf.string),
-        )
+        record = self._record(index)
+        if self._max_corrupt:
+            record = record.ignore_errors(log_warning=False).concatenate(self._instead_of(index))
         features = tf.io.parse_single_example(
             record.take(1).get_single_element(),
             {
@@ -74,6 +74,57 @@ class Records:
             },
         )
         return features[schema.ENCODED], features[schema.LABEL]
+
+    @property
+    def corrupt(self) -> int:
+        """Corrupt records that this process has met and replaced, each counted once."""
+        return len(self._corrupt)
+
+    def raise_if_too_many_corrupt(self) -> None:
+        """To be called now and then.
+
+        Raises:
+            DataError: More than `max_corrupt` records were replaced; names them.
+        """
+        if len(self._corrupt) > self._max_corrupt:
+            where = "; ".join(self._place(index) for index in sorted(self._corrupt))
+            raise DataError(
+                f"{len(self._corrupt)} corrupt records, more than the {self._max_corrupt} that "
+                f"training.max_corrupt_records allows: {where}; write these shards anew"
+            )
+
+    def _record(self, index: Any) -> tf.data.Dataset:
+        """The record at `index` and those behind it in its shard."""
+        return tf.data.experimental.from_variant(
+            tf.raw_ops.TFRecordDatasetV2(
+                filenames=[self._files[self._shard_index[index]]],
+                compression_type="",
+                buffer_size=READ_BUFFER_BYTES,
+                byte_offsets=[self._offsets[index]],
+            ),
+            tf.TensorSpec([], tf.string),
+        ).take(1)
+
+    def _instead_of(self, index: Any) -> tf.data.Dataset:
+        """The next record, the same one always; only made when the one at `index` is corrupt."""
+
+        def note(corrupt: Any) -> Any:
+            if int(corrupt) not in self._corrupt:
+                self._corrupt.add(int(corrupt))
+                where = self._place(int(corrupt))
+                print(f"train: corrupt record replaced by the next: {where}", file=sys.stderr)
+            return corrupt
+
+        def next_one(corrupt: Any) -> tf.data.Dataset:
+            noted = tf.numpy_function(note, [corrupt], tf.int64, stateful=True)
+            noted.set_shape([])
+            return self._record((noted + 1) % self.num_examples)
+
+        return tf.data.Dataset.from_tensors(index).flat_map(next_one)
+
+    def _place(self, index: int) -> str:
+        file = self._files[int(self._shard_index[index])].numpy().decode()
+        return f"{file} at byte {int(self._offsets[index])}"
 
 
 def training_batches(
