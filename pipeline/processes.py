@@ -70,7 +70,7 @@ def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float
         0 when all are done; otherwise the exit code that explains it best: a
         permanent one (1..127) if any worker ended so, else "retry" (143).
     """
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(num_workers)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
     threads = str(max(1, (os.cpu_count() or 1) // num_workers))
     workers = [
         start(
@@ -131,7 +131,8 @@ def _end(workers: Sequence[subprocess.Popen[str]], seconds: float) -> None:
             worker.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

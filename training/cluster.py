@@ -8,13 +8,13 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from preprocessing.errors import RetryError, UsageError
 
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-PROBE_SECONDS = 1.0  # for a peer that is there to say so
+CALL_SECONDS = 1.0  # for a peer that is there to say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,11 @@ class Cluster:
 
 
 def meet(cluster: Cluster, timeout_seconds: float, check: Callable[[], None]) -> None:
-    """Return once every other worker is there, answering, at its address in TF_CONFIG.
+    """Return once every other worker is at this same point.
 
-    TensorFlow would wait for them too, but without end and deaf to everything. A frozen
-    peer accepts connections and stays silent, so each has to say something.
+    TensorFlow would wait for them too, but without end and deaf to everything, and a new
+    worker would join what is left of the old ones. So all meet here first, each pair in both
+    directions: a frozen process stays silent, and one that trains already does not listen.
 
     Args:
         cluster: Who is to come.
@@ -70,27 +71,30 @@ def meet(cluster: Cluster, timeout_seconds: float, check: Callable[[], None]) ->
     Raises:
         RetryError: Someone is missing at the end of the time; names who.
     """
-    missing = {index for index in range(len(cluster.workers)) if index != cluster.index}
+    others = {index for index in range(len(cluster.workers)) if index != cluster.index}
+    if not others:
+        return
+    me = f"mobilenet worker {cluster.index} {uuid.uuid4().hex}"
+    answered: dict[int, str] = {}  # what they said when we called them
+    came: dict[int, str] = {}  # and when they called us
     deadline = time.monotonic() + timeout_seconds
-    with _answering(cluster.workers[cluster.index]) if missing else contextlib.nullcontext():
-        while missing:
+    with _answering(cluster.workers[cluster.index], me, came):
+        while missing := {i for i in others if not answered.get(i) or answered[i] != came.get(i)}:
             check()
-            missing = {index for index in missing if not _answers(cluster.workers[index])}
-            if missing and time.monotonic() > deadline:
-                names = ", ".join(
-                    f"{index} ({cluster.workers[index]})" for index in sorted(missing)
-                )
+            for index in missing:
+                answered[index] = _call(cluster.workers[index], me)
+            if time.monotonic() > deadline:
+                names = ", ".join(f"{each} ({cluster.workers[each]})" for each in sorted(missing))
                 raise RetryError(
                     f"worker {names} did not come within {timeout_seconds:g} s "
                     "(loop.startup_timeout_seconds); start all workers again"
                 )
-            if missing:
-                time.sleep(0.1)
+            time.sleep(0.1)
 
 
 @contextlib.contextmanager
-def _answering(address: str) -> Iterator[None]:
-    """Answer whoever connects to our own address while the block runs."""
+def _answering(address: str, me: str, came: dict[int, str]) -> Iterator[None]:
+    """While the block runs, say `me` to whoever calls, and note in `came` who they are."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -103,30 +107,36 @@ def _answering(address: str) -> Iterator[None]:
         listener.listen()
 
         def answer() -> None:
-            with contextlib.suppress(OSError):  # closed at the end of the block
-                while True:
+            while True:
+                try:
                     connection, _ = listener.accept()
-                    with connection:
-                        connection.sendall(b"here")
+                except OSError:  # shut down at the end of the block
+                    return
+                with connection, contextlib.suppress(OSError, ValueError, IndexError):
+                    connection.settimeout(CALL_SECONDS)
+                    who = connection.recv(100).decode()
+                    index = int(who.removeprefix("mobilenet worker ").split()[0])
+                    connection.sendall(me.encode())
+                    came[index] = who
 
-        threading.Thread(target=answer, daemon=True, name="rendezvous").start()
+        answering = threading.Thread(target=answer, daemon=True, name="rendezvous")
+        answering.start()
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)  # ends accept()
+            listener.shutdown(socket.SHUT_RDWR)
+            answering.join()
 
 
-def _answers(address: str) -> bool:
-    """Whether someone is there: a worker that waits like us, or TensorFlow's server already."""
+def _call(address: str, me: str) -> str:
+    """What the worker at `address` says, or nothing."""
     try:
-        with socket.create_connection(_endpoint(address), PROBE_SECONDS) as connection:
-            connection.settimeout(PROBE_SECONDS)
-            # A server of HTTP/2 answers this with its settings.
-            connection.sendall(HTTP2_PREFACE)
-            return bool(connection.recv(1))
+        with socket.create_connection(_endpoint(address), CALL_SECONDS) as connection:
+            connection.settimeout(CALL_SECONDS)
+            connection.sendall(me.encode())
+            return connection.recv(100).decode("ascii", "replace")
     except OSError:  # refused, reset, silent, or a name that is not known yet
-        return False
+        return ""
 
 
 def _endpoint(address: str) -> tuple[str, int]:
