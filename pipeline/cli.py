@@ -87,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")
     evaluate.add_argument("--workdir", required=True, help="folder of the run")
     _add_records(evaluate)
+    evaluate.add_argument(
+        "--follow", action="store_true", help="every new checkpoint, until the run is complete"
+    )
 
     export = command("export", "SavedModel and TF-Lite, each checked against the checkpoint")
     export.add_argument("--workdir", required=True, help="folder of the run")

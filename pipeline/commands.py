@@ -102,6 +102,16 @@ def evaluate(arguments: argparse.Namespace) -> Result:
     """`mobilenet evaluate`."""
     run = workdirs.Run.read(arguments.workdir)
     manifest = _same_records(run, arguments.records)
+    if arguments.follow:
+        import_tensorflow()
+        from training.failures import explained
+        from training.follow import follow
+
+        with explained(arguments.records):
+            return {
+                "workdir": arguments.workdir,
+                **follow(arguments.workdir, arguments.records, manifest),
+            }
     path = storage.join(arguments.workdir, "evaluation.json")
     step = workdirs.newest_checkpoint_step(arguments.workdir)
     if storage.exists(path):

@@ -13,7 +13,8 @@ class Agreement:
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
         def in_replica(mine: tf.Tensor) -> tf.Tensor:
             replica = tf.distribute.get_replica_context()
-            return replica.all_reduce(tf.distribute.ReduceOp.MEAN, mine)
+            # A copy on this replica's device, which the collective asks for.
+            return replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(mine))
 
         self._strategy = strategy
         self._mean = tf.function(lambda mine: strategy.run(in_replica, args=(mine,)))

@@ -95,8 +95,7 @@ class Evaluator:
             count = min(STEPS_PER_CALL, steps - start)
             rows = self._predict(iterator, tf.constant(count)).numpy()
             # By replica, step, image; the order of the records is by step, replica, image.
-            replicas = rows.reshape([-1, count, self._batch_per_replica, rows.shape[-1]])
-            parts.append(replicas.transpose([1, 0, 2, 3]).reshape([-1, rows.shape[-1]]))
+            parts.append(rows.transpose([1, 0, 2, 3]).reshape([-1, rows.shape[-1]]))
         rows = np.concatenate(parts)
         rows = rows[rows[:, 0] > 0]
         if len(rows) != self._records.num_examples:
@@ -119,7 +118,7 @@ class Evaluator:
 
     @tf.function
     def _predict(self, iterator: Any, steps: Any) -> Any:
-        """`float32 [R * steps * B, 6]`, replica by replica: see `_predict_batch`."""
+        """`float32 [R, steps, B, 6]`: see `_predict_batch`."""
         batch = self._batch_per_replica
 
         def in_replica(rows: Any, step: Any, *element: Any) -> Any:
@@ -128,8 +127,14 @@ class Evaluator:
         rows = self._strategy.run(lambda: tf.zeros([steps, batch, 6]))
         for step in tf.range(steps):
             rows = self._strategy.run(in_replica, args=(rows, step, *next(iterator)))
-        flat = self._strategy.run(lambda rows: tf.reshape(rows, [-1, 6]), args=(rows,))
-        return self._strategy.gather(flat, axis=0)  # one collective per call
+        placed = self._strategy.run(self._place, args=(rows,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, placed, axis=None)
+
+    def _place(self, rows: Any) -> Any:
+        """`[R, steps, B, 6]`, zero but for this replica's part: one sum joins all parts."""
+        replica = tf.distribute.get_replica_context()
+        mine = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
+        return mine[:, None, None, None] * rows[None]
 
     def _predict_batch(self, images: Any, labels: Any, weights: Any) -> Any:
         """`float32 [B, 6]`: weight, label, class, probability, hit at 1, hit at 5."""
