@@ -11,6 +11,7 @@ Letters: N examples, G global batch, B batch per replica, S image side in pixels
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ class Records:
     """
 
     def __init__(self, folder: str, manifest: Manifest, split: str, max_corrupt: int = 0) -> None:
+        self.folder = folder
         self._max_corrupt = max_corrupt
         self._corrupt: set[int] = set()
         if split not in manifest.shards:
@@ -92,6 +94,16 @@ class Records:
                 f"{len(self._corrupt)} corrupt records, more than the {self._max_corrupt} that "
                 f"training.max_corrupt_records allows: {where}; write these shards anew"
             )
+
+    def first_corrupt(self, positions: Iterable[int], seed: int) -> str:
+        """The file and byte of the first corrupt record in the stream, empty if there is none."""
+        for position in positions:
+            index = int(epoch_order(tf.constant(position, tf.int64), self.num_examples, seed))
+            try:
+                self._record(tf.constant(index, tf.int64)).get_single_element()
+            except tf.errors.DataLossError:
+                return self._place(index)
+        return ""
 
     def _record(self, index: Any) -> tf.data.Dataset:
         """The record at `index` and those behind it in its shard."""

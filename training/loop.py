@@ -14,12 +14,13 @@ from preprocessing.schema import Manifest
 from training import initial, recovery
 from training import workdir as workdirs
 from training.agreement import Agreement
-from training.calls import Calls
+from training.calls import Calls, Made
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
 from training.config import RunConfig
 from training.data import Records, training_batches
 from training.evaluate import Evaluator, share_of
+from training.failures import explain
 from training.guard import Guard, StoppedError
 from training.report import Reporter
 from training.state import TrainingState, values
@@ -27,6 +28,8 @@ from training.step import TrainSteps, statistics_synchronizer
 from training.summaries import Summaries
 from training.variants import Variant
 from training.watching import Watcher
+
+STEPS_READ_AHEAD = 64  # at most, by the input pipeline
 
 
 def train(
@@ -151,7 +154,7 @@ class _Loop:
         self.watcher.start(self.records)
         accuracy: dict[str, float] = {}
         for target, num_steps in _milestones(self.state.step, end, limits.steps_per_loop):
-            made = self._calls.run(iterator, num_steps)
+            made = self._run_calls(iterator, target - num_steps, num_steps)
             step = target - num_steps + made.steps
             self.records.raise_if_too_many_corrupt()
             self.checkpoints.check()
@@ -175,8 +178,24 @@ class _Loop:
         self._finish_saving()
         return self.reporter.last
 
+    def _run_calls(self, iterator: Any, step: int, num_steps: int) -> Made:
+        """The next `num_steps` steps after `step`; what goes wrong is told with its steps."""
+        try:
+            return self._calls.run(iterator, num_steps)
+        except tf.errors.OpError as error:
+            where = ""
+            if isinstance(error, tf.errors.DataLossError):
+                batch = self._config.training.batch_per_replica * self.run.num_replicas
+                first = self.state.step * batch
+                seed = recovery.data_seed(self.workdir, self._config.seed, self._started_at)
+                positions = range(first, first + (num_steps + STEPS_READ_AHEAD) * batch)
+                where = self.records.first_corrupt(positions, seed)
+            when = f"steps {step} to {step + num_steps}"
+            raise explain(error, self.records.folder, when, where) from error
+
     def _batches(self) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
         config, start_step = self._config, self.state.step
+        self._started_at = start_step
         seed = recovery.data_seed(self.workdir, config.seed, start_step)
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:

@@ -81,9 +81,9 @@ class Supervisor:
             assert [worker.returncode for worker in self._workers] == [0, 0], self.log()
             return faults
         finally:
-            for worker in self._workers:
-                worker.kill()
-                worker.wait()
+            for process in self._workers:
+                process.kill()
+                process.wait()
 
     def log(self) -> str:
         """What the workers said, in the order of their starts."""
