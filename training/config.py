@@ -41,6 +41,9 @@ class AugmentationConfig:
     # saturation first in three of four images. Which one trained the published checkpoints
     # cannot be told from the sources.
     color_order: str = "brightness_first"  # or "mixed"
+    # How a crop travels to the device after the resize. `float32` is exact; `uint8`, a quarter
+    # of the bytes, rounds by at most half of one of 255 levels.
+    pixels: str = "float32"  # or "uint8"
 
     def __post_init__(self) -> None:
         for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
@@ -53,6 +56,10 @@ class AugmentationConfig:
             raise UsageError(
                 "augmentation.color_order must be 'brightness_first' or 'mixed', "
                 f"got {self.color_order!r}"
+            )
+        if self.pixels not in ("float32", "uint8"):
+            raise UsageError(
+                f"augmentation.pixels must be 'float32' or 'uint8', got {self.pixels!r}"
             )
         if self.max_area > 1:
             raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
