@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from preprocessing.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
+SWITCH = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +127,45 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeConfig:
+    """How a step is computed: faster or smaller, equal up to rounding.
+
+    `auto` is on for GPUs and off on CPUs, where XLA and bfloat16 make a step slower.
+    """
+
+    xla: str = "auto"  # compile each replica's forward, backward and update; or "on", "off"
+    bfloat16: str = "auto"  # activations; weights, statistics and loss stay float32
+    # Keep only the blocks' boundaries and compute the rest again going backward: a third more
+    # work, several times less memory.
+    recompute: bool = False
+    collectives: str = "auto"  # NCCL between GPUs and ring between CPUs; or "nccl", "ring"
+    bytes_per_pack: int = 0  # of one gradient all-reduce; 0 sends all gradients as one
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("xla", SWITCH),
+            ("bfloat16", SWITCH),
+            ("collectives", ("auto", "nccl", "ring")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"compute.{name} must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        if self.bytes_per_pack < 0:
+            raise UsageError(
+                f"compute.bytes_per_pack must not be negative, got {self.bytes_per_pack}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """Where images wait; does not change which come nor in what order."""
+
+    cache: bool = False  # keep every encoded image in memory: for datasets smaller than that
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
     """How often the host looks in; does not change what is learned."""
 
@@ -154,6 +194,8 @@ class RunConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
     loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)
 
     def num_steps(self, num_replicas: int) -> int:

@@ -17,7 +17,7 @@ from training import workdir as workdirs
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
 from training.config import RunConfig
-from training.data import Records, Share, training_batches
+from training.data import Records, Share, finished, training_batches
 from training.evaluate import Evaluator, share_of
 from training.state import TrainingState
 from training.step import TrainSteps, statistics_synchronizer
@@ -153,7 +153,7 @@ def _show_augmentation(
         share=Share(worker_index=0, num_workers=1, local_replicas=1),
         start_step=0,
     )
-    summaries.images(step, "augmented_images", next(iter(batch))[0])
+    summaries.images(step, "augmented_images", next(iter(finished(batch)))[0])
 
 
 class _Reporter:
