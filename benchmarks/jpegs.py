@@ -11,7 +11,9 @@ HEIGHT, WIDTH = 375, 500  # ImageNet's most frequent size
 MEAN_BYTES = 100_000
 
 
-def make_jpegs(count: int, *, height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> list[bytes]:
+def make_jpegs(
+    count: int, *, height: int = HEIGHT, width: int = WIDTH, seed: int = 0
+) -> list[bytes]:
     """`count` baseline JPEGs, 4:2:0, with the 1 / f spectrum of natural images.
 
     Args:

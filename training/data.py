@@ -180,9 +180,7 @@ def _endless(
     positions: tf.data.Dataset, example: Callable[[Any], Any], batch_per_replica: int
 ) -> tf.data.Dataset:
     """Batches of `example(position)`; what waits in memory is a few of them, whatever N is."""
-    batches = positions.map(
-        example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    ).batch(
+    batches = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
         # In parallel, because one thread copies 5 GB/s: 8,000 images/s of float32 at S = 224.
         batch_per_replica,
         drop_remainder=True,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError
 from training.config import EvaluationConfig
-from training.data import Records, Share, evaluation_batches, evaluation_steps
+from training.data import Readable, Share, evaluation_batches, evaluation_steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class Evaluator:
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        records: Records,
+        records: Readable,
         config: EvaluationConfig,
         *,
         batch_per_replica: int,

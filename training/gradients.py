@@ -127,9 +127,7 @@ def segments(features: keras.Model, layout: Architecture) -> list[keras.Model]:
         last = block.convolutions[-1]
         name = layer_name(last.scope)
         suffix = "_BatchNorm" if last.linear else "_Relu6"
-        ends.append(
-            f"{layer_name(block.scope)}_add" if block.residual else f"{name}{suffix}"
-        )
+        ends.append(f"{layer_name(block.scope)}_add" if block.residual else f"{name}{suffix}")
     outputs = [features.get_layer(name).output for name in ends] + [features.output]
     inputs = [features.input, *outputs[:-1]]
     return [

@@ -11,14 +11,14 @@ from typing import Any
 import tensorflow as tf
 
 from preprocessing.errors import NonFiniteLossError
-from preprocessing.schema import Manifest
 from training import initial
 from training import workdir as workdirs
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
 from training.config import RunConfig
-from training.data import Records, Share, finished, training_batches
+from training.data import Readable, Share, finished, training_batches
 from training.evaluate import Evaluator, share_of
+from training.source import Source
 from training.state import TrainingState
 from training.step import TrainSteps, statistics_synchronizer
 from training.summaries import GRID_SIDE, Summaries
@@ -32,6 +32,7 @@ def train(
     cluster: Cluster,
     strategy: tf.distribute.Strategy,
     initial_checkpoint: str = "",
+    data_service: str = "",
 ) -> dict[str, Any]:
     """Train to the end of `config`, from the newest checkpoint in `workdir` if there is one.
 
@@ -45,7 +46,8 @@ def train(
         UsageError: `workdir` holds another run.
         NonFiniteLossError: The loss is NaN or infinite; names the steps.
     """
-    manifest = Manifest.read(records_folder)
+    source = Source.open(records_folder, config, data_service)
+    manifest = source.manifest
     run = workdirs.Run.create(
         config,
         manifest,
@@ -54,8 +56,6 @@ def train(
     )
     if cluster.is_chief:
         workdirs.claim(workdir, run)
-    train_records = Records(records_folder, manifest, "train")
-
     with strategy.scope():
         state = TrainingState.of(run)
     checkpoints = Checkpoints(workdir, state, config.loop.checkpoints_to_keep)
@@ -67,27 +67,25 @@ def train(
     evaluator = Evaluator(
         strategy,
         state.averaged_model,
-        Records(records_folder, manifest, "validation"),
+        source.validation,
         config.evaluation,
         batch_per_replica=config.training.batch_per_replica,
     )
     summaries = Summaries(workdirs.tensorboard_folder(workdir), cluster.is_chief)
     report = _Reporter(run, cluster, workdir, summaries, start_step=state.step)
-    _show_augmentation(summaries, train_records, config, state.step)
+    _show_augmentation(summaries, source.train, config, state.step)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return training_batches(
-            train_records,
-            config.augmentation,
-            size=Variant.parse(config.variant).resolution,
-            seed=config.seed,
-            batch_per_replica=config.training.batch_per_replica,
-            share=share_of(context),
-            start_step=state.step,
-        )
+        return source.batches(config, share_of(context), state.step)
 
     average = tf.function(lambda: strategy.run(state.average))
-    iterator = iter(strategy.distribute_datasets_from_function(batches))
+    iterator = iter(
+        strategy.distribute_datasets_from_function(
+            batches,
+            # Two batches wait on each device: one is used while the next arrives.
+            tf.distribute.InputOptions(experimental_per_replica_buffer_size=2),
+        )
+    )
 
     def measure() -> dict[str, float]:
         synchronize()
@@ -141,7 +139,7 @@ def _refuse_non_finite(means: dict[str, float], step: int, num_steps: int) -> No
 
 
 def _show_augmentation(
-    summaries: Summaries, records: Records, config: RunConfig, step: int
+    summaries: Summaries, records: Readable, config: RunConfig, step: int
 ) -> None:
     """The first images of the run, as the network sees them, shown at `step`."""
     batch = training_batches(

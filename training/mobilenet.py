@@ -153,7 +153,9 @@ def mobilenet(
         dtype="float32",
         **kernel(architecture.classifier),
     )(x)
-    return keras.Model(images, layers.Flatten(name="logits", dtype="float32")(x), name=architecture.scope)
+    return keras.Model(
+        images, layers.Flatten(name="logits", dtype="float32")(x), name=architecture.scope
+    )
 
 
 def layer_name(scope: str) -> str:

@@ -18,7 +18,12 @@ from training.loop import train
 
 
 def run_training(
-    config: RunConfig, records: str, workdir: str, cluster: Cluster, initial_checkpoint: str
+    config: RunConfig,
+    records: str,
+    workdir: str,
+    cluster: Cluster,
+    initial_checkpoint: str,
+    data_service: str = "",
 ) -> dict[str, Any]:
     """Train as worker `cluster.index`; returns the final progress.
 
@@ -31,7 +36,7 @@ def run_training(
         # After the strategy, because creating it puts TensorFlow's own handler there, which
         # swallows the signal.
         signal.signal(signal.SIGTERM, _exit_on_sigterm)
-        return train(config, records, workdir, cluster, strategy, initial_checkpoint)
+        return train(config, records, workdir, cluster, strategy, initial_checkpoint, data_service)
 
 
 def _exit_on_sigterm(number: int, frame: FrameType | None) -> None:

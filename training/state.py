@@ -72,9 +72,7 @@ class TrainingState(tf.Module):
         }
 
 
-def build_model(
-    config: RunConfig, layout: Architecture, dtype: str = "float32"
-) -> keras.Model:
+def build_model(config: RunConfig, layout: Architecture, dtype: str = "float32") -> keras.Model:
     """The network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
     resolution = Variant.parse(config.variant).resolution
     return mobilenet(layout, config.model, resolution=resolution, seed=config.seed, dtype=dtype)

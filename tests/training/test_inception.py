@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from training.config import AugmentationConfig, EvaluationConfig
 from tests.training import simple_inception
+from training.config import AugmentationConfig, EvaluationConfig
 from training.inception import crop, distort, draw, eval_view, sample_crop, train_view
 
 
