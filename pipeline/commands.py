@@ -18,6 +18,7 @@ from pipeline.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.schema import Manifest
+from training import synthetic
 from training import workdir as workdirs
 from training.cluster import Cluster
 from training.config import RunConfig, override
@@ -64,7 +65,7 @@ def prepare(arguments: argparse.Namespace) -> Result:
 def train(arguments: argparse.Namespace) -> Result:
     """`mobilenet train`: one worker of a cluster, or `--workers N` of them here."""
     config = _override(recipe(arguments.recipe, arguments.variant), arguments.set)
-    manifest = Manifest.read(arguments.records)
+    manifest = synthetic.read_manifest(arguments.records)
     cluster = Cluster.from_environment()
     if arguments.workers > 1 and len(cluster.workers) > 1:
         raise UsageError("--workers starts local processes; in a cluster TF_CONFIG says who works")
@@ -92,6 +93,7 @@ def train(arguments: argparse.Namespace) -> Result:
                 cluster,
                 arguments.initial_checkpoint,
                 arguments.profile,
+                arguments.data_service,
             )
         if not cluster.is_chief:
             return {}
@@ -249,7 +251,36 @@ def plan(arguments: argparse.Namespace) -> Result:
     if arguments.plot:
         planned.plot(arguments.plot)
     print(planned.table(), file=sys.stderr)
-    return planned.summary(arguments.images_per_second, arguments.price_per_hour)
+    return planned.summary(
+        arguments.images_per_second, arguments.price_per_hour, arguments.gigabits_per_second
+    )
+
+
+def diagnose(arguments: argparse.Namespace) -> Result:
+    """`mobilenet diagnose`: what limits the speed of training here."""
+    config = _override(recipe(arguments.recipe, arguments.variant), arguments.set)
+    Manifest.read(arguments.records)
+    import_tensorflow()
+    from pipeline.diagnose import diagnose
+    from training.failures import explained
+
+    with explained(arguments.records):
+        return diagnose(config, arguments.records, arguments.steps)
+
+
+def data_service(arguments: argparse.Namespace) -> None:
+    """`mobilenet data-service`: a dispatcher or a worker until killed."""
+    if (arguments.role == "worker") != bool(arguments.dispatcher):
+        raise UsageError("--dispatcher is needed for the role worker, and only for it")
+    if (arguments.role == "dispatcher") != bool(arguments.work_dir):
+        raise UsageError("--work-dir is needed for the role dispatcher, and only for it")
+    import_tensorflow()
+    from pipeline.data_service import serve_dispatcher, serve_worker
+
+    if arguments.role == "dispatcher":
+        serve_dispatcher(arguments.port, arguments.work_dir)
+    else:
+        serve_worker(arguments.dispatcher, arguments.port, arguments.host)
 
 
 def import_checkpoint(arguments: argparse.Namespace) -> Result:
@@ -322,6 +353,7 @@ def _as_worker(arguments: argparse.Namespace) -> list[str]:
         f"--workdir={arguments.workdir}",
         f"--initial-checkpoint={arguments.initial_checkpoint}",
         f"--profile={arguments.profile}",
+        f"--data-service={arguments.data_service}",
         *(f"--set={assignment}" for assignment in arguments.set),
     ]
 

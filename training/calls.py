@@ -14,6 +14,8 @@ from training.agreement import Agreement
 from training.config import LoopConfig
 from training.guard import Guard
 
+AT_A_MOMENT = ("regularization", "gradient_norm")
+
 
 class Steps(Protocol):
     """The inner loop."""
@@ -87,8 +89,8 @@ class Calls:
 
 
 def _mean(parts: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
-    """Means over all steps; the L2 term is that of the last call, as the weights are."""
+    """Means over all steps; what belongs to a moment is that of the last call."""
     steps = sum(count for count, _ in parts)
     last = parts[-1][1]
     means = {name: sum(n * each[name] for n, each in parts) / steps for name in last}
-    return {**means, "regularization": last["regularization"]}
+    return {**means, **{name: last[name] for name in AT_A_MOMENT}}

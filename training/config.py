@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from preprocessing.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
+SWITCH = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,9 @@ class AugmentationConfig:
     # saturation first in three of four images. Which one trained the published checkpoints
     # cannot be told from the sources.
     color_order: str = "brightness_first"  # or "mixed"
+    # How a crop travels to the device after the resize. `float32` is exact; `uint8`, a quarter
+    # of the bytes, rounds by at most half of one of 255 levels.
+    pixels: str = "float32"  # or "uint8"
 
     def __post_init__(self) -> None:
         for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
@@ -53,6 +57,10 @@ class AugmentationConfig:
             raise UsageError(
                 "augmentation.color_order must be 'brightness_first' or 'mixed', "
                 f"got {self.color_order!r}"
+            )
+        if self.pixels not in ("float32", "uint8"):
+            raise UsageError(
+                f"augmentation.pixels must be 'float32' or 'uint8', got {self.pixels!r}"
             )
         if self.max_area > 1:
             raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
@@ -124,6 +132,45 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeConfig:
+    """How a step is computed: faster or smaller, equal up to rounding.
+
+    `auto` is on for GPUs and off on CPUs, where XLA and bfloat16 make a step slower.
+    """
+
+    xla: str = "auto"  # compile each replica's forward, backward and update; or "on", "off"
+    bfloat16: str = "auto"  # activations; weights, statistics and loss stay float32
+    # Keep only the blocks' boundaries and compute the rest again going backward: a third more
+    # work, several times less memory.
+    recompute: bool = False
+    collectives: str = "auto"  # NCCL between GPUs and ring between CPUs; or "nccl", "ring"
+    bytes_per_pack: int = 0  # of one gradient all-reduce; 0 sends all gradients as one
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("xla", SWITCH),
+            ("bfloat16", SWITCH),
+            ("collectives", ("auto", "nccl", "ring")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"compute.{name} must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        if self.bytes_per_pack < 0:
+            raise UsageError(
+                f"compute.bytes_per_pack must not be negative, got {self.bytes_per_pack}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """Where images wait; does not change which come nor in what order."""
+
+    cache: bool = False  # keep every encoded image in memory: for datasets smaller than that
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
     """How often the host looks in; does not change what is learned."""
 
@@ -166,6 +213,8 @@ class RunConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
     loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)
 
     def num_steps(self, num_replicas: int) -> int:

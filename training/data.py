@@ -11,9 +11,9 @@ Letters: N examples, G global batch, B batch per replica, S image side in pixels
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
@@ -21,9 +21,11 @@ from preprocessing import schema, storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.schema import Manifest
 from training.config import AugmentationConfig, EvaluationConfig
-from training.inception import eval_view, train_view
+from training.inception import crop, distort, eval_view
 
 READ_BUFFER_BYTES = 128 * 1024  # about one ImageNet record
+PARALLEL_BATCHES = 2
+PREFETCHED_BATCHES = 4  # ahead of the devices' own buffers
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,15 @@ class Share:
     def num_replicas(self) -> int:
         """Replicas over all workers."""
         return self.num_workers * self.local_replicas
+
+
+class Readable(Protocol):
+    """One split, readable at any record: from files, from memory or made up."""
+
+    num_examples: int
+
+    def read(self, index: Any) -> tuple[Any, Any]:
+        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
 
 
 class Records:
@@ -140,7 +151,7 @@ class Records:
 
 
 def training_batches(
-    records: Records,
+    records: Readable,
     augmentation: AugmentationConfig,
     *,
     size: int,
@@ -152,18 +163,26 @@ def training_batches(
     """This process's batches from `start_step` on, one element per local replica, endless.
 
     Returns:
-        Elements `(images, labels)`: `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
+        Elements `(pixels, draws, labels)`: what `inception.distort` takes, `[B, S, S, 3]` in
+        [0, 255] and `float32 [B, 4]`, and `int64 [B]`.
     """
 
-    def example(position: Any) -> tuple[Any, Any]:
+    def example(position: Any) -> tuple[Any, Any, Any]:
         jpeg, label = records.read(epoch_order(position, records.num_examples, seed))
         # The position in the endless stream is new in every epoch, so the view is too.
-        return train_view(jpeg, augmentation, size, tf.stack([seed, position])), label
+        pixels, draws = crop(jpeg, augmentation, size, tf.stack([seed, position]))
+        return pixels, draws, label
 
-    dataset = _positions(batch_per_replica, share, start_step).map(
-        example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return _endless(dataset.batch(batch_per_replica, drop_remainder=True))
+    return _endless(_positions(batch_per_replica, share, start_step), example, batch_per_replica)
+
+
+def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """`training_batches` as the network sees them: `(images, labels)`, distorted on the host.
+
+    Returns:
+        Elements of `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
+    """
+    return batches.map(lambda pixels, draws, labels: (distort(pixels, draws), labels))
 
 
 def epoch_order(position: Any, num_examples: int, seed: int) -> Any:
@@ -180,7 +199,7 @@ def epoch_order(position: Any, num_examples: int, seed: int) -> Any:
 
 
 def evaluation_batches(
-    records: Records,
+    records: Readable,
     config: EvaluationConfig,
     *,
     size: int,
@@ -199,10 +218,7 @@ def evaluation_batches(
         jpeg, label = records.read(tf.where(is_example, position, 0))
         return eval_view(jpeg, size, config), label, tf.cast(is_example, tf.float32)
 
-    dataset = _positions(batch_per_replica, share, start_step=0).map(
-        example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return _endless(dataset.batch(batch_per_replica, drop_remainder=True))
+    return _endless(_positions(batch_per_replica, share, 0), example, batch_per_replica)
 
 
 def evaluation_steps(num_examples: int, global_batch: int) -> int:
@@ -222,8 +238,18 @@ def _positions(batch_per_replica: int, share: Share, start_step: int) -> tf.data
     return tf.data.Dataset.counter(start_step).flat_map(of_step)
 
 
-def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:
+def _endless(
+    positions: tf.data.Dataset, example: Callable[[Any], Any], batch_per_replica: int
+) -> tf.data.Dataset:
+    """Batches of `example(position)`; what waits in memory is a few of them, whatever N is."""
+    batches = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
+        # In parallel, because one thread copies 5 GB/s: 8,000 images/s of float32 at S = 224.
+        batch_per_replica,
+        drop_remainder=True,
+        num_parallel_calls=PARALLEL_BATCHES,
+        deterministic=True,
+    )
     # Declared, since a dataset that might end costs a collective per step.
     return batches.apply(
         tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    ).prefetch(tf.data.AUTOTUNE)
+    ).prefetch(PREFETCHED_BATCHES)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError
 from training.config import EvaluationConfig
-from training.data import Records, Share, evaluation_batches, evaluation_steps
+from training.data import Readable, Share, evaluation_batches, evaluation_steps
 
 STEPS_PER_CALL = 50  # then the host is heard
 
@@ -59,7 +59,7 @@ class Evaluator:
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        records: Records,
+        records: Readable,
         config: EvaluationConfig,
         *,
         batch_per_replica: int,

@@ -10,7 +10,6 @@ from typing import Any
 import tensorflow as tf
 
 from preprocessing.errors import NonFiniteLossError, UsageError
-from preprocessing.schema import Manifest
 from training import initial, recovery
 from training import workdir as workdirs
 from training.agreement import Agreement
@@ -18,15 +17,14 @@ from training.calls import Calls, Made
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
 from training.config import RunConfig
-from training.data import Records, training_batches
 from training.evaluate import Evaluator, share_of
 from training.failures import explain
 from training.guard import Guard, StoppedError
 from training.report import Reporter
+from training.source import Source
 from training.state import TrainingState, values
 from training.step import TrainSteps, statistics_synchronizer
 from training.summaries import Summaries
-from training.variants import Variant
 from training.watching import Watcher
 
 STEPS_READ_AHEAD = 64  # at most, by the input pipeline
@@ -41,6 +39,7 @@ def train(
     initial_checkpoint: str = "",
     guard: Guard | None = None,
     profile_steps: int = 0,
+    data_service: str = "",
 ) -> dict[str, Any]:
     """Train to the end of `config`, from the newest checkpoint in `workdir` if there is one.
 
@@ -56,6 +55,7 @@ def train(
         initial_checkpoint: A slim checkpoint, or empty.
         guard: Bounds the time of every step and hears requests to stop.
         profile_steps: Steps to trace for the profile page, soon after the start; 0 for none.
+        data_service: `grpc://host:port` of a tf.data service, or empty.
 
     Returns:
         The last `progress.json`.
@@ -67,7 +67,8 @@ def train(
     """
     guard = guard or Guard()
     guard.expect("starting up", config.loop.startup_timeout_seconds)
-    manifest = Manifest.read(records_folder)
+    source = Source.open(records_folder, config, data_service)
+    manifest = source.manifest
     run = workdirs.Run.create(
         config,
         manifest,
@@ -94,8 +95,7 @@ def train(
         guard=guard,
         reporter=Reporter(run, cluster, workdir, summaries, state.step),
         watcher=Watcher(summaries, run, manifest, state, profile_steps),
-        records=Records(records_folder, manifest, "train", config.training.max_corrupt_records),
-        validation=Records(records_folder, manifest, "validation"),
+        source=source,
     )
     try:
         return loop.train()
@@ -115,8 +115,7 @@ class _Loop:
     guard: Guard
     reporter: Reporter
     watcher: Watcher
-    records: Records
-    validation: Records
+    source: Source
 
     def __post_init__(self) -> None:
         config = self.run.config
@@ -140,7 +139,7 @@ class _Loop:
         self._evaluator = Evaluator(
             self.strategy,
             self.state.averaged_model,
-            self.validation,
+            self.source.validation,
             config.evaluation,
             batch_per_replica=config.training.batch_per_replica,
             before_call=lambda: self._expect("evaluating"),
@@ -150,13 +149,20 @@ class _Loop:
         """From the state as it is to the end; returns the last progress."""
         self._require_same_start()
         limits, end = self._config.loop, self.run.num_steps
-        iterator = iter(self.strategy.distribute_datasets_from_function(self._batches()))
-        self.watcher.start(self.records)
+        iterator = iter(
+            self.strategy.distribute_datasets_from_function(
+                self._batches(),
+                # Two batches wait on each device: one is used while the next arrives.
+                tf.distribute.InputOptions(experimental_per_replica_buffer_size=2),
+            )
+        )
+        self.watcher.start(self.source.train)
         accuracy: dict[str, float] = {}
         for target, num_steps in _milestones(self.state.step, end, limits.steps_per_loop):
             made = self._run_calls(iterator, target - num_steps, num_steps)
             step = target - num_steps + made.steps
-            self.records.raise_if_too_many_corrupt()
+            if self.source.files:
+                self.source.files.raise_if_too_many_corrupt()
             self.checkpoints.check()
             _refuse_non_finite(made.means, step, made.steps)
             if made.stopped:
@@ -169,8 +175,9 @@ class _Loop:
             if _is_due(step, num_steps, limits.histograms_every_steps):
                 self.watcher.histograms(step)
                 self.watcher.memory(step)
+            corrupt = self.source.files.corrupt if self.source.files else 0
             self.reporter.report(
-                step, made, float(self.state.schedule(step - 1)), accuracy, self.records.corrupt
+                step, made, float(self.state.schedule(step - 1)), accuracy, corrupt
             )
             self._expect("between two loops")
         if not self.reporter.last["complete"]:  # killed between the last checkpoint and report
@@ -184,14 +191,14 @@ class _Loop:
             return self._calls.run(iterator, num_steps)
         except tf.errors.OpError as error:
             where = ""
-            if isinstance(error, tf.errors.DataLossError):
+            if isinstance(error, tf.errors.DataLossError) and self.source.files:
                 batch = self._config.training.batch_per_replica * self.run.num_replicas
                 first = self.state.step * batch
                 seed = recovery.data_seed(self.workdir, self._config.seed, self._started_at)
                 positions = range(first, first + (num_steps + STEPS_READ_AHEAD) * batch)
-                where = self.records.first_corrupt(positions, seed)
+                where = self.source.files.first_corrupt(positions, seed)
             when = f"steps {step} to {step + num_steps}"
-            raise explain(error, self.records.folder, when, where) from error
+            raise explain(error, self.source.folder, when, where) from error
 
     def _batches(self) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
         config, start_step = self._config, self.state.step
@@ -199,15 +206,7 @@ class _Loop:
         seed = recovery.data_seed(self.workdir, config.seed, start_step)
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return training_batches(
-                self.records,
-                config.augmentation,
-                size=Variant.parse(config.variant).resolution,
-                seed=seed,
-                batch_per_replica=config.training.batch_per_replica,
-                share=share_of(context),
-                start_step=start_step,
-            )
+            return self.source.batches(config, share_of(context), start_step, seed)
 
         return batches
 
@@ -222,7 +221,7 @@ class _Loop:
         accuracy = {"top1": averaged.top1, "top5": averaged.top5}
         if self.cluster.is_chief:
             workdirs.write_evaluation(self.workdir, step, accuracy)
-        self.watcher.evaluation(step, averaged, raw, predictions, self.validation)
+        self.watcher.evaluation(step, averaged, raw, predictions, self.source.validation)
         return accuracy
 
     def _save(self, step: int) -> None:

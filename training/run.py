@@ -26,6 +26,7 @@ def run_training(
     cluster: Cluster,
     initial_checkpoint: str = "",
     profile_steps: int = 0,
+    data_service: str = "",
 ) -> dict[str, Any]:
     """Train as worker `cluster.index`; returns the final progress.
 
@@ -57,6 +58,7 @@ def run_training(
                     initial_checkpoint,
                     guard,
                     profile_steps,
+                    data_service,
                 )
                 guard.exit_code = 0
                 return done

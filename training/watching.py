@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from preprocessing.schema import Manifest
 from training import pictures
 from training.config import to_dict
-from training.data import Records, Share, training_batches
+from training.data import Readable, Share, finished, training_batches
 from training.evaluate import Accuracy, Predictions
 from training.inception import eval_view
 from training.state import TrainingState
@@ -42,7 +42,7 @@ class Watcher:
         self._names = ["background", *(each.text for each in manifest.classes)]
         self._profile = _Profile(summaries, profile_steps if summaries.enabled else 0)
 
-    def start(self, records: Records) -> None:
+    def start(self, records: Readable) -> None:
         """Show the config, as HParams and as text, and the first images of the run."""
         if not self._summaries.enabled:
             return
@@ -70,7 +70,7 @@ class Watcher:
             share=Share(worker_index=0, num_workers=1, local_replicas=1),
             start_step=0,
         )
-        self._summaries.images(step, "augmented_images", next(iter(batch))[0])
+        self._summaries.images(step, "augmented_images", next(iter(finished(batch)))[0])
 
     def after_call(self, num_steps: int) -> None:
         """Start or end the profile when it is time."""
@@ -104,7 +104,7 @@ class Watcher:
         averaged: Accuracy,
         raw: Accuracy | None,
         predictions: Predictions,
-        records: Records,
+        records: Readable,
     ) -> None:
         """Accuracies, confusion between classes, and what was most confidently wrong."""
         if not self._summaries.enabled:

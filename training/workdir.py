@@ -82,7 +82,7 @@ class Run:
 
     def _deciding(self) -> dict[str, Any]:
         config = to_dict(self.config)
-        del config["loop"]
+        del config["loop"], config["input"]
         return {
             "config": config,
             "num_replicas": self.num_replicas,
