@@ -42,7 +42,7 @@ def explain(error: tf.errors.OpError, records: str, when: str = "", where: str =
         when: The steps it came in, if known.
         where: The file and record that are at fault, if known.
     """
-    reason = str(error.message).splitlines()[0]
+    reason = _reason(str(error.message))
     during = f" in {when}" if when else ""
     if "No space left on device" in str(error.message):
         return StorageFullError(
@@ -63,3 +63,11 @@ def explain(error: tf.errors.OpError, records: str, when: str = "", where: str =
     if isinstance(error, _PEER_LOST) or "ollective" in str(error.message):
         return RetryError(f"lost a peer{during}: {reason}")
     return PermanentError(f"TensorFlow failed{during}: {reason}")
+
+
+def _reason(message: str) -> str:
+    """The line that says something, among those that say where in the graph."""
+    lines = [line.strip() for line in message.splitlines()]
+    empty = ("Graph execution error", "Detected at node", "Stack trace", "[[", "File ", "<stack")
+    said = [line for line in lines if line and not line.startswith(empty)]
+    return said[0] if said else message.strip()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.processes import free_ports
+from training.workdir import newest_checkpoint_step
 
 POLL_SECONDS = 0.05
 
@@ -30,6 +31,7 @@ class Fault:
     step: int  # last reported before it
     exit_codes: dict[int, int] = field(default_factory=dict)  # by worker, the first after it
     seconds: dict[int, float] = field(default_factory=dict)  # from the signal to that exit
+    checkpoint: int = 0  # newest complete one once all had ended
     resumed_at: int = -1
 
     @property
@@ -108,6 +110,7 @@ class Supervisor:
                     if index != fault.worker or not frozen:
                         self._restart_ended()
             time.sleep(POLL_SECONDS)
+        fault.checkpoint = newest_checkpoint_step(str(self.workdir))
         if frozen:  # the node is given up
             self._workers[fault.worker].kill()
             self._workers[fault.worker].wait()
