@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,6 +17,19 @@ from training.config import ModelConfig
 
 INIT_STDDEV = 0.09  # truncated at two sigma, slim's training_scope
 BN_EPSILON = 0.001
+
+
+_frozen = contextvars.ContextVar("frozen_statistics", default=False)
+
+
+@contextlib.contextmanager
+def frozen_statistics() -> Iterator[None]:
+    """Within it, training normalises by the batch but leaves the moving statistics alone."""
+    token = _frozen.set(True)
+    try:
+        yield
+    finally:
+        _frozen.reset(token)
 
 
 @keras.saving.register_keras_serializable("mobilenet")
@@ -54,6 +70,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
+        if _frozen.get():
+            return outputs
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving - (moving - batch) * (1 - self.momentum))
         return outputs
@@ -67,6 +85,7 @@ def mobilenet(
     seed: int = 0,
     head: bool = True,
     batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
+    dtype: str = "float32",
 ) -> keras.Model:
     """Build the network: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, outputs]`.
 
@@ -81,6 +100,8 @@ def mobilenet(
         head: Without it, the output is the last map `[N, S / stride, S / stride, C]`, for
             detection and segmentation; every layer's output is there by its name.
         batch_normalization: The layer to use; plain Keras' for files that others load.
+        dtype: Keras policy of all layers before the classifier: `float32`, or
+            `mixed_bfloat16` for bfloat16 activations and float32 variables.
     """
 
     def kernel(convolution: Convolution) -> dict[str, Any]:
@@ -106,12 +127,13 @@ def mobilenet(
             padding="same",
             use_bias=False,
             name=name,
+            dtype=dtype,
             **kernel(convolution),
         )(x)
         x = batch_normalization(
-            momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm"
+            momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm", dtype=dtype
         )(x)
-        return x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6")(x)
+        return x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6", dtype=dtype)(x)
 
     images = x = keras.Input((resolution, resolution, 3), name="images")
     for block in architecture.blocks:
@@ -119,18 +141,21 @@ def mobilenet(
         for convolution in block.convolutions:
             x = conv_bn(x, convolution)
         if block.residual:
-            x = layers.Add(name=f"{layer_name(block.scope)}_add")([shortcut, x])
+            x = layers.Add(name=f"{layer_name(block.scope)}_add", dtype=dtype)([shortcut, x])
     if not head:
         return keras.Model(images, x, name=architecture.scope)
     # Over the whole map; slim's kernel, which rounds otherwise than a mean does.
-    x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool")(x)
+    x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool", dtype=dtype)(x)
     x = layers.Conv2D(
         architecture.classifier.out_channels,
         1,
         name=layer_name(architecture.classifier.scope),
+        dtype="float32",
         **kernel(architecture.classifier),
     )(x)
-    return keras.Model(images, layers.Flatten(name="logits")(x), name=architecture.scope)
+    return keras.Model(
+        images, layers.Flatten(name="logits", dtype="float32")(x), name=architecture.scope
+    )
 
 
 def layer_name(scope: str) -> str:
