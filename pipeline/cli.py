@@ -18,7 +18,7 @@ exit codes:
   checkpoint; 6 no space left; 143 interrupted or lost a peer, run it again to continue
 """
 
-RECIPE_HELP = "published, improved or demo [published]"
+RECIPE_HELP = "published, improved, quantized or demo [published]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -133,13 +133,32 @@ def parser() -> argparse.ArgumentParser:
         "--follow", action="store_true", help="every new checkpoint, until the run is complete"
     )
 
-    export = command("export", "SavedModel and TF-Lite, each checked against the checkpoint")
+    export = command("export", "every format, each checked against the checkpoint")
     export.add_argument("--workdir", required=True, help="folder of the run")
     _add_records(export)
     export.add_argument("--output", required=True, help="export directory to make")
     export.add_argument(
         "--int8-tolerance", type=float, default=0.02, help="top-1 that int8 may lose [0.02]"
     )
+    export.add_argument(
+        "--weights",
+        choices=("ema", "raw"),
+        default="ema",
+        help="averages, or the weights of the last step [ema]",
+    )
+
+    benchmark = command("benchmark", "latency, memory and size of an export's TF-Lite files")
+    benchmark.add_argument("export", metavar="EXPORT", help="export directory")
+    benchmark.add_argument(
+        "--profile", action="store_true", help="also time every operator on its own"
+    )
+    benchmark.add_argument(
+        "--adb",
+        default="",
+        metavar="BINARY",
+        help="also on the phone that adb finds, with this benchmark_model binary",
+    )
+    benchmark.add_argument("--adb-serial", default="", help="which phone, of several")
 
     publish = command("publish", "register an export, pack it and refresh the table")
     publish.add_argument("export", metavar="EXPORT", help="export directory")

@@ -186,14 +186,15 @@ def export(arguments: argparse.Namespace) -> Result:
             raise UsageError(f"{arguments.output} is there and no export; choose another --output")
         metrics = exports.read_metrics(arguments.output)
         there, wanted = (
-            metrics["lineage"],
+            {**metrics["lineage"], "weights": metrics.get("weights")},
             {
                 "checkpoint_step": step,
                 "records_digest": manifest.digest,
                 "config_digest": run.config_digest,
+                "weights": arguments.weights,
             },
         )
-        changed = [key for key, value in wanted.items() if there[key] != value]
+        changed = [key for key, value in wanted.items() if there.get(key) != value]
         if changed:
             raise UsageError(
                 f"{arguments.output} holds the export of another {', '.join(changed)}; "
@@ -202,23 +203,35 @@ def export(arguments: argparse.Namespace) -> Result:
         exports.require_intact(arguments.output, metrics)
     else:
         import_tensorflow()
-        from pipeline.export import export
+        from pipeline.export import Export, export
         from training.failures import explained
 
         with explained(arguments.records):
-            metrics = export(
-                arguments.workdir,
-                arguments.records,
-                arguments.output,
-                run,
-                manifest,
-                arguments.int8_tolerance,
+            what = Export(
+                workdir=arguments.workdir,
+                records=arguments.records,
+                run=run,
+                manifest=manifest,
+                weights=arguments.weights,
+                int8_tolerance=arguments.int8_tolerance,
             )
+            metrics = export(what, arguments.output)
     return {
         "export": arguments.output,
         "variant": metrics["variant"],
         "top1": {name: figures["top1"] for name, figures in metrics["formats"].items()},
     }
+
+
+def benchmark(arguments: argparse.Namespace) -> Result:
+    """`mobilenet benchmark`: measure an export on this host, and on a phone."""
+    from pipeline.adb import Phone
+    from pipeline.benchmark import benchmark
+
+    if arguments.adb_serial and not arguments.adb:
+        raise UsageError("--adb-serial needs --adb BINARY")
+    phone = Phone(arguments.adb, arguments.adb_serial) if arguments.adb else None
+    return benchmark(arguments.export, profile=arguments.profile, phone=phone)
 
 
 def publish(arguments: argparse.Namespace) -> Result:

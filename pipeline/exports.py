@@ -20,6 +20,13 @@ def list_files(folder: str) -> list[str]:
     )
 
 
+def size_bytes(path: str) -> int:
+    """Of a file, or of all files below a folder."""
+    if os.path.isdir(path):
+        return sum(os.path.getsize(os.path.join(path, name)) for name in list_files(path))
+    return os.path.getsize(path)
+
+
 def file_digests(folder: str) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file but metrics.json."""
     return {

@@ -1,7 +1,12 @@
-"""TF-Lite: convert with TensorFlow, run with LiteRT."""
+"""TF-Lite files of a network: float32, float16, dynamic range and full int8.
+
+The network is traced and its weights made constants once; every file is converted from that.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,79 +14,101 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python.util import modify_model_io_type
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from preprocessing.errors import CheckFailedError
+# Format to what its file's name adds to the variant's. All take and give float32 but the last
+# two: full int8 inside, with uint8 and with int8 at the ends.
+SUFFIXES = {
+    "tflite_float32": ".tflite",
+    "tflite_float16": "_float16.tflite",
+    "tflite_dynamic": "_dynamic.tflite",
+    "tflite_int8": "_int8.tflite",
+    "tflite_int8_signed": "_int8_signed.tflite",
+}
+
+
+def convert(model: keras.Model, calibration_images: np.ndarray) -> dict[str, bytes]:
+    """All TF-Lite files of a network.
+
+    Args:
+        model: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, outputs]`.
+        calibration_images: `float32 [M, S, S, 3]` in [-1, 1], as in evaluation.
+
+    Returns:
+        Flatbuffers by format, from `images [1, S, S, 3]` to `probabilities [1, outputs]`.
+    """
+    function = _frozen(model)
+    int8 = _to_int8(function, calibration_images)
+    return {
+        "tflite_float32": _converted(_converter(function)),
+        "tflite_float16": _converted(_optimizing(function, types=[tf.float16])),
+        "tflite_dynamic": _converted(_optimizing(function)),
+        "tflite_int8": bytes(modify_model_io_type(int8, tf.uint8, tf.uint8)),
+        "tflite_int8_signed": bytes(modify_model_io_type(int8, tf.int8, tf.int8)),
+    }
 
 
 def to_float32(model: keras.Model) -> bytes:
-    """A flatbuffer from `float32 [1, S, S, 3]` in [-1, 1] to probabilities `[1, classes]`."""
-    flatbuffer: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
-    # With Keras 3 some conversion routes silently write a file without weights.
-    weights_bytes = 4 * model.count_params()
-    if len(flatbuffer) < 0.9 * weights_bytes:
-        raise CheckFailedError(
-            f"the converter wrote {len(flatbuffer)} bytes for {weights_bytes} bytes of weights; "
-            "the weights are missing, nothing was exported"
-        )
-    return flatbuffer
+    """The float32 file alone."""
+    return _converted(_converter(_frozen(model)))
 
 
-def to_int8(model: keras.Model, calibration_images: np.ndarray) -> bytes:
-    """Full integer quantisation, per channel, `uint8` in and out.
+def _frozen(model: keras.Model) -> Any:
+    """One image to probabilities, as a function whose weights are constants.
 
-    Args:
-        model: From `[1, S, S, 3]` to probabilities.
-        calibration_images: `float32 [N, S, S, 3]` in [-1, 1], as in evaluation.
+    Constants, because with Keras 3 `from_concrete_functions([f], model)` finds no variables
+    and writes a file without weights; `from_keras_model` does not, but takes minutes.
     """
+    shape = (1, *model.input_shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
+    def classify(images: Any) -> dict[str, Any]:
+        return {"probabilities": tf.nn.softmax(model(images, training=False))}
+
+    return convert_variables_to_constants_v2(classify.get_concrete_function())
+
+
+def _converter(function: Any) -> Any:
+    # With an object to save it keeps its signature, which LiteRT's newer interface calls by name.
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
+
+
+def _optimizing(function: Any, types: list[Any] | None = None) -> Any:
+    converter = _converter(function)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = types or []
+    return converter
+
+
+def _to_int8(function: Any, calibration_images: np.ndarray) -> bytes:
+    """Weights per channel and all activations in int8, float32 at both ends."""
 
     def representative() -> Iterator[list[np.ndarray]]:
         for image in calibration_images:
             yield [image[np.newaxis]]
 
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter = _optimizing(function)
     converter.representative_dataset = representative
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.uint8
-    with warnings.catch_warnings():
-        # "Statistics for quantized inputs were expected": the converter warns of uint8 inputs
-        # that it has calibrated all the same.
+    return _converted(converter)
+
+
+def _converted(converter: Any) -> bytes:
+    with warnings.catch_warnings(), _silent():
         warnings.simplefilter("ignore", UserWarning)
         flatbuffer: bytes = converter.convert()
     return flatbuffer
 
 
-class LiteRTModel:
-    """A loaded flatbuffer: float images in, probabilities out, whatever its own types."""
-
-    def __init__(self, flatbuffer: bytes, num_threads: int = 1) -> None:
-        self._interpreter = Interpreter(model_content=flatbuffer, num_threads=num_threads)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """`float32 [S, S, 3]` in [-1, 1] to `float32 [classes]`."""
-        self.set_image(image)
-        self.invoke()
-        output = self._interpreter.get_tensor(self._output["index"])[0]
-        scale, zero_point = self._output["quantization"]
-        if scale:
-            output = (output.astype(np.float32) - zero_point) * scale
-        return np.asarray(output, np.float32)
-
-    def set_image(self, image: np.ndarray) -> None:
-        """Put `float32 [S, S, 3]` in [-1, 1] into the input tensor."""
-        scale, zero_point = self._input["quantization"]
-        if scale:
-            kind = np.iinfo(self._input["dtype"])
-            image = np.clip(np.round(image / scale) + zero_point, kind.min, kind.max)
-        self._interpreter.set_tensor(
-            self._input["index"], image[np.newaxis].astype(self._input["dtype"])
-        )
-
-    def invoke(self) -> Any:
-        """Run once on what is in the input tensor."""
-        return self._interpreter.invoke()
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the converter's C++ prints of every step straight to file descriptor 2."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

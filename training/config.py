@@ -20,6 +20,7 @@ class ModelConfig:
     dropout: float = 0.2  # keep 0.8
     bn_momentum: float = 0.997
     weight_decay: float = 4e-5  # times half the squared norm, on ordinary convolutions only
+    quantized: bool = False  # round kernels and activations as int8 will, see `quantization`
 
     def __post_init__(self) -> None:
         for name in ("dropout", "bn_momentum"):

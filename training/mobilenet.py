@@ -14,6 +14,11 @@ from keras import layers
 
 from training.architecture import Architecture, Convolution
 from training.config import ModelConfig
+from training.quantization import (
+    QuantizedActivation,
+    QuantizedConv2D,
+    QuantizedDepthwiseConv2D,
+)
 
 INIT_STDDEV = 0.09  # truncated at two sigma, slim's training_scope
 BN_EPSILON = 0.001
@@ -115,9 +120,17 @@ def mobilenet(
             options["kernel_regularizer"] = SlimL2(config.weight_decay)
         return options
 
+    full, depthwise = layers.Conv2D, layers.DepthwiseConv2D
+    if config.quantized:
+        full, depthwise = QuantizedConv2D, QuantizedDepthwiseConv2D
+
+    def rounded(x: Any, name: str) -> Any:
+        """Where int8 will store a tensor: behind the activation that it computes with."""
+        return QuantizedActivation(name=f"{name}_quantized")(x) if config.quantized else x
+
     def conv_bn(x: Any, convolution: Convolution) -> Any:
         name = layer_name(convolution.scope)
-        make = layers.DepthwiseConv2D if convolution.depthwise else layers.Conv2D
+        make = depthwise if convolution.depthwise else full
         shape = () if convolution.depthwise else (convolution.out_channels,)
         x = make(
             *shape,
@@ -133,20 +146,23 @@ def mobilenet(
         x = batch_normalization(
             momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm", dtype=dtype
         )(x)
-        return x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6", dtype=dtype)(x)
+        x = x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6", dtype=dtype)(x)
+        return rounded(x, name)
 
-    images = x = keras.Input((resolution, resolution, 3), name="images")
+    images = keras.Input((resolution, resolution, 3), name="images")
+    x = rounded(images, "images")
     for block in architecture.blocks:
         shortcut = x
         for convolution in block.convolutions:
             x = conv_bn(x, convolution)
         if block.residual:
             x = layers.Add(name=f"{layer_name(block.scope)}_add", dtype=dtype)([shortcut, x])
+            x = rounded(x, f"{layer_name(block.scope)}_add")
     if not head:
         return keras.Model(images, x, name=architecture.scope)
     # Over the whole map; slim's kernel, which rounds otherwise than a mean does.
     x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool", dtype=dtype)(x)
-    x = layers.Conv2D(
+    x = full(
         architecture.classifier.out_channels,
         1,
         name=layer_name(architecture.classifier.scope),

@@ -15,10 +15,20 @@ SCORES = RANDOM.dirichlet(np.ones(20), 300).astype(np.float32)
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_accuracy_is_in_top_k_ties_included(k: int) -> None:
+def test_accuracy_is_that_of_the_k_first_of_top_k_ties_included(k: int) -> None:
     scores = np.round(SCORES, 1)  # many ties
-    expected = np.mean(tf.math.in_top_k(LABELS, scores, k))
+    expected = np.mean((tf.math.top_k(scores, k).indices == LABELS[:, None]).numpy().any(axis=1))
     assert Predictions(scores, LABELS).accuracy(k) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_without_ties_accuracy_is_what_evaluation_counts(k: int) -> None:
+    expected = np.mean(tf.math.in_top_k(LABELS, SCORES, k))
+    assert Predictions(SCORES, LABELS).accuracy(k) == pytest.approx(float(expected))
+
+
+def test_a_model_that_scores_every_class_the_same_is_not_always_right() -> None:
+    assert Predictions(np.zeros_like(SCORES), LABELS).accuracy(5) < 0.4
 
 
 def test_the_same_answers_pass_and_ties_may_fall_either_way() -> None:
@@ -41,8 +51,11 @@ def test_one_other_answer_is_refused_and_the_image_named() -> None:
 def test_a_file_without_weights_is_refused() -> None:
     """What Keras 3 and one converter route really gave: NaN for every class."""
     nothing = np.full_like(SCORES, np.nan)
-    with pytest.raises(CheckFailedError, match="disagrees"):
-        require_same_answers("x", Predictions(nothing, LABELS), Predictions(SCORES, LABELS))
+    found, reference = Predictions(nothing, LABELS), Predictions(SCORES, LABELS)
+    with pytest.raises(CheckFailedError, match="gives no number on 300 of 300"):
+        require_same_answers("x", found, reference)
+    with pytest.raises(CheckFailedError, match="gives no number on 300 of 300"):
+        require_accuracy("x", found, reference, tolerance=1.0)
 
 
 def test_accuracy_lost_beyond_the_tolerance_is_refused() -> None:

@@ -1,0 +1,153 @@
+"""Runs that nobody trained, for measurements that need every variant: random filters, fitted head.
+
+Random weights alone say nothing about agreement, because every class then scores the same.
+Here the filters stay random, BN statistics are those of real images, and the classifier is
+fitted to their features by ridge regression: on the images it was fitted to, which are those it
+is compared on, the network is right and sure.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import os
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from preprocessing import storage, tfrecord
+from preprocessing.schema import (
+    ENCODED,
+    LABEL,
+    SCHEMA_VERSION,
+    ImageClass,
+    Manifest,
+    Shard,
+    shard_name,
+    write_record_offsets,
+)
+from training import workdir as workdirs
+from training.checkpoint import Checkpoints
+from training.config import EvaluationConfig
+from training.data import Records
+from training.inception import eval_view
+from training.mobilenet import layer_name
+from training.recipes import recipe
+from training.state import TrainingState, values
+from training.variants import Variant
+
+JPEG_SIDE = 96  # pixels
+NUM_DIGITS = 6
+RIDGE = 1e-2
+MARGIN = 8.0  # between the right class and the others, in logits
+# Most units in the linear range of ReLU6: training keeps noise from growing with depth, random
+# filters around zero do not, and any rounding would decide the class.
+BETA = 1.5
+
+
+def write_records(folder: Path, *, num_classes: int, train: int, validation: int) -> Manifest:
+    """Records of digits that call themselves the first six of `num_classes` classes.
+
+    The validation images are the first of the training images.
+    """
+    digits = load_digits(n_class=NUM_DIGITS)
+    order = np.random.default_rng(0).permutation(len(digits.target))[:train]
+    folder.mkdir(parents=True, exist_ok=True)
+    offsets: dict[str, list[np.ndarray]] = {}
+    shards: dict[str, tuple[Shard, ...]] = {}
+    for split, chosen in (("train", order[:train]), ("validation", order[:validation])):
+        content, starts = b"", []
+        for index in chosen:
+            starts.append(len(content))
+            # White on a colour per digit, which filters of any kind let through.
+            stroke = digits.images[index][..., np.newaxis] / 16.0
+            ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
+            pixels = stroke + (1 - stroke) * np.asarray(ground)
+            image = tf.clip_by_value(tf.image.resize(pixels, [JPEG_SIDE] * 2, "bicubic"), 0, 1)
+            jpeg = tf.io.encode_jpeg(tf.image.convert_image_dtype(image, tf.uint8), quality=95)
+            features = {ENCODED: [jpeg.numpy()], LABEL: [int(digits.target[index]) + 1]}
+            content += tfrecord.frame(tfrecord.serialize(features))
+        offsets[split] = [np.array(starts, np.int64)]
+        name = shard_name(split, 0, 1)
+        (folder / name).write_bytes(content)
+        digest = storage.digest_of_file(str(folder / name))
+        shards[split] = (Shard(file=name, examples=len(chosen), bytes=len(content), sha256=digest),)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        digest=storage.digest_of([each.sha256 for split in shards.values() for each in split]),
+        fingerprint="",
+        classes=tuple(
+            ImageClass(index=i + 1, synset=f"n{i:08d}", text=f"class {i}")
+            for i in range(num_classes)
+        ),
+        shards=shards,
+        rejects=(),
+        repaired={},
+        record_offsets=write_record_offsets(str(folder), offsets),
+        statistics={},
+        source={},
+        options={},
+        versions={},
+    )
+    manifest.write(str(folder))
+    return manifest
+
+
+def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) -> workdirs.Run:
+    """A finished run of `variant` with random filters, as `import-checkpoint` leaves one."""
+    run = workdirs.Run.imported(
+        recipe("published", variant), len(manifest.classes), manifest.num_examples("train")
+    )
+    state = TrainingState.of(run)
+    images, labels = _training_images(records, manifest, Variant.parse(variant).resolution)
+    _give_statistics(state, images)
+    _fit_head(state, images, labels)
+    state.ema.restart(values(state.model))
+    os.makedirs(workdir, exist_ok=True)
+    workdirs.claim(str(workdir), run)
+    checkpoints = Checkpoints(str(workdir), state, keep=1)
+    checkpoints.save(1)
+    checkpoints.wait()
+    workdirs.write_progress(str(workdir), {"step": 1, "num_steps": 1, "complete": True})
+    return run
+
+
+def _training_images(records: Path, manifest: Manifest, size: int) -> tuple[np.ndarray, np.ndarray]:
+    split = Records(str(records), manifest, "train")
+    read = [split.read(tf.constant(index, tf.int64)) for index in range(split.num_examples)]
+    images = [eval_view(jpeg, size, EvaluationConfig()).numpy() for jpeg, _ in read]
+    return np.stack(images), np.asarray([int(label) for _, label in read])
+
+
+def _give_statistics(state: TrainingState, images: np.ndarray) -> None:
+    """BN statistics of a batch of real images."""
+    for convolution in state.layout.convolutions():
+        if not convolution.linear:
+            norm = state.model.get_layer(f"{layer_name(convolution.scope)}_BatchNorm")
+            norm.beta.assign(tf.fill(norm.beta.shape, BETA))
+    norms = [each for each in state.model.layers if each.name.endswith("_BatchNorm")]
+    momentum = norms[0].momentum
+    for norm in norms:
+        norm.momentum = 0.0
+    state.model(images[:64], training=True)
+    for norm in norms:
+        norm.momentum = momentum
+
+
+def _fit_head(state: TrainingState, images: np.ndarray, labels: np.ndarray) -> None:
+    run = tf.function(lambda batch: state.features(batch, training=False))
+    chunks = np.array_split(images, max(1, len(images) // 32))
+    features = np.concatenate([run(tf.constant(chunk)).numpy() for chunk in chunks])
+    features = features.reshape(len(images), -1).astype(np.float64)
+    num_outputs = state.classifier.filters
+    targets = np.where(labels[:, np.newaxis] == np.arange(num_outputs), MARGIN, 0.0)
+    targets[:, [0, *range(NUM_DIGITS + 1, num_outputs)]] = -MARGIN
+    mean, offset = features.mean(axis=0), targets.mean(axis=0)
+    centred = features - mean
+    scale = RIDGE * np.trace(centred @ centred.T)
+    # The dual form: fewer images than features.
+    dual = np.linalg.solve(centred @ centred.T + scale * np.eye(len(images)), targets - offset)
+    kernel = centred.T @ dual
+    state.classifier.kernel.assign(kernel.reshape(state.classifier.kernel.shape))
+    state.classifier.bias.assign(offset - mean @ kernel)

@@ -1,0 +1,142 @@
+"""Export all 38 variants and print their table of sizes and latencies.
+
+    python -m benchmarks.variants [--output DIR] [--only mobilenet_v2_1.0]
+
+Every variant, with random filters and 1001 outputs, goes through the real `export`: converted to
+every format, each compared with the checkpoint image by image. Then the latencies of all are
+measured in rounds, one variant after the other, and ranked against the published Pixel 1 column.
+What is done already is kept: interrupt it and run it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from benchmarks.random_networks import write_records, write_run
+from pipeline import exports, latency
+from pipeline.export import Export, export
+from pipeline.table import PUBLISHED_V2
+from preprocessing.schema import Manifest
+from training.variants import PUBLISHED_VARIANTS
+
+NUM_CLASSES = 1000
+TRAIN, VALIDATION = 100, 50  # images
+ROUNDS = 5
+FLOAT, INT8 = "tflite_float32", "tflite_int8"
+
+
+def main() -> None:
+    """Export, measure, print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "variants")
+    arguments.add_argument("--only", default="", help="variants whose name starts so")
+    arguments.add_argument("--int8-tolerance", type=float, default=0.02)
+    arguments.add_argument("--export-only", action="store_true", help="leave the timing for later")
+    given = arguments.parse_args()
+    names = [name for name in PUBLISHED_VARIANTS if name.startswith(given.only)]
+    found = {name: exported(name, given.output, given.int8_tolerance) for name in names}
+    if given.export_only:
+        return
+    timed = latencies(given.output, found)
+    print(table(found, timed))
+    v2 = [name for name in names if name in PUBLISHED_V2]
+    if len(v2) > 2:
+        ranks = spearman(
+            [timed[name][FLOAT] for name in v2], [PUBLISHED_V2[name][2] for name in v2]
+        )
+        print(f"\nSpearman with the published Pixel 1 column, {len(v2)} variants: {ranks:.4f}")
+    ratio = np.median([timed[name][INT8] / timed[name][FLOAT] for name in names])
+    print(f"int8 over float32, median over {len(names)} variants: {ratio:.3f}")
+
+
+def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
+    """`metrics.json` of a variant; its TF-Lite files stay, the rest does not."""
+    folder = output / name
+    if not exports.is_export(str(folder)):
+        print(f"variants: {name}", file=sys.stderr, flush=True)
+        records, workdir = output / "records", output / f"{name}.run"
+        if not (records / "dataset.json").exists():
+            write_records(records, num_classes=NUM_CLASSES, train=TRAIN, validation=VALIDATION)
+        manifest = Manifest.read(str(records))
+        shutil.rmtree(workdir, ignore_errors=True)
+        run = write_run(workdir, name, records, manifest)
+        what = Export(
+            workdir=str(workdir),
+            records=str(records),
+            run=run,
+            manifest=manifest,
+            int8_tolerance=int8_tolerance,
+        )
+        export(what, str(folder))
+        keras.utils.clear_session()
+        shutil.rmtree(workdir)
+        for large in folder.glob("*"):
+            if large.is_dir():
+                shutil.rmtree(large)
+            elif large.suffix not in (".tflite", ".json"):
+                large.unlink()
+    metrics: dict[str, Any] = json.loads((folder / exports.METRICS).read_text())
+    return metrics
+
+
+def latencies(output: Path, found: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Median milliseconds by variant and format, one thread: the best of several rounds."""
+    best: dict[str, dict[str, float]] = {name: {} for name in found}
+    for _ in range(ROUNDS):
+        for name, metrics in found.items():
+            for key in (FLOAT, INT8):
+                flatbuffer = (output / name / metrics["files_by_format"][key]).read_bytes()
+                median = latency.measure(flatbuffer)["median_ms"]
+                best[name][key] = min(median, best[name].get(key, median))
+    return best
+
+
+def spearman(a: list[float], b: list[float]) -> float:
+    """Correlation of ranks."""
+    ranks = [np.argsort(np.argsort(each)) for each in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def table(found: dict[str, Any], timed: dict[str, dict[str, float]]) -> str:
+    """Markdown."""
+    keys = [key for key in next(iter(found.values()))["sizes"] if key.startswith("tflite_")][:4]
+    lines = [
+        "| variant | MACs (M) | parameters (M) | "
+        + " | ".join(f"{key.removeprefix('tflite_')} MB" for key in keys)
+        + " | arena MB float / int8 | float ms | int8 ms | int8 / float | top-1 float / int8 "
+        "| agreement fp16 / dynamic / int8 | Pixel 1 ms |",
+        "|---" * (10 + len(keys)) + "|",
+    ]
+    for name, metrics in found.items():
+        formats, arena = metrics["formats"], metrics["arena_bytes"]
+        agreement = [
+            f"{formats[key]['agreement_with_checkpoint']:.3f}"
+            for key in ("tflite_float16", "tflite_dynamic", INT8)
+        ]
+        pixel = PUBLISHED_V2[name][2] if name in PUBLISHED_V2 else "-"
+        lines.append(
+            f"| {name} | {metrics['macs'] // 10**6} | {metrics['parameters'] / 1e6:.2f} | "
+            + " | ".join(f"{metrics['sizes'][key] / 1e6:.2f}" for key in keys)
+            + f" | {arena[FLOAT] / 1e6:.2f} / {arena[INT8] / 1e6:.2f}"
+            f" | {timed[name][FLOAT]:.2f} | {timed[name][INT8]:.2f}"
+            f" | {timed[name][INT8] / timed[name][FLOAT]:.2f}"
+            f" | {formats['checkpoint']['top1']:.3f} / {formats[INT8]['top1']:.3f}"
+            f" | {' / '.join(agreement)} | {pixel} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

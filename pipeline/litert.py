@@ -1,0 +1,121 @@
+"""Run a TF-Lite file with LiteRT, and look at what is in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from preprocessing import storage
+from preprocessing.errors import DataError
+
+
+class LiteRTModel:
+    """A loaded flatbuffer: float images in, probabilities out, whatever its own types.
+
+    Raises:
+        DataError: The bytes are no complete TF-Lite model.
+    """
+
+    def __init__(self, flatbuffer: bytes, num_threads: int = 1, name: str = "the model") -> None:
+        self._interpreter = _interpreter(flatbuffer, name, num_threads=num_threads)
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+
+    @classmethod
+    def read(cls, path: str, num_threads: int = 1) -> LiteRTModel:
+        """Load a file."""
+        return cls(storage.read_bytes(path), num_threads, path)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """`(1, S, S, 3)`."""
+        return tuple(map(int, self._input["shape"]))
+
+    @property
+    def input_type(self) -> type:
+        """NumPy type of what goes in."""
+        kind: type = self._input["dtype"]
+        return kind
+
+    @property
+    def output_type(self) -> type:
+        """NumPy type of what comes out."""
+        kind: type = self._output["dtype"]
+        return kind
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes and the background."""
+        return int(self._output["shape"][-1])
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """`float32 [S, S, 3]` in [-1, 1] to `float32 [classes]`."""
+        self.set_image(image)
+        self.invoke()
+        output = self._interpreter.get_tensor(self._output["index"])[0]
+        scale, zero_point = self._output["quantization"]
+        if scale:
+            output = (output.astype(np.float32) - zero_point) * scale
+        return np.asarray(output, np.float32)
+
+    def set_image(self, image: np.ndarray) -> None:
+        """Put `float32 [S, S, 3]` in [-1, 1] into the input tensor."""
+        scale, zero_point = self._input["quantization"]
+        if scale:
+            kind = np.iinfo(self._input["dtype"])
+            image = np.clip(np.round(image / scale) + zero_point, kind.min, kind.max)
+        self._interpreter.set_tensor(
+            self._input["index"], image[np.newaxis].astype(self._input["dtype"])
+        )
+
+    def invoke(self) -> Any:
+        """Run once on what is in the input tensor."""
+        return self._interpreter.invoke()
+
+
+def op_counts(flatbuffer: bytes) -> Counter[str]:
+    """How many operators of each type a model holds."""
+    return Counter(op["op_name"] for op in _undelegated(flatbuffer)._get_ops_details())
+
+
+def arena_bytes(flatbuffer: bytes) -> int:
+    """Peak memory for activations: from the first to the last byte the planner hands out.
+
+    Of LiteRT's own kernels, which is what a phone without a delegate needs; read off the
+    addresses of the tensors that operators write.
+    """
+    interpreter = _undelegated(flatbuffer)
+    written = {int(each["index"]) for each in interpreter.get_input_details()}
+    for op in interpreter._get_ops_details():
+        # Weights stored in float16 are widened once and kept elsewhere.
+        if op["op_name"] != "DEQUANTIZE" or int(op["inputs"][0]) in written:
+            written |= {int(index) for index in op["outputs"]}
+    spans = []
+    for index in written:
+        view = interpreter.tensor(index)()
+        start = view.__array_interface__["data"][0]
+        spans.append((start, start + view.nbytes))
+    return max(end for _, end in spans) - min(start for start, _ in spans)
+
+
+def _undelegated(flatbuffer: bytes) -> Any:
+    return _interpreter(
+        flatbuffer,
+        "the model",
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+
+
+def _interpreter(flatbuffer: bytes, name: str, **options: Any) -> Any:
+    try:
+        interpreter = Interpreter(model_content=flatbuffer, **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{name} is no complete TF-Lite model ({str(error).splitlines()[0]}); "
+            "fetch or export it again"
+        ) from error
+    return interpreter

@@ -1,0 +1,55 @@
+"""A real export, made once: random filters and a fitted head, through every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.random_networks import write_records, write_run
+from pipeline import exports
+from pipeline.export import Export, export
+from preprocessing import storage
+
+VARIANT = "mobilenet_v2_0.35_96"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export directory and what it was made of."""
+
+    folder: Path
+    what: Export
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """`metrics.json`."""
+        return exports.read_metrics(str(self.folder))
+
+    def file(self, suffix: str) -> str:
+        """Path of the file with the variant's name and this ending."""
+        return str(self.folder / f"{self.what.variant.name}{suffix}")
+
+
+def make_export(folder: Path, variant: str, num_classes: int = 10, **options: Any) -> Exported:
+    """Export a network that nobody trained into `folder / "export"`."""
+    records, workdir = folder / "records", folder / "run"
+    manifest = write_records(records, num_classes=num_classes, train=60, validation=40)
+    run = write_run(workdir, variant, records, manifest)
+    what = Export(workdir=str(workdir), records=str(records), run=run, manifest=manifest, **options)
+    export(what, str(folder / "export"))
+    return Exported(folder / "export", what)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An export with all its files."""
+    return make_export(tmp_path_factory.mktemp("exported"), VARIANT)
+
+
+@pytest.fixture(scope="session")
+def float32(exported: Exported) -> bytes:
+    """Its float32 TF-Lite file."""
+    return storage.read_bytes(exported.file(".tflite"))

@@ -1,0 +1,84 @@
+"""Quantisation in training: the rounding that int8 will do, so that the weights learn to bear it.
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", section 3, with what TF-Lite does today: kernels symmetric per output channel in
+[-127, 127], activations asymmetric per tensor in 256 steps. Gradients pass straight through
+inside the range.
+
+Batch normalisation is left where it is. Folded into the kernel it only multiplies every output
+channel by a constant, and rounding per channel does not notice a constant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+RANGE_MOMENTUM = 0.99  # of the activations' ranges over steps
+BITS = 8
+
+
+@keras.saving.register_keras_serializable("mobilenet")
+class QuantizedConv2D(layers.Conv2D):
+    """A convolution whose kernel `[h, w, in, out]` is rounded per `out`."""
+
+    def call(self, inputs: Any) -> Any:
+        """`[N, H, W, C]` to `[N, H', W', out]`."""
+        outputs = self.convolution_op(inputs, round_per_channel(self.kernel))
+        return outputs + self.bias if self.use_bias else outputs
+
+
+@keras.saving.register_keras_serializable("mobilenet")
+class QuantizedDepthwiseConv2D(layers.DepthwiseConv2D):
+    """A depthwise convolution whose kernel `[h, w, C, 1]` is rounded per channel."""
+
+    def call(self, inputs: Any) -> Any:
+        """`[N, H, W, C]` to `[N, H', W', C]`."""
+        rounded = round_per_channel(tf.squeeze(tf.convert_to_tensor(self.kernel), -1))
+        return keras.ops.depthwise_conv(
+            inputs,
+            rounded[..., tf.newaxis],
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+        )
+
+
+@keras.saving.register_keras_serializable("mobilenet")
+class QuantizedActivation(layers.Layer):
+    """Rounds what passes to 256 steps of a range that follows what it has seen in training."""
+
+    def build(self, input_shape: Any) -> None:
+        """Two scalars, averaged and kept like BN statistics."""
+        for name in ("low", "high"):
+            variable = self.add_weight(name=name, initializer="zeros", trainable=False)
+            setattr(self, name, variable)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The same shape, rounded; unchanged as long as nothing was seen."""
+        if training:
+            seen = self.high - self.low > 0
+            # Zero is always in the range: padding and ReLU6 need it exactly.
+            batch = (
+                (self.low, tf.minimum(tf.reduce_min(inputs), 0.0)),
+                (self.high, tf.maximum(tf.reduce_max(inputs), 0.0)),
+            )
+            for variable, value in batch:
+                moved = variable + (value - variable) * (1 - RANGE_MOMENTUM)
+                variable.assign(tf.stop_gradient(tf.where(seen, moved, value)))
+        low, high = tf.convert_to_tensor(self.low), tf.convert_to_tensor(self.high)
+        rounded = tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=BITS)
+        return tf.where(high - low > 0, rounded, inputs)
+
+
+def round_per_channel(kernel: Any) -> Any:
+    """`[..., C]` rounded to 255 symmetric steps per channel, its own largest value the range."""
+    kernel = tf.convert_to_tensor(kernel)
+    largest = tf.reduce_max(tf.abs(kernel), axis=list(range(len(kernel.shape) - 1)))
+    largest = tf.maximum(tf.stop_gradient(largest), 1e-8)  # a channel of zeros stays one
+    return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        kernel, -largest, largest, num_bits=BITS, narrow_range=True
+    )
