@@ -15,7 +15,8 @@ from training.synthetic import SYNTHETIC
 EXIT_CODES = """\
 exit codes:
   0 done; 2 wrong usage; 3 bad data; 4 loss not finite; 5 an export disagrees with its
-  checkpoint; 6 no space left; 143 interrupted or lost a peer, run it again to continue
+  checkpoint or is below the champion; 6 no space left; 143 interrupted or lost a peer, run it
+  again to continue
 """
 
 RECIPE_HELP = "published, improved, quantized or demo [published]"
@@ -163,10 +164,32 @@ def parser() -> argparse.ArgumentParser:
     publish = command("publish", "register an export, pack it and refresh the table")
     publish.add_argument("export", metavar="EXPORT", help="export directory")
     publish.add_argument("--to", help="folder to publish in [published, beside EXPORT]")
-    publish.add_argument(
-        "--registry", help="MLflow URI [MLFLOW_TRACKING_URI, or a file in your data folder]"
-    )
+    _add_registry(publish)
     publish.add_argument("--overwrite", action="store_true", help="replace a published variant")
+    publish.add_argument(
+        "--force", action="store_true", help="publish even what is worse than the champion"
+    )
+
+    register = command("register", "exports into the registry, without publishing them")
+    register.add_argument("exports", nargs="+", metavar="EXPORT", help="export directory")
+    _add_registry(register)
+
+    fetch = command("fetch", "download a published model and verify it")
+    fetch.add_argument("variant", metavar="NAME", help="for example mobilenet_v2_1.0_224")
+    fetch.add_argument("--from", dest="source", required=True, help="folder, gs:// or https://")
+    fetch.add_argument("--output", help="export directory to make [NAME]")
+
+    compare = command("compare", "two models side by side: every metric, every class")
+    for name in ("a", "b"):
+        compare.add_argument(
+            name, metavar=name.upper(), help="export directory, VARIANT@champion or VARIANT/VERSION"
+        )
+    _add_registry(compare)
+
+    report = command("report", "one HTML page: table, plots, predictions, worst mistakes")
+    report.add_argument("folder", metavar="FOLDER", help="export directory, or a published folder")
+    report.add_argument("--output", required=True, help="HTML file to write")
+    report.add_argument("--records", help="the records it was measured on, to show their images")
 
     table = command("table", "the published table, and a folder of ours beside it (Markdown)")
     table.add_argument("--published", help="folder that `mobilenet publish` wrote")
@@ -235,6 +258,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_records(command: argparse.ArgumentParser) -> None:
     command.add_argument("--records", required=True, help="folder that `prepare` wrote")
+
+
+def _add_registry(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--registry", help="MLflow URI [MLFLOW_TRACKING_URI, or a file in your data folder]"
+    )
 
 
 def _add_set(command: argparse.ArgumentParser) -> None:

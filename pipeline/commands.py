@@ -234,22 +234,34 @@ def benchmark(arguments: argparse.Namespace) -> Result:
     return benchmark(arguments.export, profile=arguments.profile, phone=phone)
 
 
+def register(arguments: argparse.Namespace) -> Result:
+    """`mobilenet register`: exports into the registry; a lost one is made anew from them."""
+    from pipeline import gate, registry
+
+    uri = arguments.registry or registry.default_uri()
+    versions = []
+    for folder in arguments.exports:
+        metrics = exports.read_metrics(folder)
+        gate.require_measured(folder, metrics)
+        versions.append({"export": folder, **registry.register(folder, metrics, uri)})
+    return {"registry": uri, "versions": versions}
+
+
 def publish(arguments: argparse.Namespace) -> Result:
-    """`mobilenet publish`: register, pack, index, refresh the table."""
-    from pipeline import registry
-    from pipeline.publish import publish, published_entry
+    """`mobilenet publish`: the gate, the registry, the upload, the index."""
+    from pipeline import gate, registry
+    from pipeline.publish import publish
 
     metrics = exports.read_metrics(arguments.export)
-    exports.require_intact(arguments.export, metrics)
+    gate.require_measured(arguments.export, metrics)
     folder = arguments.to or os.path.join(
         os.path.dirname(os.path.abspath(arguments.export)), "published"
     )
-    registered = registry.register(
-        arguments.export, metrics, arguments.registry or registry.default_uri()
-    )
-    entry = published_entry(folder, metrics) or publish(
-        arguments.export, metrics, registered, folder, arguments.overwrite
-    )
+    uri = arguments.registry or registry.default_uri()
+    registered = registry.register(arguments.export, metrics, uri)
+    gate.require_champion(metrics, registry.champion(metrics["variant"], uri), arguments.force)
+    entry = publish(arguments.export, metrics, registered, folder, arguments.overwrite)
+    registry.mark_published(registered["model"], registered["version"], uri)
     return {
         **{
             key: entry[key] for key in ("variant", "top1", "top5", "macs", "parameters", "rejected")
@@ -259,10 +271,38 @@ def publish(arguments: argparse.Namespace) -> Result:
     }
 
 
+def fetch(arguments: argparse.Namespace) -> Result:
+    """`mobilenet fetch`: a published model, verified, as an export directory."""
+    from pipeline.fetch import fetch
+
+    output = arguments.output or arguments.variant
+    entry = fetch(arguments.variant, arguments.source, output)
+    return {
+        "export": output,
+        **{key: entry[key] for key in ("variant", "sha256", "export_digest", "top1", "top5")},
+    }
+
+
+def compare(arguments: argparse.Namespace) -> Result:
+    """`mobilenet compare`: figures on stdout, the tables on stderr."""
+    from pipeline import compare, registry
+
+    result = compare.compare(arguments.a, arguments.b, arguments.registry or registry.default_uri())
+    print(compare.tables(result), file=sys.stderr)
+    return result
+
+
+def report(arguments: argparse.Namespace) -> Result:
+    """`mobilenet report`: one HTML page of an export or of a published folder."""
+    from pipeline.report import report
+
+    return report(arguments.folder, arguments.output, arguments.records)
+
+
 def table(arguments: argparse.Namespace) -> None:
     """`mobilenet table`: Markdown on stdout."""
     from pipeline import table as tables
-    from pipeline.publish import INDEX, read_index
+    from pipeline.index import INDEX, read_index
 
     if arguments.published:
         if not storage.exists(storage.join(arguments.published, INDEX)):

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from pipeline import processes, table
-from pipeline.publish import read_index
+from pipeline.index import read_index
 from pipeline.registry import browse_command, sqlite_uri
 
 VARIANT = "mobilenet_v2_0.35_64"
@@ -58,10 +58,14 @@ def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
         f"--int8-tolerance={INT8_TOLERANCE}",
     )
     result = _stage("publish", export, f"--to={published}", f"--registry={registry}")
+    _stage("fetch", VARIANT, f"--from={published}", f"--output={output}/fetched/{VARIANT}")
+    report = f"{output}/report.html"
+    _stage("report", export, f"--records={records}", f"--output={report}")
     _say(
         f"\n{table.ours(read_index(published))}\n"
         f"table       {published}/README.md\n"
         f"models      {export}\n"
+        f"report      {report}\n"
         f"TensorBoard {_program()} dashboard {shlex.quote(workdir)}\n"
         f"registry    {browse_command(registry, _program())}\n"
     )

@@ -14,7 +14,17 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from pipeline import artefacts, calibration, exports, latency, litert, runners, worst_images
+from pipeline import (
+    artefacts,
+    calibration,
+    exports,
+    history,
+    latency,
+    litert,
+    per_image,
+    runners,
+    worst_images,
+)
 from pipeline.contract import input_contract, labels
 from pipeline.predictions import (
     DisagreementError,
@@ -130,6 +140,8 @@ def _export_to(folder: str, what: Export) -> dict[str, Any]:
     found = _compare(what, {"checkpoint": runners.of_network(written.network), **written.runners})
     _require_agreement(found, what.int8_tolerance)
     _require_same_from_jpeg(what, os.path.join(folder, artefacts.SAVED_MODEL))
+    per_image.write(folder, found)
+    history.write(folder, what.workdir)
     reference = found["checkpoint"]
     return {
         "variant": variant.name,

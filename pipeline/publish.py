@@ -1,43 +1,23 @@
-"""An export to a published folder: packed, indexed and shown in the table, the index last."""
+"""An export to a published folder: packed, uploaded, checked, and the index last."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
-import io
 import os
+import shutil
 import tarfile
-from typing import Any
+import tempfile
+from typing import IO, Any
 
-from pipeline import exports, table
+import fsspec
+import google_crc32c
+
+from pipeline import card, exports, page
+from pipeline import index as indexes
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from training.variants import PUBLISHED_VARIANTS
-
-INDEX = "index.json"
-PAGE = "README.md"
-
-
-def read_index(folder: str) -> list[dict[str, Any]]:
-    """The entries of a published folder; none if there is no index yet."""
-    path = storage.join(folder, INDEX)
-    if not storage.exists(path):
-        return []
-    index = storage.read_json(path)
-    if not isinstance(index, dict) or not isinstance(index.get("models"), list):
-        raise DataError(f"{path} is not an index of published models; choose another --to")
-    models: list[dict[str, Any]] = index["models"]
-    return models
-
-
-def published_entry(folder: str, metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """The entry of this very export, if it is published in `folder` completely."""
-    digest = exports.export_digest(metrics)
-    for entry in read_index(folder):
-        archive = storage.join(folder, entry["file"])
-        if entry["export_digest"] == digest and storage.exists(archive):
-            return entry if storage.size_bytes(archive) == entry["bytes"] else None
-    return None
 
 
 def publish(
@@ -46,65 +26,154 @@ def publish(
     registered: dict[str, Any],
     folder: str,
     overwrite: bool,
-) -> dict[str, Any]:
-    """Put the packed export into `folder`, then the page, then the index.
+) -> indexes.Entry:
+    """Put the packed export into `folder`, then its card, the page, and the index.
+
+    Every step is skipped where it was done before, so a killed publication is continued by
+    the same call, and repeating a finished one writes nothing.
+
+    Args:
+        export_folder: A complete export.
+        metrics: Its `metrics.json`.
+        registered: What `registry.register` returned.
+        folder: Local or `gs://`.
+        overwrite: Whether another export of the variant may be replaced.
 
     Returns:
         The entry of index.json.
 
     Raises:
         UsageError: Another export of this variant is published there.
+        DataError: What arrived is not what was sent.
     """
     digest = exports.export_digest(metrics)
-    others = []
-    for entry in read_index(folder):
-        if entry["variant"] != metrics["variant"]:
-            others.append(entry)
-        elif entry["export_digest"] != digest and not overwrite:
-            raise UsageError(
-                f"{folder} already publishes another {entry['variant']} (top-1 "
-                f"{entry['top1']['checkpoint']:.4f}); pass --overwrite to replace it"
-            )
-    storage.make_folder(folder)
-    name = f"{metrics['variant']}.tgz"
-    packed = pack(export_folder)
-    storage.write_bytes(storage.join(folder, name), packed)
-    entry = _entry(metrics, digest, registered, name, packed, export_folder)
-    entries = sorted([*others, entry], key=_table_order)
-    storage.write_bytes(storage.join(folder, PAGE), table.page(entries).encode())
-    storage.write_json(storage.join(folder, INDEX), {"models": entries})
-    return entry
+    _require_free(folder, metrics["variant"], digest, overwrite)
+    entry = indexes.read_entry(folder, metrics["variant"])
+    if entry is None or entry["export_digest"] != digest or not _is_there(folder, entry):
+        entry = _upload(export_folder, metrics, registered, folder)
+    storage.update_bytes(storage.join(folder, f"{entry['variant']}.md"), card.card(entry).encode())
+    while True:
+        entries = indexes.collect(folder)
+        for name, content in page.files(entries).items():
+            storage.update_bytes(storage.join(folder, name), content)
+        if indexes.read_index(folder) != entries:
+            indexes.write_index(folder, entries)
+        # Of several publications at once the last to write the index comes by here after the
+        # others have written their entries, so no entry stays out.
+        if indexes.collect(folder) == entries:
+            return entry
 
 
-def pack(folder: str) -> bytes:
-    """A flat .tgz of the folder's files: same files, same bytes."""
-    tar = io.BytesIO()
-    with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
+def pack(folder: str, stream: IO[bytes]) -> None:
+    """Write a flat .tgz of the folder's files: same files, same bytes."""
+    with (
+        gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
         for name in exports.list_files(folder):
             member = tarfile.TarInfo(name)  # no owner, no date
             member.size = os.path.getsize(os.path.join(folder, name))
             with open(os.path.join(folder, name), "rb") as content:
                 archive.addfile(member, content)
-    return gzip.compress(tar.getvalue(), mtime=0)
+
+
+def _require_free(folder: str, variant: str, digest: str, overwrite: bool) -> None:
+    for entry in indexes.read_index(folder):
+        if entry["variant"] == variant and entry["export_digest"] != digest and not overwrite:
+            raise UsageError(
+                f"{folder} already publishes another {variant} (top-1 "
+                f"{entry['top1']['checkpoint']:.4f}); pass --overwrite to replace it"
+            )
+
+
+def _is_there(folder: str, entry: indexes.Entry) -> bool:
+    paths = [storage.join(folder, entry[key]) for key in ("version_file", "file")]
+    return all(
+        storage.exists(each) and storage.size_bytes(each) == entry["bytes"] for each in paths
+    )
+
+
+def _upload(
+    export_folder: str, metrics: dict[str, Any], registered: dict[str, Any], folder: str
+) -> indexes.Entry:
+    """The archive under both its names, then the entry that tells of it."""
+    name = metrics["variant"]
+    with tempfile.TemporaryFile() as packed:
+        pack(export_folder, packed)
+        entry = _entry(metrics, registered, packed, export_folder)
+        for key in ("version_file", "file"):
+            _send(packed, storage.join(folder, entry[key]))
+    storage.update_bytes(
+        storage.join(folder, indexes.ENTRIES, f"{name}.json"), storage.json_bytes(entry)
+    )
+    return entry
+
+
+def _send(packed: IO[bytes], target: str) -> None:
+    """Copy to `target` unless it is there already, and compare checksums.
+
+    Raises:
+        DataError: They differ.
+    """
+    crc = _crc32c(packed)
+    if storage.exists(target) and _stored_crc32c(target) == crc:
+        return
+    storage.make_folder(os.path.dirname(target))
+    packed.seek(0)
+    with storage.open_write(target) as stream:
+        shutil.copyfileobj(packed, stream, 1 << 20)
+    if _stored_crc32c(target) != crc:
+        raise DataError(f"{target} arrived damaged (its CRC32C differs); publish again")
+
+
+def _crc32c(stream: IO[bytes]) -> str:
+    """CRC32C of a whole stream, as Cloud Storage writes it."""
+    stream.seek(0)
+    checksum = google_crc32c.Checksum()
+    while block := stream.read(1 << 20):
+        checksum.update(block)
+    return base64.b64encode(checksum.digest()).decode()
+
+
+def _stored_crc32c(path: str) -> str:
+    """What the bucket says; read back where it says nothing."""
+    filesystem, name = fsspec.core.url_to_fs(path)
+    filesystem.invalidate_cache()
+    said: str | None = filesystem.info(name).get("crc32c")
+    if said:
+        return said
+    with storage.open_read(path) as stream:
+        return _crc32c(stream)
 
 
 def _entry(
-    metrics: dict[str, Any],
-    digest: str,
-    registered: dict[str, Any],
-    name: str,
-    packed: bytes,
-    export_folder: str,
-) -> dict[str, Any]:
+    metrics: dict[str, Any], registered: dict[str, Any], packed: IO[bytes], export_folder: str
+) -> indexes.Entry:
+    name = metrics["variant"]
+    packed.seek(0)
+    sha256 = hashlib.file_digest(packed, "sha256").hexdigest()  # type: ignore[arg-type]
+    return {
+        **entry_of(export_folder, metrics),
+        "version_file": f"versions/{name}-{sha256[:12]}.tgz",
+        "bytes": packed.tell(),
+        "sha256": sha256,
+        "registry": {key: registered[key] for key in ("model", "version")},
+    }
+
+
+def entry_of(export_folder: str, metrics: dict[str, Any]) -> indexes.Entry:
+    """What an entry of index.json says of an export that is not packed yet."""
     formats = metrics["formats"]
     run = storage.read_json(os.path.join(export_folder, "config.json"))
     return {
         "variant": metrics["variant"],
         "recipe": metrics["recipe"],
-        "file": name,
-        "bytes": len(packed),
-        "sha256": hashlib.sha256(packed).hexdigest(),
-        "export_digest": digest,
+        "weights": metrics.get("weights", "ema"),
+        "file": f"{metrics['variant']}.tgz",
+        "version_file": "",
+        "bytes": 0,
+        "sha256": "",
+        "export_digest": exports.export_digest(metrics),
         "macs": metrics["macs"],
         "parameters": metrics["parameters"],
         "top1": {key: figures["top1"] for key, figures in formats.items()},
@@ -112,17 +181,18 @@ def _entry(
         "examples": formats["checkpoint"]["examples"],
         "classes": run["num_classes"],
         "latency_ms": {
-            key: metrics["latency"][key]["median_ms"] for key in ("tflite_float32", "tflite_int8")
+            key: figures["median_ms"]
+            for key, figures in metrics["latency"].items()
+            if isinstance(figures, dict) and "median_ms" in figures
         },
         "host": metrics["latency"]["host"],
+        "file_bytes": {
+            file: known["bytes"] for file, known in metrics["files"].items() if "/" not in file
+        },
+        "config": run["config"],
+        "input_contract": metrics.get("input_contract", {}),
+        "calibration": metrics.get("calibration"),
         "rejected": metrics["rejected"],
         "lineage": metrics["lineage"],
-        "registry": {key: registered[key] for key in ("model", "version")},
+        "versions": metrics.get("versions", {}),
     }
-
-
-def _table_order(entry: dict[str, Any]) -> tuple[int, str]:
-    """As in the published table; what it does not list comes after, by name."""
-    name = entry["variant"]
-    known = name in PUBLISHED_VARIANTS
-    return (PUBLISHED_VARIANTS.index(name) if known else len(PUBLISHED_VARIANTS), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from training.architecture import architecture
@@ -66,6 +67,60 @@ PUBLISHED_V1 = dict(
     )
 )
 
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Original:
+    """A row of the original authors' tables; accuracy in percent."""
+
+    macs_millions: int
+    parameters_millions: float
+    top1: float
+    top5: float
+    pixel1_ms: float | None = None  # V1 has no latency column
+
+
+def original(variant: str) -> Original | None:
+    """What the original authors published of `variant`; None if they did not."""
+    if variant in PUBLISHED_V2:
+        layout = architecture(Variant.parse(variant), IMAGENET_OUTPUTS)
+        top1, top5, pixel1_ms = PUBLISHED_V2[variant]
+        return Original(
+            macs_millions=layout.macs // 1_000_000,
+            parameters_millions=layout.parameters // 10_000 / 100,
+            top1=top1,
+            top5=top5,
+            pixel1_ms=pixel1_ms,
+        )
+    if variant in PUBLISHED_V1:
+        macs, parameters, top1, top5 = PUBLISHED_V1[variant]
+        return Original(macs_millions=macs, parameters_millions=parameters, top1=top1, top5=top5)
+    return None
+
+
+def is_comparable(entry: dict[str, Any]) -> bool:
+    """Whether an entry of index.json answers ImageNet's question: which of 1000 classes."""
+    return int(entry["classes"]) == IMAGENET_CLASSES
+
+
+NOTHING = "–"  # noqa: RUF001
+_BESIDE_COLUMNS = (
+    "Classification Checkpoint",
+    "MACs (M)",
+    "Parameters (M)",
+    "Top 1 Accuracy",
+    "original",
+    "difference",
+    "Top 5 Accuracy",
+    "original",
+    "difference",
+    "int8 Top 1",
+    "int8 difference",
+    "float CPU (ms)",
+    "int8 CPU (ms)",
+    "original, Pixel 1 (ms)",
+)
 _HEADER = (
     "| Classification Checkpoint | MACs (M) | Parameters (M) | Top 1 Accuracy | Top 5 Accuracy "
     "| int8 Top 1 | float CPU (ms) | int8 CPU (ms) |\n"
@@ -93,20 +148,70 @@ def parameters_millions(parameters: int) -> str:
     return f"{parameters // 10_000 / 100:.2f}"
 
 
+def percent(fraction: float | None) -> str:
+    """`71.8`, or a dash where nothing was measured."""
+    return NOTHING if fraction is None else f"{100 * fraction:.1f}"
+
+
+def milliseconds(value: float | None) -> str:
+    """`73.80`, or a dash where nothing was measured."""
+    return NOTHING if value is None else f"{value:.2f}"
+
+
 def row(entry: dict[str, Any]) -> str:
     """One row of our table from an entry of index.json."""
-    top1 = entry["top1"]
-    cells = (
+    return markdown_row(
         f"[{entry['variant']}]({entry['file']})",
         macs_millions(entry["macs"]),
         parameters_millions(entry["parameters"]),
-        f"{100 * top1['checkpoint']:.1f}",
-        f"{100 * entry['top5']['checkpoint']:.1f}",
-        f"{100 * top1['tflite_int8']:.1f}",
-        f"{entry['latency_ms']['tflite_float32']:.2f}",
-        f"{entry['latency_ms']['tflite_int8']:.2f}",
+        percent(entry["top1"]["checkpoint"]),
+        percent(entry["top5"]["checkpoint"]),
+        percent(entry["top1"].get("tflite_int8")),
+        milliseconds(entry["latency_ms"].get("tflite_float32")),
+        milliseconds(entry["latency_ms"].get("tflite_int8")),
     )
+
+
+def markdown_row(*cells: str) -> str:
+    """One line of a Markdown table."""
     return f"| {' | '.join(cells)} |\n"
+
+
+def beside_original(entries: list[dict[str, Any]]) -> str:
+    """Ours, the original's figure, and the difference in points, in Markdown.
+
+    Another dataset than ImageNet has no figure beside it: the same number would not mean the
+    same.
+    """
+    lines = [markdown_row(*_BESIDE_COLUMNS), markdown_row(*["---"] * len(_BESIDE_COLUMNS))]
+    for entry in entries:
+        theirs = original(entry["variant"]) if is_comparable(entry) else None
+        cells = [f"[{entry['variant']}]({entry['file']})"]
+        cells += [macs_millions(entry["macs"]), parameters_millions(entry["parameters"])]
+        for key in ("top1", "top5"):
+            cells += _beside(entry[key]["checkpoint"], getattr(theirs, key, None))
+        int8 = entry["top1"].get("tflite_int8")
+        lost = NOTHING if int8 is None else _points(100 * (int8 - entry["top1"]["checkpoint"]))
+        pixel1_ms = theirs.pixel1_ms if theirs else None
+        cells += [percent(int8), lost]
+        cells += [
+            milliseconds(entry["latency_ms"].get(name))
+            for name in ("tflite_float32", "tflite_int8")
+        ]
+        cells.append(NOTHING if pixel1_ms is None else f"{pixel1_ms}")
+        lines.append(markdown_row(*cells))
+    return "".join(lines)
+
+
+def _beside(fraction: float, theirs: float | None) -> list[str]:
+    if theirs is None:
+        return [percent(fraction), NOTHING, NOTHING]
+    # Both as they are printed, so that a reader's own subtraction agrees.
+    return [percent(fraction), f"{theirs}", _points(round(100 * fraction, 1) - theirs)]
+
+
+def _points(difference: float) -> str:
+    return f"{difference:+.1f}"
 
 
 def ours(entries: list[dict[str, Any]]) -> str:
@@ -138,29 +243,3 @@ def _published_v1() -> str:
         remark = "" if round(computed / 1e6) == macs else " (not what the code computes)"
         lines.append(f"| {name} | {macs}{remark} | {computed} | {parameters} | {top1} | {top5} |\n")
     return _PUBLISHED_V1_HEADER + "".join(lines)
-
-
-def _short(commit: str) -> str:
-    """`0123456789ab`, and `-dirty` if it was."""
-    digest, _, rest = commit.partition("-")
-    return f"{digest[:12]}-{rest}" if rest else digest[:12]
-
-
-def page(entries: list[dict[str, Any]]) -> str:
-    """The README of a folder of published models."""
-    hosts = sorted({f"{each['host']['cpu']}, one thread" for each in entries})
-    notes = [
-        f"- {each['variant']}: recipe `{each['recipe']}`, step "
-        f"{each['lineage']['checkpoint_step']}, {each['examples']} validation images, "
-        f"{each['classes']} classes, records `{each['lineage']['records_digest'][:12]}`, "
-        f"code `{_short(each['lineage']['git_commit'])}`\n"
-        for each in entries
-    ]
-    return (
-        "# MobileNetV2 checkpoints\n\n"
-        "Every figure was measured on the file in the row: accuracy on the whole validation set "
-        f"through the file's own runtime, latency (median) with LiteRT on {'; '.join(hosts)}.\n\n"
-        f"{ours(entries)}\n{''.join(notes)}\n"
-        "## As published by the original authors (ImageNet)\n\n"
-        f"{published()}"
-    )

@@ -39,7 +39,7 @@ class NonFiniteLossError(PermanentError):
 
 
 class CheckFailedError(PermanentError):
-    """An artefact did not agree with its checkpoint, so nothing was written."""
+    """An artefact disagrees with its checkpoint or is below the champion; nothing was written."""
 
     exit_code = 5
 

@@ -211,7 +211,7 @@ def open_read(path: str, *, ahead: bool = True) -> IO[bytes]:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole file."""
+    """The whole file, as it is at one moment: in one request, not first its size."""
     filesystem, name = _filesystem(path)
     content: bytes = _persistently(path, lambda: filesystem.cat_file(name))
     return content
@@ -322,9 +322,21 @@ def write_bytes(path: str, content: bytes) -> None:
         stream.write(content)
 
 
+def update_bytes(path: str, content: bytes) -> None:
+    """Write a whole file atomically unless it holds `content` already."""
+    if not exists(path) or read_bytes(path) != content:
+        make_folder(posixpath.dirname(path) or ".")
+        write_bytes(path, content)
+
+
 def write_json(path: str, value: Any) -> None:
     """Write `value` as readable JSON, atomically, the same bytes for the same value."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """`value` as readable JSON, the same bytes for the same value."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_json(path: str) -> Any:

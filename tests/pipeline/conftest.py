@@ -1,7 +1,8 @@
-"""A real export, made once: random filters and a fitted head, through every format."""
+"""What tests of the pipeline share: a real export, made once, and an empty registry."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.random_networks import write_records, write_run
-from pipeline import exports
+from pipeline import exports, registry
 from pipeline.export import Export, export
+from pipeline.registry import sqlite_uri
 from preprocessing import storage
 
 VARIANT = "mobilenet_v2_0.35_96"
@@ -53,3 +55,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def float32(exported: Exported) -> bytes:
     """Its float32 TF-Lite file."""
     return storage.read_bytes(exported.file(".tflite"))
+
+
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making MLflow's tables takes seconds; once is enough."""
+    folder = tmp_path_factory.mktemp("empty") / "registry"
+    assert registry.champion("mobilenet_v2_1.0_224", sqlite_uri(str(folder))) is None
+    return folder
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_registry: Path) -> str:
+    """A registry of this test's own."""
+    shutil.copytree(empty_registry, tmp_path / "registry")
+    return sqlite_uri(str(tmp_path / "registry"))

@@ -13,16 +13,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from nbclient import NotebookClient
 
+from pipeline import exports, per_image
 from tests.conftest import Outcome, mobilenet
 
 pytestmark = pytest.mark.slow
 
 VARIANT = "mobilenet_v2_0.35_64"
+STAGES = ("sample", "prepare", "train", "evaluate", "export", "publish", "fetch", "report")
+MEASURED = ("latency_ms", "sha256", "bytes", "export_digest", "version_file", "file_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +41,7 @@ def table_of(output: Path) -> list[dict[str, Any]]:
     """The published entries without what a clock measured or a history decides."""
     index = json.loads((output / "published" / "index.json").read_text())
     return [
-        {
-            key: value
-            for key, value in entry.items()
-            if key not in ("latency_ms", "sha256", "bytes", "export_digest")
-        }
+        {key: value for key, value in entry.items() if key not in MEASURED}
         for entry in index["models"]
     ]
 
@@ -65,7 +66,7 @@ def test_every_format_reaches_the_accuracy_and_the_result_is_complete(
 
 def test_progress_and_where_to_look_are_on_stderr(demo: tuple[Path, Outcome]) -> None:
     output, outcome = demo
-    for stage in ("sample", "prepare", "train", "evaluate", "export", "publish"):
+    for stage in STAGES:
         assert f"$ mobilenet {stage} " in outcome.err
     assert "rejected train/n99900003/n99900003_144.JPEG" in outcome.err
     assert f" dashboard {output}/runs/{VARIANT}\n" in outcome.err
@@ -96,6 +97,44 @@ def test_the_packed_models_work_where_they_are_unpacked(
         interpreter.invoke()
         scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
         assert labels[int(np.argmax(scores))] == "one"
+
+
+def test_the_example_notebook_runs_from_top_to_bottom(
+    demo: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every format says about the first validation image what it said when it was exported."""
+    output, outcome = demo
+    export, root = Path(outcome.result["export"]), Path(__file__).parents[2]
+    monkeypatch.setenv("MOBILENET_EXPORT", str(export))
+    monkeypatch.setenv("MOBILENET_RECORDS", str(output / "records"))
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    notebook = nbformat.read(root / "examples" / "mobilenet_example.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    shown = notebook.cells[-1].outputs
+    assert any("image/png" in each.get("data", {}) for each in shown), "no plot"
+    lines = "".join(each.text for each in shown if each.get("name") == "stdout").splitlines()
+    said = {line[:24].strip(): line[24:].split() for line in lines}
+    labels = (export / "labels.txt").read_text().splitlines()
+    formats = json.loads((export / "metrics.json").read_text())["formats"]
+    assert set(said) == {*formats, "saved_model, from JPEG"}
+    for name, words in said.items():
+        assert len(words) == 2 * 5
+        kept = per_image.read(str(export), name.partition(",")[0])
+        assert words[0] == labels[kept.classes[0, 0]], name
+        assert abs(float(words[1].strip(",")) - kept.scores[0, 0]) < 0.01, name
+
+
+def test_the_fetched_model_is_the_exported_one_and_the_report_shows_it(
+    demo: tuple[Path, Outcome],
+) -> None:
+    output, outcome = demo
+    export, fetched = Path(outcome.result["export"]), output / "fetched" / VARIANT
+    names = exports.list_files(str(export))
+    assert exports.list_files(str(fetched)) == names
+    assert all((export / name).read_bytes() == (fetched / name).read_bytes() for name in names)
+    report = (output / "report.html").read_text()
+    assert report.count("data:image/jpeg;base64,") > 12
+    assert "Worst mistakes" in report
 
 
 def test_run_again_it_redoes_nothing_and_shows_the_same_table(demo: tuple[Path, Outcome]) -> None:
