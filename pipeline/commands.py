@@ -60,6 +60,13 @@ def prepare(arguments: argparse.Namespace) -> Result:
     )
     for reject in manifest.rejects:
         print(f"prepare: rejected {reject.key}: {reject.reason}", file=sys.stderr)
+    verdict = imagenet.verdict(manifest)
+    if verdict:
+        differences = "; ".join(verdict["differences"])
+        print(
+            f"prepare: {differences or 'all totals are those of ImageNet'}",
+            file=sys.stderr,
+        )
     return {
         "records": arguments.records,
         "digest": manifest.digest,
@@ -72,7 +79,7 @@ def prepare(arguments: argparse.Namespace) -> Result:
             for where, count in manifest.statistics["duplicates"].items()
             if where != "named"
         },
-        "imagenet": imagenet.verdict(manifest),
+        "imagenet": verdict,
     }
 
 

@@ -144,32 +144,31 @@ def _merge_split(shards: Sequence[Tally], num_classes: int) -> dict[str, Any]:
 def _duplicates(tallies: Mapping[str, Sequence[Tally]], key_at: KeyAt) -> dict[str, Any]:
     """Files with the same content: how many more than once, and the first of them by name.
 
-    Memory: 16 bytes per image of the dataset while it runs.
+    Memory: about 40 bytes per image of the dataset while it runs.
     """
     shards = [(split, number) for split in SPLITS for number in range(len(tallies[split]))]
     sizes = [len(tallies[split][number].digests) // DIGEST_BYTES for split, number in shards]
     starts = np.cumsum([0, *sizes])
     digests = np.frombuffer(
-        b"".join(tallies[split][number].digests for split, number in shards), ">u8"
+        b"".join(tallies[split][number].digests for split, number in shards), "<u8"
     )
     num_train = sum(
         size for (split, _), size in zip(shards, sizes, strict=True) if split == "train"
     )
     order = np.argsort(digests, kind="stable")
     in_order = digests[order]
-    edges = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1], [True]]))
-    within = dict.fromkeys(SPLITS, 0)
-    between = 0
-    groups = []
-    for first in np.flatnonzero(np.diff(edges) > 1):
-        group = np.sort(order[edges[first] : edges[first + 1]])
-        in_train = int(np.count_nonzero(group < num_train))
-        in_validation = len(group) - in_train
-        within["train"] += max(0, in_train - 1)
-        within["validation"] += max(0, in_validation - 1)
-        between += in_validation if in_train else 0
-        groups.append(group)
-    groups.sort(key=lambda group: int(group[0]))
+    like_last = np.zeros(len(order), bool)
+    like_last[1:] = in_order[1:] == in_order[:-1]
+    del in_order
+    like_next = np.append(like_last[1:], False)
+    copies = order[like_last | like_next]  # group after group, each in the order of the records
+    if not len(copies):
+        return {**dict.fromkeys((*SPLITS, "between"), 0), "named": []}
+    first = np.flatnonzero(~like_last[like_last | like_next])  # of each group
+    size = np.diff(first, append=len(copies))
+    in_train = np.add.reduceat(copies < num_train, first, dtype=np.int64)
+    in_validation = size - in_train
+    named = np.argsort(copies[first])[:MAX_NAMED_GROUPS]
 
     def key(index: int) -> str:
         shard = int(np.searchsorted(starts, index, side="right")) - 1
@@ -177,9 +176,14 @@ def _duplicates(tallies: Mapping[str, Sequence[Tally]], key_at: KeyAt) -> dict[s
         return key_at(split, number, index - int(starts[shard]))
 
     return {
-        **within,
-        "between": between,
+        "train": int(np.maximum(in_train - 1, 0).sum()),
+        "validation": int(np.maximum(in_validation - 1, 0).sum()),
+        "between": int(in_validation[in_train > 0].sum()),
         "named": [
-            sorted(map(key, group[:MAX_NAMED_PER_GROUP])) for group in groups[:MAX_NAMED_GROUPS]
+            sorted(
+                key(int(copies[first[group] + place]))
+                for place in range(min(int(size[group]), MAX_NAMED_PER_GROUP))
+            )
+            for group in named
         ],
     }

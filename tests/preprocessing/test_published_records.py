@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from preprocessing.repair import repair
+from preprocessing.repair import RejectedImageError, repair
 from preprocessing.schema import Manifest
 from tests.conftest import ingest
 from tests.preprocessing.layouts import (
@@ -168,3 +168,23 @@ def test_a_repaired_png_is_slims_byte_for_byte(mode: str) -> None:
     content = encode(picture, "PNG")
     pixels = tf.io.decode_png(content, channels=3)
     assert repair(content).jpeg == tf.io.encode_jpeg(pixels, format="rgb", quality=100).numpy()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_is_cut_is_rejected_where_tensorflow_refuses_it(mode: str, progressive: bool) -> None:
+    """Slim decoded every image, so every image of the real ImageNet passes."""
+    levels = np.random.default_rng(2).integers(0, 256, (120, 90, 3)).astype(np.uint8)
+    whole = encode(Image.fromarray(levels).convert(mode), progressive=progressive)
+    cut = [whole[: len(whole) - size] for size in (0, 1, 2, 3, 8, 200, len(whole) // 2)]
+    for content in (*cut, whole + bytes(9), whole + b"appended by a camera"):
+        try:
+            tf.io.decode_jpeg(content, channels=3)
+            decodes = True
+        except tf.errors.InvalidArgumentError:
+            decodes = False
+        try:
+            kept = repair(content).jpeg == content
+        except RejectedImageError:
+            kept = False
+        assert kept == decodes

@@ -9,9 +9,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.schema import SPLITS
 from preprocessing.sources import ImageReference, find_source
+from tests.emulator import Emulator
 from tests.preprocessing.layouts import (
     BOXES,
     CLASSES,
@@ -85,6 +87,31 @@ def test_a_url_is_as_good_as_a_path(layout: str, tmp_path: Path) -> None:
             assert (other.label, other.boxes) == (reference.label, reference.boxes)
             assert read(other) == read(reference)
         assert not remote
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["official, nested boxes", "Kaggle"])
+def test_a_bucket_behind_a_failing_network_lists_the_same(
+    layout: str, flaky_emulator: Emulator, tmp_path: Path
+) -> None:
+    local = LAYOUTS[layout](tmp_path / "source")
+    url = f"{flaky_emulator.bucket}/source"
+    for path in local.rglob("*"):
+        if path.is_file():
+            storage.write_bytes(f"{url}/{path.relative_to(local)}", path.read_bytes())
+    before = flaky_emulator.faults.total()
+    here, there = find_source(str(local)), find_source(url)
+    assert here.classes == there.classes
+    for split in SPLITS:
+        remote = {
+            (each.key, each.offset, each.size, each.label, each.boxes)
+            for each in there.images(split)
+        }
+        assert remote == {
+            (each.key, each.offset, each.size, each.label, each.boxes)
+            for each in here.images(split)
+        }
+    assert flaky_emulator.faults.total() > before
 
 
 def test_boxes_are_optional(tmp_path: Path) -> None:
