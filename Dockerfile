@@ -1,5 +1,7 @@
-# Two images from one file: `ingest` (Beam, no TensorFlow) and `train` (everything a run needs).
+# Images from one file: `ingest` (Beam, no TensorFlow), `worker` (the same for Beam's workers)
+# and `train` (everything a run needs).
 #   docker build --target ingest -t mobilenet-ingest .
+#   docker build --target worker -t mobilenet-ingest-worker .
 #   docker build --target train -t mobilenet-train .
 
 FROM python:3.11-slim-bookworm AS base
@@ -23,6 +25,14 @@ USER 1000
 WORKDIR /home/mobilenet
 ENTRYPOINT ["mobilenet"]
 CMD ["prepare", "--help"]
+
+# What Dataflow and Flink start on their workers, for --sdk_container_image: the same, behind
+# Beam's own entry point, which installs nothing because all is there.
+FROM ingest AS worker
+COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
+ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
+ENTRYPOINT ["/opt/apache/beam/boot"]
+CMD []
 
 FROM base AS train
 RUN pip install --require-hashes -r constraints/train.txt \

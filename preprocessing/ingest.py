@@ -23,6 +23,7 @@ from preprocessing.assemble import assemble
 from preprocessing.errors import DataError, PermanentError, RetryError, UsageError
 from preprocessing.plan import ImageOptions, IngestPlan, ShardPlan, plan_ingest
 from preprocessing.progress import shown_progress
+from preprocessing.runners import beam_options
 from preprocessing.schema import SPLITS, Manifest
 from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
 from preprocessing.sources import find_source
@@ -63,6 +64,7 @@ def prepare(
         UsageError: Source incomplete, `records` holds something else or is being written.
         DataError: A broken archive, or too many rejects.
     """
+    beam_arguments = beam_options(beam_arguments, source_folder, records)
     source = find_source(source_folder)
     _refuse_foreign(records)
     with storage.exclusive(records):
@@ -174,10 +176,10 @@ def _missing(records: str, plan: IngestPlan) -> list[ShardPlan]:
 
 
 def _run_beam(
-    shards: list[ShardPlan], writer: ShardWriter, num_workers: int, beam_arguments: Sequence[str]
+    shards: list[ShardPlan], writer: ShardWriter, num_workers: int, beam_arguments: list[str]
 ) -> dict[str, int]:
     if beam_arguments:
-        return _beam_graph().run(shards, writer, list(beam_arguments))
+        return _beam_graph().run(shards, writer, beam_arguments)
     num_workers = min(num_workers or _useful_workers(shards), len(shards))
     in_processes = num_workers > 1
     with worker_processes(num_workers) if in_processes else contextlib.nullcontext():

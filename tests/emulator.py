@@ -136,8 +136,8 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 @pytest.fixture
 def flaky_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A store where a tenth of the requests fail, some after they took effect."""
-    with running_emulator(fault_rate=0.1) as running, _in_environment(running, monkeypatch):
+    """A store where one request in sixteen fails, some after they took effect."""
+    with running_emulator(fault_rate=0.06) as running, _in_environment(running, monkeypatch):
         yield running
 
 
