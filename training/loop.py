@@ -12,7 +12,7 @@ import tensorflow as tf
 from preprocessing.errors import NonFiniteLossError, UsageError
 from training import initial, recovery
 from training import workdir as workdirs
-from training.agreement import Agreement
+from training.agreement import Agreement, leave_after_the_others
 from training.calls import Calls, Made
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
@@ -242,6 +242,7 @@ class _Loop:
         self._expect("finishing the last checkpoint")
         self.checkpoints.wait()
         self._agreement.means([0.0])  # a barrier: nobody leaves before the chief has saved
+        leave_after_the_others(self.cluster)
 
     def _require_same_start(self) -> None:
         step = self.state.step

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 300
 CHECKPOINT_EVERY = 20
+SOAK_SECONDS = 800  # a quiet machine needs a quarter of it
 STARTUP_SECONDS = 240  # a busy machine takes a minute to import TensorFlow
 STEP_SECONDS = 60
 GRACE_SECONDS = 20
@@ -33,7 +34,7 @@ def arguments(records: Path) -> list[str]:
         f"--set=training.total_images={STEPS * 16}",
         "--set=loop.steps_per_loop=5",
         f"--set=loop.checkpoint_every_steps={CHECKPOINT_EVERY}",
-        "--set=loop.evaluate_every_steps=150",
+        f"--set=loop.evaluate_every_steps={STEPS}",
         f"--set=loop.startup_timeout_seconds={STARTUP_SECONDS}",
         f"--set=loop.step_timeout_seconds={STEP_SECONDS}",
         f"--set=loop.grace_seconds={GRACE_SECONDS}",
@@ -53,7 +54,7 @@ def soak(records: Path, folder: Path, seed: int) -> tuple[list[Fault], Path]:
     draws.shuffle(kinds)
     plan = [(*kind, draws.randrange(1, 50)) for kind in kinds]
     supervisor = Supervisor(arguments(records), folder / "workdir", folder / "logs")
-    return supervisor.run(plan, seconds=600), folder / "workdir"
+    return supervisor.run(plan, seconds=SOAK_SECONDS), folder / "workdir"
 
 
 def test_five_faults_later_the_weights_are_those_of_a_run_that_had_none(
@@ -62,7 +63,7 @@ def test_five_faults_later_the_weights_are_those_of_a_run_that_had_none(
     seed = random.randrange(10**6)
     print(f"faults drawn with seed {seed}")
     undisturbed = Supervisor(arguments(records), tmp_path / "quiet" / "workdir", tmp_path / "q")
-    undisturbed.run([], seconds=300)
+    undisturbed.run([], seconds=SOAK_SECONDS)
     faults, workdir = soak(records, tmp_path / "soak", seed)
 
     assert len(faults) == 5
