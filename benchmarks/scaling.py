@@ -18,6 +18,8 @@ import sys
 import time
 from contextlib import ExitStack
 
+MODULE = ("-m", "benchmarks.scaling")
+
 
 def main() -> None:
     """Compare, or with `--worker` be one process."""
@@ -58,8 +60,7 @@ def _together(cores: list[int]) -> float:
         workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     processes = [
         subprocess.Popen(
-            ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.scaling", "--worker"]
-            + sys.argv[1:],
+            ["taskset", "-c", str(core), sys.executable, *MODULE, "--worker", *sys.argv[1:]],
             stdout=subprocess.PIPE,
             text=True,
             env={
