@@ -1,0 +1,91 @@
+"""How a global batch is divided over workers and replicas does not change what is learned."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from tests.training.run_steps import losses, normalising_by_moving_statistics
+from training.architecture import architecture
+from training.variants import Variant
+
+STEPS = 20
+
+
+def cluster(records: Path, *arguments: str | int, num_workers: int = 2) -> list[dict[str, Any]]:
+    """What every worker of `run_steps` prints."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(num_workers)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.training.run_steps", records, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "TF_CONFIG": json.dumps(
+                    {
+                        "cluster": {"worker": addresses},
+                        "task": {"type": "worker", "index": index},
+                    }
+                ),
+            },
+        )
+        for index in range(num_workers)
+    ]
+    try:
+        outputs = [process.communicate(timeout=600) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors[-2000:]
+    return [json.loads(out.splitlines()[-1]) for out, _ in outputs]
+
+
+@pytest.fixture(scope="module")
+def alone(records: Path) -> list[float]:
+    """One worker with one replica and all 16 images."""
+    with normalising_by_moving_statistics():
+        found, *_ = losses(str(records), tf.distribute.OneDeviceStrategy("CPU:0"), 16, STEPS)
+    assert found[-1] < found[0]  # or nothing was learned and nothing compared
+    return found
+
+
+@pytest.mark.slow
+def test_two_workers_with_8_images_are_one_with_16(records: Path, alone: list[float]) -> None:
+    """Also: the gradients of a step are summed as one, and it has the size that `plan` says."""
+    first, second = cluster(records, 8, 1, STEPS, "frozen")
+    assert first["losses"] == second["losses"]
+    assert first["losses"] == pytest.approx(alone, rel=1e-5)
+    layout = architecture(Variant.parse("mobilenet_v2_0.35_32"), 11)
+    assert first["reduced"] == [4 * layout.trainable]
+
+
+@pytest.mark.slow
+def test_two_workers_with_4_replicas_each_are_one_with_one(
+    records: Path, alone: list[float]
+) -> None:
+    first, second = cluster(records, 2, 4, STEPS, "frozen")
+    assert first["losses"] == second["losses"]
+    assert first["losses"] == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_with_batch_statistics_two_workers_are_one_process_with_two_replicas(
+    records: Path, two_replicas: tf.distribute.Strategy
+) -> None:
+    first, _ = cluster(records, 8, 1, 5, "batch")
+    expected, *_ = losses(str(records), two_replicas, 8, 5)
+    assert first["losses"] == pytest.approx(expected, rel=1e-4)
