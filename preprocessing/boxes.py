@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import posixpath
 import struct
+import threading
 from collections.abc import Callable, Container, Iterator
 from typing import IO
 from xml.parsers import expat
@@ -134,6 +135,7 @@ class ArchivedBoxes:
         """
         self._path, self._known, self._class_of = path, known, class_of
         self._packed: dict[str, bytes] | None = None
+        self._reading = threading.Lock()  # several classes may be listed at a time
 
     def of(self, filename: str) -> tuple[Box, ...]:
         """The boxes of one image; none when it is not annotated.
@@ -141,8 +143,9 @@ class ArchivedBoxes:
         Raises:
             DataError: The archive is damaged.
         """
-        if self._packed is None:
-            self._packed = self._read()
+        with self._reading:
+            if self._packed is None:
+                self._packed = self._read()
         packed = self._packed.get(posixpath.splitext(filename)[0], b"")
         return tuple(struct.iter_unpack("<4d", packed))
 
