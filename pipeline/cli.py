@@ -19,7 +19,7 @@ exit codes:
   again to continue
 """
 
-RECIPE_HELP = "published, improved, quantized or demo [published]"
+RECIPE_HELP = "published, improved, demo, quantized or demo_quantized [published]"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -212,7 +212,7 @@ def _require_agreement(found: Mapping[str, Predictions], int8_tolerance: float) 
         if name == "tflite_float16":
             require_accuracy(name, predictions, reference, FLOAT16_TOLERANCE)
         elif name in artefacts.QUANTIZED:
-            advice = "change it with --int8-tolerance, or fine-tune with recipe quantized"
+            advice = "--int8-tolerance changes that"
             require_accuracy(name, predictions, reference, int8_tolerance, advice)
         else:
             require_same_answers(name, predictions, reference)

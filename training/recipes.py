@@ -118,7 +118,11 @@ def quantized(variant: str) -> RunConfig:
 
 
 def demo_quantized(variant: str) -> RunConfig:
-    """Fine-tuning of a finished `demo` run for int8: ten epochs at a tenth of its rate."""
+    """Fine-tuning of a finished `demo` run for int8: ten epochs at a tenth of its rate.
+
+    Measured once, mobilenet_v2_0.35_64: float32 98.61 % before and after, int8 98.33 % before
+    and after (one of 360 digits). int8 loses too little there for anything to be gained.
+    """
     start = demo(variant)
     return dataclasses.replace(
         start,
