@@ -24,7 +24,7 @@ class PerImage:
 
     Attributes:
         labels: `int64 [N]`, the true classes.
-        ranks: `int64 [N]`, how many classes scored above the true one; 0 is right.
+        ranks: `int64 [N]`, how many classes come before the true one; 0 is right.
         classes: `int64 [N, 5]`, the best classes, best first.
         scores: `float32 [N, 5]`, their probabilities.
     """
@@ -52,10 +52,9 @@ def write(folder: str, found: Mapping[str, Predictions]) -> None:
     arrays: dict[str, np.ndarray] = {}
     for name, predictions in found.items():
         scores, labels = predictions.scores, predictions.labels
-        of_label = scores[np.arange(len(labels)), labels]
         best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
         arrays["labels"] = labels.astype(np.int16)
-        arrays[f"{name}.ranks"] = (scores > of_label[:, np.newaxis]).sum(axis=1, dtype=np.int16)
+        arrays[f"{name}.ranks"] = predictions.ranks.astype(np.int16)
         arrays[f"{name}.classes"] = best.astype(np.int16)
         arrays[f"{name}.scores"] = np.take_along_axis(scores, best, axis=1).astype(np.float16)
     packed = io.BytesIO()

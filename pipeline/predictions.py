@@ -26,8 +26,9 @@ class Predictions:
         """N."""
         return len(self.labels)
 
-    def accuracy(self, k: int) -> float:
-        """Fraction whose label is among the k best, equal scores in the order of their classes.
+    @property
+    def ranks(self) -> np.ndarray:
+        """`int64 [N]`, classes before the label: 0 is right; equal scores in order of class.
 
         The rule of `tf.math.top_k`. `in_top_k`, which evaluation uses, counts every tie as a
         hit: the same without ties, but an int8 model scores most classes 0.
@@ -35,7 +36,11 @@ class Predictions:
         of_label = self.scores[np.arange(self.examples), self.labels][:, np.newaxis]
         earlier = np.arange(self.scores.shape[1]) < self.labels[:, np.newaxis]
         before = (self.scores > of_label) | ((self.scores == of_label) & earlier)
-        return float(np.count_nonzero(np.count_nonzero(before, axis=1) < k) / self.examples)
+        return np.count_nonzero(before, axis=1)
+
+    def accuracy(self, k: int) -> float:
+        """Fraction whose label is among the k best, see `ranks`."""
+        return float(np.count_nonzero(self.ranks < k) / self.examples)
 
     @property
     def top1_classes(self) -> np.ndarray:

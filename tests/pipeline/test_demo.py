@@ -13,14 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from nbclient import NotebookClient
 
-from pipeline import exports, per_image
+from pipeline import exports
 from tests.conftest import Outcome, mobilenet
 
 pytestmark = pytest.mark.slow
@@ -97,31 +95,6 @@ def test_the_packed_models_work_where_they_are_unpacked(
         interpreter.invoke()
         scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
         assert labels[int(np.argmax(scores))] == "one"
-
-
-def test_the_example_notebook_runs_from_top_to_bottom(
-    demo: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every format says about the first validation image what it said when it was exported."""
-    output, outcome = demo
-    export, root = Path(outcome.result["export"]), Path(__file__).parents[2]
-    monkeypatch.setenv("MOBILENET_EXPORT", str(export))
-    monkeypatch.setenv("MOBILENET_RECORDS", str(output / "records"))
-    monkeypatch.setenv("PYTHONPATH", str(root))
-    notebook = nbformat.read(root / "examples" / "mobilenet_example.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-    shown = notebook.cells[-1].outputs
-    assert any("image/png" in each.get("data", {}) for each in shown), "no plot"
-    lines = "".join(each.text for each in shown if each.get("name") == "stdout").splitlines()
-    said = {line[:24].strip(): line[24:].split() for line in lines}
-    labels = (export / "labels.txt").read_text().splitlines()
-    formats = json.loads((export / "metrics.json").read_text())["formats"]
-    assert set(said) == {*formats, "saved_model, from JPEG"}
-    for name, words in said.items():
-        assert len(words) == 2 * 5
-        kept = per_image.read(str(export), name.partition(",")[0])
-        assert words[0] == labels[kept.classes[0, 0]], name
-        assert abs(float(words[1].strip(",")) - kept.scores[0, 0]) < 0.01, name
 
 
 def test_the_fetched_model_is_the_exported_one_and_the_report_shows_it(

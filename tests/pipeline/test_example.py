@@ -1,0 +1,37 @@
+"""The example runs as it stands, from top to bottom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from pipeline import per_image
+from tests.pipeline.conftest import Exported
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_every_format_says_in_the_notebook_what_it_said_when_it_was_exported(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOBILENET_EXPORT", str(exported.folder))
+    monkeypatch.setenv("MOBILENET_RECORDS", exported.what.records)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "examples" / "mobilenet_example.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    shown = notebook.cells[-1].outputs
+    assert any("image/png" in each.get("data", {}) for each in shown), "no plot"
+    lines = "".join(each.text for each in shown if each.get("name") == "stdout").splitlines()
+    said = {line[:24].strip(): line[24:].split(", ") for line in lines}
+    labels = (exported.folder / "labels.txt").read_text().splitlines()
+    assert set(said) == {*exported.metrics["formats"], "saved_model, from JPEG"}
+    for name, top_five in said.items():
+        assert len(top_five) == 5
+        best, _, probability = top_five[0].strip().rpartition(" ")
+        kept = per_image.read(str(exported.folder), name.partition(",")[0])
+        assert best == labels[kept.classes[0, 0]], name
+        assert abs(float(probability) - kept.scores[0, 0]) < 0.01, name
