@@ -64,6 +64,8 @@ def prepare(
         UsageError: Source incomplete, `records` holds something else or is being written.
         DataError: A broken archive, or too many rejects.
     """
+    if num_workers and beam_arguments:
+        raise UsageError("--workers starts local processes; the runner named after -- has its own")
     beam_arguments = beam_options(beam_arguments, source_folder, records)
     source = find_source(source_folder)
     _refuse_foreign(records)

@@ -55,6 +55,13 @@ def test_every_command_has_a_function_and_help() -> None:
         assert stopped.value.code == 0
 
 
+def test_local_workers_and_another_runner_exclude_each_other() -> None:
+    outcome = mobilenet(
+        "prepare", "--source=s", "--records=r", "--workers=2", "--", "--runner=FlinkRunner"
+    )
+    refused(outcome, 2, "--workers starts local processes")
+
+
 def test_what_follows_two_dashes_goes_to_beam_untouched() -> None:
     flags = ["--runner=FlinkRunner", "--flink_master=localhost:8081"]
     arguments = parse(["prepare", "--source=s", "--records=r", "--", *flags])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
-from preprocessing import tfrecord
+from preprocessing import schema, tfrecord
 from preprocessing.errors import DataError
 
 FEATURES: dict[str, Any] = {
@@ -26,6 +27,55 @@ def test_parse_is_the_inverse_of_serialize() -> None:
 
 def test_serialization_does_not_depend_on_the_order_of_features() -> None:
     assert tfrecord.serialize(FEATURES) == tfrecord.serialize(dict(reversed(FEATURES.items())))
+
+
+def random_features(random: Random) -> dict[str, Any]:
+    """Any number of features of any type; no name begins another."""
+    features: dict[str, Any] = {}
+    for number in range(random.randrange(1, 20)):
+        name = f"{number:02}" + "".join(random.choices("abé/", k=random.randrange(150)))
+        count = random.randrange(5)
+        features[name] = random.choice(
+            (
+                [random.randbytes(random.randrange(300)) for _ in range(count)],
+                [random.uniform(-1, 1) for _ in range(count)],
+                [random.randrange(-(2**63), 2**63) >> random.randrange(64) for _ in range(count)],
+                [random.choice((0, 1)) for _ in range(count)],
+            )
+        )
+    return features
+
+
+def test_the_bytes_are_those_of_protobufs_deterministic_serialization() -> None:
+    random = Random(0)
+    for _ in range(500):
+        features = random_features(random)
+        example = tf.train.Example()
+        for name, values in features.items():
+            feature = example.features.feature[name]
+            if not values:
+                feature.SetInParent()
+            elif isinstance(values[0], bytes):
+                feature.bytes_list.value.extend(values)
+            elif isinstance(values[0], float):
+                feature.float_list.value.extend(values)
+            else:
+                feature.int64_list.value.extend(values)
+        serialized = tfrecord.serialize(features)
+        assert serialized == example.SerializeToString(deterministic=True)
+        assert tfrecord.record(features) == tfrecord.frame(serialized)
+
+
+def test_no_name_of_the_schema_begins_another() -> None:
+    names = [value for value in vars(schema).values() if str(value).startswith("image/")]
+    assert len(names) == 15
+    assert not [(a, b) for a in names for b in names if a != b and b.startswith(a)]
+
+
+def test_values_that_are_equal_but_of_another_type_are_told_apart() -> None:
+    assert tfrecord.serialize({"a": [1]}) != tfrecord.serialize({"a": [1.0]})
+    assert tfrecord.parse(tfrecord.serialize({"a": [1.0]})) == {"a": [1.0]}
+    assert tfrecord.parse(tfrecord.serialize({"a": [0.0]})) == {"a": [0.0]}
 
 
 def test_tensorflow_reads_the_same_example() -> None:
