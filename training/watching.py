@@ -39,7 +39,10 @@ class Watcher:
         self._summaries = summaries
         self._run = run
         self._state = state
-        self._names = ["background", *(each.text for each in manifest.classes)]
+        self._names = [
+            "background",
+            *(each.text.split(",")[0] for each in manifest.classes),  # the first of its synonyms
+        ]
         self._profile = _Profile(summaries, profile_steps if summaries.enabled else 0)
 
     def start(self, records: Readable) -> None:
@@ -130,8 +133,8 @@ class Watcher:
                 for index in worst
             ]
             captions = [
-                f"{self._names[predictions.labels[i]]}, not {self._names[predictions.predicted[i]]}"
-                f" ({predictions.confidence[i]:.0%})"
+                f"{self._names[predictions.labels[i]]}, taken for\n"
+                f"{predictions.confidence[i]:.0%} {self._names[predictions.predicted[i]]}"
                 for i in worst
             ]
             self._summaries.picture(
