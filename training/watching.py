@@ -50,7 +50,8 @@ class Watcher:
         if not self._summaries.enabled:
             return
         step = self._state.step
-        settings = _flat(to_dict(self._run.config)) | {"num_replicas": self._run.num_replicas}
+        deciding = {k: v for k, v in to_dict(self._run.config).items() if k != "loop"}
+        settings = _flat(deciding) | {"num_replicas": self._run.num_replicas}
         metrics = [
             hparams_api.Metric("validation/top1", display_name="top-1"),
             hparams_api.Metric("validation/top5", display_name="top-5"),
