@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pipeline import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
@@ -326,8 +328,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(sys.argv[1:] if argv is None else argv)
     from pipeline import commands
 
+    code = _run(getattr(commands, arguments.command.replace("-", "_")), arguments)
+    if arguments.command == "train" and "TF_CONFIG" in os.environ:
+        # A worker is done once it has said so: taking TensorFlow down may wait for others.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(command: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> int:
     try:
-        result = getattr(commands, arguments.command.replace("-", "_"))(arguments)
+        result = command(arguments)
     except (PermanentError, RetryError) as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:

@@ -9,13 +9,14 @@ from PIL import Image, ImageDraw
 
 COLUMNS = 5
 TILE_PIXELS = 160  # small images are enlarged to this
-CAPTION_PIXELS = 28
+CAPTION_PIXELS = 28  # two lines
+CAPTION_CHARACTERS = 27
 MATRIX_CLASSES = 30  # more are shown as a list
 LISTED = 25
 
 
 def captioned(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-    """`[N, S, S, 3]` images in [-1, 1], each with its caption below, row by row."""
+    """`[N, S, S, 3]` images in [-1, 1], each with a caption of two lines, row by row."""
     side = max(TILE_PIXELS, images.shape[1])
     rows = -(-len(images) // COLUMNS)
     canvas = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION_PIXELS)), "white")
@@ -53,7 +54,8 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
             for column in seen:
                 count = counts[row, column]
                 if count:
-                    color = "grey" if row == column else "black"
+                    dark = share[row, column] > share.max() / 2
+                    color = "grey" if row == column else "white" if dark else "black"
                     axes.text(
                         column - 1, row - 1, str(count), ha="center", va="center", color=color
                     )
@@ -67,7 +69,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
         pairs = [divmod(int(each), len(names)) for each in order if wrong.flat[each]]
         axes.barh(
             [
-                f"{names[true][:24]} \N{RIGHTWARDS ARROW} {names[guess][:24]}"
+                f"{names[true][:22]} \N{RIGHTWARDS ARROW} {names[guess][:22]}"
                 for true, guess in pairs
             ],
             [int(wrong[pair]) for pair in pairs],
@@ -89,5 +91,4 @@ def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 
 def _two_lines(caption: str) -> str:
-    head, comma, rest = caption.partition(", not ")
-    return f"{head[:26]}\nnot {rest[-22:]}" if comma else caption
+    return "\n".join(line[:CAPTION_CHARACTERS] for line in caption.split("\n")[:2])

@@ -39,7 +39,10 @@ class Watcher:
         self._summaries = summaries
         self._run = run
         self._state = state
-        self._names = ["background", *(each.text for each in manifest.classes)]
+        self._names = [
+            "background",
+            *(each.text.split(",")[0] for each in manifest.classes),  # the first of its synonyms
+        ]
         self._profile = _Profile(summaries, profile_steps if summaries.enabled else 0)
 
     def start(self, records: Readable) -> None:
@@ -47,7 +50,8 @@ class Watcher:
         if not self._summaries.enabled:
             return
         step = self._state.step
-        settings = _flat(to_dict(self._run.config)) | {"num_replicas": self._run.num_replicas}
+        deciding = {k: v for k, v in to_dict(self._run.config).items() if k != "loop"}
+        settings = _flat(deciding) | {"num_replicas": self._run.num_replicas}
         metrics = [
             hparams_api.Metric("validation/top1", display_name="top-1"),
             hparams_api.Metric("validation/top5", display_name="top-5"),
@@ -130,8 +134,8 @@ class Watcher:
                 for index in worst
             ]
             captions = [
-                f"{self._names[predictions.labels[i]]}, not {self._names[predictions.predicted[i]]}"
-                f" ({predictions.confidence[i]:.0%})"
+                f"{self._names[predictions.labels[i]]}, taken for\n"
+                f"{predictions.confidence[i]:.0%} {self._names[predictions.predicted[i]]}"
                 for i in worst
             ]
             self._summaries.picture(
