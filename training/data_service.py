@@ -1,9 +1,10 @@
 """Training batches made by other machines: a client of the tf.data service.
 
-What is kept: a batch's content is a function of (seed, step, replica), and no batch comes
-twice. What is not: with more than one service worker, batches come in the order in which they
-are done, and those that a killed worker had in hand are never trained on. A run that must be
-the same to the bit when resumed decodes its own images, or uses one service worker.
+What is kept: a batch's content is a function of (seed, step, replica), and without failures
+none comes twice. What is not: with more than one service worker, batches come in the order in
+which they are done; a killed worker loses the batches it had in hand, and one that is started
+again makes some of the earlier ones again. A restarted dispatcher changes nothing. A run that
+must be the same to the bit when resumed decodes its own images.
 """
 
 from __future__ import annotations

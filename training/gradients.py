@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from training.architecture import Architecture
 from training.compute import uses_xla
@@ -117,8 +118,7 @@ class Gradients:
     def _not_before(self, event: Any, tensor: Any) -> Any:
         """`tensor`, in a way that nobody merges what follows with its first computation."""
         if self._compiled:
-            barred = tf.raw_ops.XlaOptimizationBarrier(input=[tensor, event])
-            return barred[0]
+            return gen_xla_ops.xla_optimization_barrier(input=[tensor, event])[0]
         with tf.control_dependencies([event]):
             return tf.identity(tensor)
 

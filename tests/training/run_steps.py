@@ -17,6 +17,9 @@ from unittest import mock
 
 import tensorflow as tf
 from keras import layers
+from tensorflow.python.distribute.collective_all_reduce_strategy import (
+    CollectiveAllReduceExtended,
+)
 
 from preprocessing.schema import Manifest
 from training.config import RunConfig, override
@@ -51,6 +54,17 @@ def normalising_by_moving_statistics() -> Iterator[None]:
         return layers.BatchNormalization.call(self, inputs, training=False)
 
     with mock.patch.object(FusedBatchNormalization, "call", call):
+        yield
+
+
+@contextmanager
+def several_cpu_replicas(count: int) -> Iterator[None]:
+    """On CPUs the strategy takes one device per process, on GPUs all: here, CPUs like GPUs."""
+
+    def local_devices(self: Any, resolver: Any, worker: str) -> tuple[tuple[str, ...], str]:
+        return tuple(f"{worker}/device:CPU:{index}" for index in range(count)), "CPU"
+
+    with mock.patch.object(CollectiveAllReduceExtended, "_initialize_local_devices", local_devices):
         yield
 
 
@@ -105,13 +119,19 @@ def main() -> None:
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * int(local_replicas),
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with several_cpu_replicas(int(local_replicas)):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if normalisation == "frozen":
         with normalising_by_moving_statistics():
             found, steps, iterator = losses(records, strategy, int(batch), int(num_steps))
     else:
         found, steps, iterator = losses(records, strategy, int(batch), int(num_steps))
-    print(json.dumps({"losses": found, "reduced": reduced_bytes(steps, iterator)}))
+    replicas = strategy.num_replicas_in_sync
+    print(
+        json.dumps(
+            {"replicas": replicas, "losses": found, "reduced": reduced_bytes(steps, iterator)}
+        )
+    )
 
 
 if __name__ == "__main__":

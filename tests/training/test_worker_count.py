@@ -78,6 +78,7 @@ def test_two_workers_with_4_replicas_each_are_one_with_one(
     records: Path, alone: list[float]
 ) -> None:
     first, second = cluster(records, 2, 4, STEPS, "frozen")
+    assert first["replicas"] == 8
     assert first["losses"] == second["losses"]
     assert first["losses"] == pytest.approx(alone, rel=1e-5)
 
