@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ def die_with_parent() -> None:
             pass
         os._exit(RETRY_EXIT_CODE)
 
+    if select.select([0], [], [], 0)[0]:  # nobody writes there: it has ended already
+        os._exit(RETRY_EXIT_CODE)
     threading.Thread(target=wait, daemon=True).start()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,8 +14,12 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from tests.conftest import mobilenet
 from tests.training.run_steps import losses, normalising_by_moving_statistics
+from tests.training.test_loop import ALONE
+from training import workdir as workdirs
 from training.architecture import architecture
+from training.loop import train
 from training.variants import Variant
 
 STEPS = 20
@@ -90,3 +95,46 @@ def test_with_batch_statistics_two_workers_are_one_process_with_two_replicas(
     first, _ = cluster(records, 8, 1, 5, "batch")
     expected, *_ = losses(str(records), two_replicas, 8, 5)
     assert first["losses"] == pytest.approx(expected, rel=1e-4)
+
+
+def losses_by_step(workdir: Path) -> dict[int, float]:
+    """What a run wrote for TensorBoard."""
+    return {
+        event.step: float(tf.make_ndarray(value.tensor))
+        for path in sorted((workdir / "tensorboard").glob("events*"))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "train/loss"
+    }
+
+
+@pytest.mark.slow
+def test_a_run_of_two_workers_continues_as_one_with_two_replicas(
+    records: Path, tmp_path: Path, two_replicas: tf.distribute.Strategy
+) -> None:
+    """The same losses at every later step, though the workers are other ones."""
+    outcome = mobilenet(
+        "train",
+        "--workers=2",
+        "--variant=mobilenet_v2_0.35_32",
+        "--recipe=demo",
+        f"--records={records}",
+        f"--workdir={tmp_path}/two",
+        "--set=training.batch_per_replica=8",
+        "--set=training.total_images=192",  # 12 steps
+        "--set=loop.steps_per_loop=1",
+        "--set=loop.checkpoint_every_steps=6",
+        "--set=loop.evaluate_every_steps=12",
+    )
+    assert outcome.code == 0, outcome.err[-2000:]
+    uninterrupted = losses_by_step(tmp_path / "two")
+    shutil.copytree(
+        tmp_path / "two",
+        tmp_path / "one",
+        ignore=shutil.ignore_patterns("tensorboard", "progress.json", "ckpt-12*"),
+    )
+    config = workdirs.Run.read(str(tmp_path / "one")).config
+    train(config, str(records), str(tmp_path / "one"), ALONE, two_replicas)
+    resumed = losses_by_step(tmp_path / "one")
+    assert list(resumed) == list(range(7, 13))
+    assert resumed == pytest.approx({step: uninterrupted[step] for step in resumed}, rel=1e-5)
