@@ -24,9 +24,11 @@ from preprocessing.schema import (
     ImageClass,
     Manifest,
     Shard,
+    records_digest,
     shard_name,
     write_record_offsets,
 )
+from preprocessing.tally import Tally, merge
 from training import workdir as workdirs
 from training.checkpoint import Checkpoints
 from training.config import EvaluationConfig
@@ -56,8 +58,9 @@ def write_records(folder: Path, *, num_classes: int, train: int, validation: int
     folder.mkdir(parents=True, exist_ok=True)
     offsets: dict[str, list[np.ndarray]] = {}
     shards: dict[str, tuple[Shard, ...]] = {}
+    tallies: dict[str, list[Tally]] = {}
     for split, chosen in (("train", order[:train]), ("validation", order[:validation])):
-        content, starts = b"", []
+        content, starts, tally = b"", [], Tally()
         for index in chosen:
             starts.append(len(content))
             # White on a colour per digit, which filters of any kind let through.
@@ -65,27 +68,32 @@ def write_records(folder: Path, *, num_classes: int, train: int, validation: int
             ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
             pixels = stroke + (1 - stroke) * np.asarray(ground)
             image = tf.clip_by_value(tf.image.resize(pixels, [JPEG_SIDE] * 2, "bicubic"), 0, 1)
-            jpeg = tf.io.encode_jpeg(tf.image.convert_image_dtype(image, tf.uint8), quality=95)
-            features = {ENCODED: [jpeg.numpy()], LABEL: [int(digits.target[index]) + 1]}
+            image = tf.image.convert_image_dtype(image, tf.uint8)
+            jpeg, label = (
+                tf.io.encode_jpeg(image, quality=95).numpy(),
+                int(digits.target[index]) + 1,
+            )
+            tally.add(jpeg, height=JPEG_SIDE, width=JPEG_SIDE, label=label, boxes=0)
+            features = {ENCODED: [jpeg], LABEL: [label]}
             content += tfrecord.frame(tfrecord.serialize(features))
-        offsets[split] = [np.array(starts, np.int64)]
+        offsets[split], tallies[split] = [np.array(starts, np.int64)], [tally]
         name = shard_name(split, 0, 1)
         (folder / name).write_bytes(content)
         digest = storage.digest_of_file(str(folder / name))
         shards[split] = (Shard(file=name, examples=len(chosen), bytes=len(content), sha256=digest),)
+    classes = tuple(
+        ImageClass(index=i + 1, synset=f"n{i:08d}", text=f"class {i}") for i in range(num_classes)
+    )
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        digest=storage.digest_of([each.sha256 for split in shards.values() for each in split]),
-        fingerprint="",
-        classes=tuple(
-            ImageClass(index=i + 1, synset=f"n{i:08d}", text=f"class {i}")
-            for i in range(num_classes)
-        ),
+        digest=records_digest(classes, shards),
+        fingerprint=storage.digest_of([num_classes, train, validation]),
+        classes=classes,
         shards=shards,
         rejects=(),
         repaired={},
         record_offsets=write_record_offsets(str(folder), offsets),
-        statistics={},
+        statistics=merge(tallies, num_classes, lambda split, _, place: f"{split} {place}"),
         source={},
         options={},
         versions={},

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import hashlib
 import os
 import shutil
 import tarfile
 import tempfile
 from typing import IO, Any
-
-import fsspec
-import google_crc32c
 
 from pipeline import card, exports, page
 from pipeline import index as indexes
@@ -98,64 +93,41 @@ def _upload(
 ) -> indexes.Entry:
     """The archive under both its names, then the entry that tells of it."""
     name = metrics["variant"]
-    with tempfile.TemporaryFile() as packed:
+    with tempfile.NamedTemporaryFile(prefix="mobilenet-publish-") as packed:
         pack(export_folder, packed)
-        entry = _entry(metrics, registered, packed, export_folder)
+        packed.flush()
+        entry = _entry(metrics, registered, packed.name, export_folder)
         for key in ("version_file", "file"):
-            _send(packed, storage.join(folder, entry[key]))
+            _send(packed.name, storage.join(folder, entry[key]))
     storage.update_bytes(
         storage.join(folder, indexes.ENTRIES, f"{name}.json"), storage.json_bytes(entry)
     )
     return entry
 
 
-def _send(packed: IO[bytes], target: str) -> None:
+def _send(packed: str, target: str) -> None:
     """Copy to `target` unless it is there already, and compare checksums.
 
     Raises:
         DataError: They differ.
     """
-    crc = _crc32c(packed)
-    if storage.exists(target) and _stored_crc32c(target) == crc:
+    if storage.holds_file(target, packed):
         return
     storage.make_folder(os.path.dirname(target))
-    packed.seek(0)
-    with storage.open_write(target) as stream:
-        shutil.copyfileobj(packed, stream, 1 << 20)
-    if _stored_crc32c(target) != crc:
+    with open(packed, "rb") as source, storage.open_write(target) as stream:
+        shutil.copyfileobj(source, stream, storage.BLOCK_BYTES)
+    if not storage.holds_file(target, packed):
         raise DataError(f"{target} arrived damaged (its CRC32C differs); publish again")
 
 
-def _crc32c(stream: IO[bytes]) -> str:
-    """CRC32C of a whole stream, as Cloud Storage writes it."""
-    stream.seek(0)
-    checksum = google_crc32c.Checksum()
-    while block := stream.read(1 << 20):
-        checksum.update(block)
-    return base64.b64encode(checksum.digest()).decode()
-
-
-def _stored_crc32c(path: str) -> str:
-    """What the bucket says; read back where it says nothing."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    filesystem.invalidate_cache()
-    said: str | None = filesystem.info(name).get("crc32c")
-    if said:
-        return said
-    with storage.open_read(path) as stream:
-        return _crc32c(stream)
-
-
 def _entry(
-    metrics: dict[str, Any], registered: dict[str, Any], packed: IO[bytes], export_folder: str
+    metrics: dict[str, Any], registered: dict[str, Any], packed: str, export_folder: str
 ) -> indexes.Entry:
-    name = metrics["variant"]
-    packed.seek(0)
-    sha256 = hashlib.file_digest(packed, "sha256").hexdigest()  # type: ignore[arg-type]
+    sha256 = storage.digest_of_file(packed)
     return {
         **entry_of(export_folder, metrics),
-        "version_file": f"versions/{name}-{sha256[:12]}.tgz",
-        "bytes": packed.tell(),
+        "version_file": f"versions/{metrics['variant']}-{sha256[:12]}.tgz",
+        "bytes": storage.size_bytes(packed),
         "sha256": sha256,
         "registry": {key: registered[key] for key in ("model", "version")},
     }

@@ -288,17 +288,29 @@ def _upload(local_path: str, path: str) -> None:
     """Upload a file as one object, which replaces the old one at the end, and compare."""
     filesystem, name = _filesystem(path)
     filesystem.put_file(local_path, name)
-    there = filesystem.info(name)
-    if int(there["size"]) != os.path.getsize(local_path) or (
-        "crc32c" in there and there["crc32c"] != _crc32c_of_file(local_path)
-    ):
+    if not holds_file(path, local_path):
         raise OSError(errno.EIO, "the object differs from what was sent", path)
 
 
-def _crc32c_of_file(path: str) -> str:
-    """CRC-32C as Google's storage writes it: base64, big-endian."""
+def holds_file(path: str, local_path: str) -> bool:
+    """Whether `path` is there with the bytes of a local file, by size and CRC-32C.
+
+    A bucket tells both; where one tells no checksum, and on this machine, the file is read.
+    """
+    filesystem, name = _filesystem(path)
+    try:
+        there = _persistently(path, lambda: filesystem.info(name))
+    except FileNotFoundError:
+        return False
+    if int(there["size"]) != os.path.getsize(local_path):
+        return False
+    return bool((there.get("crc32c") or _crc32c(path)) == _crc32c(local_path))
+
+
+def _crc32c(path: str) -> str:
+    """CRC-32C of a file as Google's storage writes it: base64, big-endian."""
     checksum = google_crc32c.Checksum()
-    with open(path, "rb") as stream:
+    with open_read(path) as stream:
         while block := stream.read(BLOCK_BYTES):
             checksum.update(block)
     return base64.b64encode(checksum.digest()).decode()

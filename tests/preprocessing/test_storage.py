@@ -32,3 +32,16 @@ def test_json_comes_back_and_damage_is_named(tmp_path: Path) -> None:
     Path(path).write_text('{"a": [1')
     with pytest.raises(DataError, match=r"value\.json is not JSON"):
         storage.read_json(path)
+
+
+def test_a_file_is_held_only_where_every_byte_is_there(tmp_path: Path) -> None:
+    sent, path = tmp_path / "sent", str(tmp_path / "held")
+    sent.write_bytes(bytes(range(256)) * 9000)
+    assert not storage.holds_file(path, str(sent))
+    storage.write_bytes(path, sent.read_bytes())
+    assert storage.holds_file(path, str(sent))
+    changed = bytearray(sent.read_bytes())
+    changed[-7] ^= 1
+    for other in (bytes(changed), sent.read_bytes()[:-1], b""):
+        storage.write_bytes(path, other)
+        assert not storage.holds_file(path, str(sent))
