@@ -4,10 +4,11 @@
 #   train-gpu  the same with CUDA: stage `train`
 #   registry   the MLflow server with its PostgreSQL driver
 #   docker build --target train -t mobilenet-train .
-# BASE is any Debian with Python 3.11.
+# BASE is any Debian with Python 3.11 and venv, GO one with Go 1.26.
 ARG BASE=python:3.11-slim-bookworm
+ARG GO=golang:1.26-bookworm
 
-FROM golang:1.26-bookworm AS kustomize
+FROM ${GO} AS kustomize
 RUN CGO_ENABLED=0 GOBIN=/out go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
 
 FROM ${BASE} AS base
