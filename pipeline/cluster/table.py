@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -62,10 +63,14 @@ def _row(gateway: Gateway, current: Record) -> Row:
         step=f"{said.step}/{said.num_steps}" if said else "",
         loss=f"{said.loss:.4f}" if said else "",
         images_per_second=f"{said.images_per_second:.0f}" if said else "",
-        eta=str(timedelta(seconds=round(said.eta_seconds))) if said else "",
+        eta=_duration(said.eta_seconds) if said else "",
         restarts=_restarts(gateway, found),
         reason=reason,
     )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if math.isfinite(seconds) else ""
 
 
 def _restarts(gateway: Gateway, found: list[observe.Attempt]) -> int:
