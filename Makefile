@@ -1,17 +1,22 @@
-# make demo runs the whole pipeline here; make test runs what CI runs.
+# make demo runs the whole pipeline here; CI runs make test and make test-cluster.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test test-cluster lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	$(BIN)/mobilenet demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/cluster
+
+# A real Kubernetes on this machine, built from source the first time: 25 minutes, Go, root.
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m tests.cluster.binaries
+	$(BIN)/pytest tests/cluster
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
