@@ -50,11 +50,18 @@ class Authority:
         )
         self.pair = Pair(_pem(certificate), _key_pem(self._key))
 
-    def sign(self, user: str, *, group: str = "", dns_names: tuple[str, ...] = ()) -> Pair:
-        """A certificate that identifies `user` as client and serves 127.0.0.1 and `dns_names`."""
+    def sign(
+        self, user: str, *, group: str = "", dns_names: tuple[str, ...] = (), address: str = ""
+    ) -> Pair:
+        """A certificate that identifies `user` as client.
+
+        It serves 127.0.0.1, `dns_names` and, if given, one more IP address.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
-        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        for each in ("127.0.0.1", address):
+            if each:
+                names.append(x509.IPAddress(ipaddress.ip_address(each)))
         certificate = (
             _builder(_name(user, group), self._name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

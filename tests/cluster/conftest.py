@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.cluster import operators
 from tests.cluster.api import Api, ApiError, Object
 from tests.cluster.binaries import built
 from tests.cluster.control_plane import ControlPlane, Daemon
+from tests.conftest import Outcome, mobilenet
 
 REPOSITORY = Path(__file__).parents[2]
 NAMESPACE = "mobilenet"
@@ -52,6 +54,17 @@ class Cluster:
             "KUBECONFIG": str(self.plane.kubeconfig),
             "PATH": f"{programs}:{os.environ['PATH']}",
         }
+
+    def mobilenet(self, *arguments: str) -> Outcome:
+        """Run a command of ours against the cluster."""
+        return mobilenet(*arguments, timeout_seconds=WAIT_SECONDS, **self.environment)
+
+    def jobs(self, kind: str, run: str) -> list[Object]:
+        """The `tfjobs`, `jobs` or `pods` of a run, oldest first."""
+        group = {"tfjobs": "apis/kubeflow.org/v1", "jobs": "apis/batch/v1"}.get(kind, "api/v1")
+        path = f"/{group}/namespaces/{NAMESPACE}/{kind}?labelSelector=mobilenet/run={run}"
+        found = self.api.get(path)["items"]
+        return sorted(found, key=lambda each: each["metadata"]["creationTimestamp"])
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl; its output."""
@@ -150,3 +163,66 @@ def _is_ready(api: Api, node: str) -> bool:
         return False
     conditions = {each["type"]: each["status"] for each in found["status"].get("conditions", [])}
     return conditions.get("Ready") == "True" and not found["spec"].get("taints")
+
+
+@pytest.fixture(scope="session")
+def platform(cluster: Cluster, records: Path) -> Cluster:
+    """The cluster with what k8s/overlays/local/platform installs, the records in place."""
+    shutil.copytree(records, cluster.data / "records")
+    for path in (cluster.data, *cluster.data.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o644)
+    cluster.apply(_volume(cluster.data))
+    k8s = REPOSITORY / "k8s"
+    cluster.kubectl("apply", "--server-side", "-k", str(k8s / "overlays/local/platform"))
+    queue = k8s / "components/kueue-queue/queue.yaml"
+    cluster.kubectl("apply", "--server-side", "-f", str(queue))
+    for name in ("mlflow", "supervisor"):
+        cluster.kubectl(
+            *("wait", "-n", NAMESPACE, f"deployment/{name}", "--for=condition=Available"),
+            f"--timeout={WAIT_SECONDS:.0f}s",
+        )
+    return cluster
+
+
+def _volume(data: Path) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "data"},
+        "spec": {
+            "capacity": {"storage": "20Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "claimRef": {"namespace": NAMESPACE, "name": "data"},
+            "hostPath": {"path": str(data)},
+        },
+    }
+
+
+@contextlib.contextmanager
+def fake_node(cluster: Cluster, name: str) -> Iterator[None]:
+    """A simulated node with 8 GPUs, the only one that takes new pods meanwhile."""
+    resources = {
+        "cpu": "208",
+        "memory": "1872Gi",
+        "ephemeral-storage": "2Ti",
+        "pods": "110",
+        "nvidia.com/gpu": "8",
+    }
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+            "labels": {"kubernetes.io/hostname": name, "type": "kwok"},
+        },
+        "status": {"capacity": resources, "allocatable": resources},
+    }
+    cluster.kubectl("cordon", *REAL_NODES)
+    cluster.api.create("/api/v1/nodes", node)
+    try:
+        until(f"{name} is ready", lambda: _is_ready(cluster.api, name))
+        yield
+    finally:
+        cluster.api.delete(f"/api/v1/nodes/{name}")
+        cluster.kubectl("uncordon", *REAL_NODES)

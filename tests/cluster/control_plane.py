@@ -26,6 +26,9 @@ from tests.cluster.certificates import Authority, Pair
 START_SECONDS = 120.0  # a bound for a loaded machine; a few seconds on a quiet one
 
 
+POD_GATEWAY = "10.244.0.1"  # where pods of the tests' nodes find the API server
+
+
 class Daemon:
     """A program that runs until stopped, its output in a file.
 
@@ -141,7 +144,9 @@ class ControlPlane:
     def _api_server(self) -> Daemon:
         keys = self.folder / "keys"
         authority, _ = self.authority.pair.write(keys, "ca")
-        certificate, key = self.authority.sign("kube-apiserver").write(keys, "server")
+        certificate, key = self.authority.sign("kube-apiserver", address=POD_GATEWAY).write(
+            keys, "server"
+        )
         _, tokens = self.authority.sign("tokens").write(keys, "tokens")
         kubelet_certificate, kubelet_key = self.authority.sign(
             "kube-apiserver", group="system:masters"
@@ -164,7 +169,7 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={tokens}",
             f"--service-account-signing-key-file={tokens}",
-            "--event-ttl=1h",
+            "--enable-admission-plugins=ExtendedResourceToleration",  # as on GKE
         ]
         return Daemon("kube-apiserver", command, self.logs)
 

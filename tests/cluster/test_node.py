@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Iterator
@@ -91,6 +92,10 @@ def ended(cluster: Cluster, name: str) -> Object:
     return found
 
 
+def says(cluster: Cluster, name: str, word: str) -> bool:
+    return word in cluster.log(name, "default")
+
+
 def running(cluster: Cluster, name: str) -> None:
     until(f"{name} runs", lambda: status(cluster, name).get("phase") == "Running")
 
@@ -129,10 +134,10 @@ def test_deleting_asks_first_and_kills_after_the_grace_period(cluster: Cluster, 
         )
     )
     for name in (polite, stubborn):
-        until(f"{name} is ready", lambda name=name: "ready" in cluster.log(name, "default"))
+        until(f"{name} is ready", functools.partial(says, cluster, name, "ready"))
         process = cluster.process(name, "main", "default")
         cluster.api.delete(f"{PODS}/{name}")
-        until(f"{name} is gone", lambda name=name: missing(cluster, name))
+        until(f"{name} is gone", functools.partial(missing, cluster, name))
         assert "asked" in cluster.log(name, "default")
         assert not Path(f"/proc/{process}").exists()
 

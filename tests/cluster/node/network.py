@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tests.cluster.control_plane import die_with_parent
+from tests.cluster.control_plane import POD_GATEWAY, die_with_parent
 
 SUBNET = ipaddress.ip_network("10.244.0.0/16")
-GATEWAY = "10.244.0.1"  # the DNS server, and the door to the API server
+GATEWAY = POD_GATEWAY  # the DNS server, and the door to the API server
 NEW_NET = 0x40000000
 T = TypeVar("T")
 
