@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=3650)  # rotators renew what ends within 90 days
@@ -39,7 +39,7 @@ class Authority:
     """
 
     def __init__(self, name: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = _new_key()
         self._name = _name(name, name)
         certificate = (
             _builder(self._name, self._name, self._key)
@@ -57,7 +57,7 @@ class Authority:
 
         It serves 127.0.0.1, `dns_names` and, if given, one more IP address.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = _new_key()
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
         for each in ("127.0.0.1", address):
             if each:
@@ -78,8 +78,12 @@ class Authority:
         return Pair(_pem(certificate), _key_pem(key))
 
 
+def _new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)  # the Training Operator reads no other kind
+
+
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name, issuer: x509.Name, key: rsa.RSAPrivateKey
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -118,7 +122,7 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _key_pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.TraditionalOpenSSL,

@@ -128,14 +128,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         kubectl = [*binaries.program("kubectl"), f"--kubeconfig={plane.kubeconfig}"]
         daemons = [
             operators.training_operator(plane, api, kubectl),
-            operators.jobset(plane, kubectl),
-            operators.kueue(plane, kubectl),
+            operators.jobset(plane, api, kubectl),
+            operators.kueue(plane, api, kubectl),
             operators.kwok(plane),
             nodes(plane, folder / "nodes", *REAL_NODES),
         ]
         for daemon in daemons:
             stack.callback(daemon.stop)
             daemon.start()
+        for daemon in daemons:
+            daemon.wait_until_ready()
         running = Cluster(api, plane, data, folder / "nodes" / "pods")
         for node in REAL_NODES:
             until(f"{node} is ready", functools.partial(_is_ready, api, node))

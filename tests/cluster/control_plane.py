@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,13 +38,19 @@ class Daemon:
         command: What to run.
         logs: Folder.
         environment: Added to this process's.
+        health_port: Where it answers `/readyz`, if it does.
     """
 
     def __init__(
-        self, name: str, command: list[str], logs: Path, environment: dict[str, str] | None = None
+        self,
+        name: str,
+        command: list[str],
+        logs: Path,
+        environment: dict[str, str] | None = None,
+        health_port: int | None = None,
     ) -> None:
         self.name, self.log = name, logs / f"{name}.log"
-        self._command = command
+        self._command, self._health_port = command, health_port
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,6 +81,19 @@ class Daemon:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def wait_until_ready(self) -> None:
+        """Wait for its `/readyz`."""
+        if self._health_port is not None:
+            self.wait_until(self._says_ready)
+
+    def _says_ready(self) -> bool:
+        url = f"http://127.0.0.1:{self._health_port}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait for `ready()`; the end of the log explains a failure."""
@@ -164,6 +184,7 @@ class ControlPlane:
             f"--kubelet-certificate-authority={authority}",
             f"--kubelet-client-certificate={kubelet_certificate}",
             f"--kubelet-client-key={kubelet_key}",
+            "--kubelet-preferred-address-types=InternalIP",
             "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--service-account-issuer=https://kubernetes.default.svc",

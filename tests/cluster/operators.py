@@ -32,14 +32,16 @@ PRIVATE_TMP = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec
 
 
 class Operator:
-    """A controller with webhooks.
+    """A controller with webhooks, whose certificates it manages in a Secret.
 
     Args:
         plane: Where it works.
         name: Of the program.
         kustomization: Below the manifests that the project ships.
-        authority: Name of the one that signs its certificate.
-        dns_names: What the certificate must be for.
+        namespace: Its own.
+        service: That its webhooks would be called at.
+        secret: With its certificates: it renews those that it does not like, and waits until
+            they are mounted.
     """
 
     def __init__(
@@ -47,21 +49,26 @@ class Operator:
         plane: ControlPlane,
         name: str,
         kustomization: str,
-        authority: str,
-        dns_names: tuple[str, ...] = (),
+        namespace: str,
+        service: str,
+        secret: str,
     ) -> None:
-        self.name = name
-        self.authority = Authority(authority)
-        self.certificate = self.authority.sign(name, dns_names=dns_names)
+        self._plane, self._name, self._namespace, self._secret = plane, name, namespace, secret
+        self._authority = Authority(f"{name}-ca")
+        self._certificate = self._authority.sign(name, dns_names=(f"{service}.{namespace}.svc",))
         self.webhook_port, self.health_port = free_port(), free_port()
-        self.tmp = plane.folder / name
-        self.certificate.write(self.tmp / "k8s-webhook-server" / "serving-certs", "tls")
-        shutil.copy(plane.kubeconfig, self.tmp / "kubeconfig")
-        self._plane = plane
+        self._tmp = plane.folder / name
+        self._certificate.write(self._tmp / "k8s-webhook-server" / "serving-certs", "tls")
+        shutil.copy(plane.kubeconfig, self._tmp / "kubeconfig")
         self._kustomization = plane.binaries.manifests(name) / kustomization
 
-    def install(self, kubectl: list[str]) -> None:
-        """Apply its namespaces, CRDs and webhooks."""
+    def install(self, api: Api, kubectl: list[str]) -> None:
+        """Apply its namespace, Secret, CRDs and webhooks."""
+        metadata: Any = {"name": self._namespace}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        path = f"/api/v1/namespaces/{self._namespace}"
+        api.apply(namespace, path)
+        api.apply(self._secret_object(), f"{path}/secrets/{self._secret}")
         rendered = subprocess.run(
             [*kubectl, "kustomize", str(self._kustomization)],
             check=True,
@@ -81,21 +88,39 @@ class Operator:
 
     def daemon(self, *arguments: str) -> Daemon:
         """The program; paths in `arguments` are as it sees them."""
-        command = [*PRIVATE_TMP, str(self.tmp), *self._plane.binaries.program(self.name)]
-        environment = {"KUBECONFIG": "/tmp/kubeconfig"}
-        return Daemon(self.name, [*command, *arguments], self._plane.logs, environment)
+        command = [*PRIVATE_TMP, str(self._tmp), *self._plane.binaries.program(self._name)]
+        return Daemon(
+            self._name,
+            [*command, *arguments],
+            self._plane.logs,
+            {"KUBECONFIG": "/tmp/kubeconfig"},
+            health_port=self.health_port,
+        )
 
-    def configure(self, **config: Any) -> None:
-        """Write the program's configuration file, `/tmp/config.yaml` for it."""
+    def configured(self, **config: Any) -> Daemon:
+        """The program with a configuration file instead of flags."""
         config |= {
             "kind": "Configuration",
             "health": {"healthProbeBindAddress": f"127.0.0.1:{self.health_port}"},
             "metrics": {"bindAddress": "0"},
             "webhook": {"port": self.webhook_port},
             "leaderElection": {"leaderElect": False},
-            "internalCertManagement": {"enable": False},
         }
-        (self.tmp / "config.yaml").write_text(yaml.safe_dump(config))
+        (self._tmp / "config.yaml").write_text(yaml.safe_dump(config))
+        return self.daemon("--config=/tmp/config.yaml")
+
+    def _secret_object(self) -> Any:
+        pairs = {"ca": self._authority.pair, "tls": self._certificate}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self._secret, "namespace": self._namespace},
+            "data": {
+                f"{name}.{part}": base64.b64encode(data).decode()
+                for name, pair in pairs.items()
+                for part, data in (("crt", pair.certificate), ("key", pair.key))
+            },
+        }
 
     def _call_on_loopback(self, part: Any) -> None:
         if isinstance(part, list):
@@ -106,7 +131,7 @@ class Operator:
         if "service" in (client := part.get("clientConfig") or {}):
             path = client.pop("service").get("path", "")
             client["url"] = f"https://127.0.0.1:{self.webhook_port}{path}"
-            client["caBundle"] = base64.b64encode(self.authority.pair.certificate).decode()
+            client["caBundle"] = base64.b64encode(self._authority.pair.certificate).decode()
         for each in part.values():
             self._call_on_loopback(each)
 
@@ -117,24 +142,11 @@ def training_operator(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daem
         plane,
         "training-operator",
         "base",
-        authority="training-operator-ca",
-        dns_names=("training-operator.kubeflow.svc",),
+        namespace="kubeflow",
+        service="training-operator",
+        secret="training-operator-webhook-cert",
     )
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kubeflow"}}
-    api.apply(namespace, "/api/v1/namespaces/kubeflow")
-    pairs = {"ca": operator.authority.pair, "tls": operator.certificate}
-    secret = {  # it renews certificates that it does not like, and waits for them to be mounted
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "training-operator-webhook-cert", "namespace": "kubeflow"},
-        "data": {
-            f"{name}.{part}": base64.b64encode(data).decode()
-            for name, pair in pairs.items()
-            for part, data in (("crt", pair.certificate), ("key", pair.key))
-        },
-    }
-    api.apply(secret, "/api/v1/namespaces/kubeflow/secrets/training-operator-webhook-cert")
-    operator.install(kubectl)
+    operator.install(api, kubectl)
     return operator.daemon(
         "--metrics-bind-address=0",
         f"--health-probe-bind-address=127.0.0.1:{operator.health_port}",
@@ -142,25 +154,37 @@ def training_operator(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daem
     )
 
 
-def jobset(plane: ControlPlane, kubectl: list[str]) -> Daemon:
+def jobset(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
     """The JobSet controller."""
-    operator = Operator(plane, "jobset", "default", authority="jobset-ca")
-    operator.configure(apiVersion="config.jobset.x-k8s.io/v1alpha1")
-    operator.install(kubectl)
-    return operator.daemon("--config=/tmp/config.yaml")
+    operator = Operator(
+        plane,
+        "jobset",
+        "default",
+        namespace="jobset-system",
+        service="jobset-webhook-service",
+        secret="jobset-webhook-server-cert",
+    )
+    operator.install(api, kubectl)
+    return operator.configured(apiVersion="config.jobset.x-k8s.io/v1alpha1")
 
 
-def kueue(plane: ControlPlane, kubectl: list[str]) -> Daemon:
+def kueue(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
     """Kueue, with TFJobs, JobSets and Jobs under its rule."""
-    operator = Operator(plane, "kueue", "default", authority="kueue-ca")
-    operator.configure(
+    operator = Operator(
+        plane,
+        "kueue",
+        "default",
+        namespace="kueue-system",
+        service="kueue-webhook-service",
+        secret="kueue-webhook-server-cert",
+    )
+    operator.install(api, kubectl)
+    return operator.configured(
         apiVersion="config.kueue.x-k8s.io/v1beta2",
         namespace="kueue-system",
         integrations={"frameworks": ["batch/job", "kubeflow.org/tfjob", "jobset.x-k8s.io/jobset"]},
         featureGates={"VisibilityOnDemand": False},
     )
-    operator.install(kubectl)
-    return operator.daemon("--config=/tmp/config.yaml")
 
 
 def kwok(plane: ControlPlane) -> Daemon:

@@ -87,8 +87,9 @@ def _file_system(spec: dict[str, Any]) -> None:
     os.makedirs(root + "/proc", exist_ok=True)
     _mount("proc", root + "/proc", kind="proc")
     for path in (spec["folder"], "/tmp"):
-        os.makedirs(root + path, exist_ok=True)
-        os.chmod(root + path, 0o1777)
+        if not os.path.exists(root + path):
+            os.makedirs(root + path)
+            os.chmod(root + path, 0o1777)
     if spec["read_only"]:
         _mount("none", root, flags=REMOUNT | BIND | READ_ONLY)
     os.chroot(root)

@@ -44,7 +44,7 @@ class Pod(threading.Thread):
         self._network: network.PodNetwork | None = None
         self._statuses: dict[str, Object] = {}
         self._conditions: dict[str, Object] = {}
-        self._started = now()
+        self._started_at = now()
         self._path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
 
     def see(self, pod: Object, gone: bool) -> None:
@@ -242,7 +242,7 @@ class Pod(threading.Thread):
         self._set("Ready", ready)
         status: Object = {
             "phase": phase,
-            "startTime": self._started,
+            "startTime": self._started_at,
             "hostIP": self._node_address,
             "conditions": list(self._conditions.values()),
             "containerStatuses": [self._statuses[n] for n in names if n in self._statuses],
