@@ -61,7 +61,11 @@ class Gateway:
             if os.environ.get("KUBERNETES_SERVICE_HOST") and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                config.load_kube_config(context=self._context, client_configuration=configuration)
+                config.load_kube_config(
+                    os.environ.get("KUBECONFIG"),  # which the library reads once, when imported
+                    context=self._context,
+                    client_configuration=configuration,
+                )
         except (config.ConfigException, OSError) as error:
             raise UsageError(
                 f"no cluster: {str(error).splitlines()[0]}; set KUBECONFIG, or on GKE run "
@@ -97,7 +101,7 @@ class Gateway:
         doing = f"create {kind} {name}"
         if kind == "TFJob" and not dry_run:
             job = self._tfjob(doc)
-            self._sdk(doing, kind, lambda: self._training.create_job(job, self.namespace))
+            self._sdk(doing, kind, lambda: self._training.create_job(job, namespace=self.namespace))
             return self.need(kind, name)
         query = [("fieldValidation", "Strict"), *([("dryRun", "All")] if dry_run else [])]
         return self._call(doing, "POST", self._path(kind), query, doc)
