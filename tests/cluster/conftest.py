@@ -112,10 +112,23 @@ def until(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Everything, started: control plane, operators, two real nodes, the platform of k8s/."""
+    """Everything, started."""
     if os.geteuid():
         pytest.exit("tests/cluster gives each pod a network: run make test-cluster as root", 2)
-    folder = tmp_path_factory.mktemp("cluster")
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def platform(cluster: Cluster, records: Path) -> Cluster:
+    """The cluster with what k8s/overlays/local/platform installs, the records in place."""
+    install_platform(cluster, records)
+    return cluster
+
+
+@contextlib.contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
+    """Control plane, operators and two real nodes; stopped afterwards."""
     data = folder / "data"
     data.mkdir()
     try:
@@ -138,10 +151,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             daemon.start()
         for daemon in daemons:
             daemon.wait_until_ready()
-        running = Cluster(api, plane, data, folder / "nodes" / "pods")
         for node in REAL_NODES:
             until(f"{node} is ready", functools.partial(_is_ready, api, node))
-        yield running
+        yield Cluster(api, plane, data, folder / "nodes" / "pods")
 
 
 def nodes(plane: ControlPlane, folder: Path, *names: str) -> Daemon:
@@ -167,9 +179,8 @@ def _is_ready(api: Api, node: str) -> bool:
     return conditions.get("Ready") == "True" and not found["spec"].get("taints")
 
 
-@pytest.fixture(scope="session")
-def platform(cluster: Cluster, records: Path) -> Cluster:
-    """The cluster with what k8s/overlays/local/platform installs, the records in place."""
+def install_platform(cluster: Cluster, records: Path) -> None:
+    """Put the records in place and apply the platform; returns when its servers are ready."""
     shutil.copytree(records, cluster.data / "records")
     for path in (cluster.data, *cluster.data.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o644)
@@ -183,7 +194,6 @@ def platform(cluster: Cluster, records: Path) -> Cluster:
             *("wait", "-n", NAMESPACE, f"deployment/{name}", "--for=condition=Available"),
             f"--timeout={WAIT_SECONDS:.0f}s",
         )
-    return cluster
 
 
 def _volume(data: Path) -> Object:
