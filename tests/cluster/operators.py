@@ -25,6 +25,7 @@ INSTALLED = (
     "ValidatingWebhookConfiguration",
 )
 STAGES = Path(__file__).parent / "stages.yaml"
+FAKE_LOG = "2026-01-01T00:00:00.0Z stdout F train: step 5/100  loss 2.0  top-1 0.1\n"
 FAKE = "kwok.x-k8s.io/node=fake"
 
 # Each finds its certificate in a folder of /tmp that cannot be chosen: each gets a /tmp of its own.
@@ -198,8 +199,20 @@ def kwok(plane: ControlPlane) -> Daemon:
         shipped / "pod" / "chaos" / "pod-container-running-failed.yaml",
         STAGES,
     ]
+    log = plane.folder / "fake.log"
+    log.write_text(FAKE_LOG)
+    logs = {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": "all"},
+        "spec": {"logs": [{"logsFile": str(log), "follow": False}]},
+    }
     config = plane.folder / "kwok.yaml"
-    config.write_text("\n---\n".join(path.read_text() for path in stages))
+    config.write_text(
+        "\n---\n".join([*(path.read_text() for path in stages), yaml.safe_dump(logs)])
+    )
+    certificate, key = plane.authority.sign("kwok").write(plane.folder / "keys", "kwok")
+    port = free_port()
     command = [
         *plane.binaries.program("kwok"),
         f"--kubeconfig={plane.kubeconfig}",
@@ -208,6 +221,9 @@ def kwok(plane: ControlPlane) -> Daemon:
         f"--manage-nodes-with-annotation-selector={FAKE}",
         "--node-ip=127.0.0.1",
         "--cidr=10.0.0.0/16",
-        f"--server-address=127.0.0.1:{free_port()}",
+        f"--server-address=127.0.0.1:{port}",
+        f"--node-port={port}",
+        f"--tls-cert-file={certificate}",
+        f"--tls-private-key-file={key}",
     ]
     return Daemon("kwok", command, plane.logs)

@@ -34,9 +34,7 @@ def job(gpus: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     assert launched.code == 0, launched.err
     until("all workers run", lambda: len(workers(gpus, run, "Running")) == LAYOUTS[layout])
     yield run
-    stopped = gpus.mobilenet("stop", run)
-    assert stopped.code == 0, stopped.err
-    gpus.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")
+    gpus.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
     for each in gpus.jobs("tfjobs", run):
         name = each["metadata"]["name"]
         gpus.api.delete(f"/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/tfjobs/{name}")
@@ -110,17 +108,3 @@ def test_exit_code_3_fails_the_job_for_good(gpus: Cluster, job: str) -> None:
         each["type"] == "Failed" and each["status"] == "True"
         for each in tfjob["status"]["conditions"]
     )
-
-
-@pytest.mark.parametrize("job", ["8x1"], indirect=True)
-def test_deleting_a_worker_fails_the_job_and_the_supervisor_submits_the_next(
-    gpus: Cluster, job: str
-) -> None:
-    gpus.api.delete(f"/api/v1/namespaces/{NAMESPACE}/pods/{job}-train-1-worker-3")
-    until("a second attempt", lambda: len(gpus.jobs("tfjobs", job)) == 2)
-
-    def all_new() -> bool:
-        pods = workers(gpus, job, "Running")
-        return sum("-train-2-worker-" in pod["metadata"]["name"] for pod in pods) == 8
-
-    until("all its workers run", all_new)
