@@ -40,9 +40,14 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
-	$(COMPILE) --all-extras -o constraints/all.txt
-	$(COMPILE) --extra ingest --extra build -c constraints/all.txt -o constraints/ingest.txt
+	$(COMPILE) --extra ingest --extra train --extra launch --extra demo --extra build --extra dev \
+	  -o constraints/all.txt
+	$(COMPILE) --extra ingest --extra launch --extra build -c constraints/all.txt \
+	  -o constraints/ingest.txt
 	$(COMPILE) --extra train --extra build -c constraints/all.txt -o constraints/train.txt
+	$(COMPILE) --extra train-gpu --extra build -c constraints/all.txt \
+	  -o constraints/train-gpu.txt
+	$(COMPILE) --extra registry -c constraints/all.txt -o constraints/registry.txt
 
 clean:
 	rm -rf $(VENV) demo
