@@ -206,7 +206,7 @@ class Gateway:
         path = f"{self._path('Pod')}/{pod}/log"
         try:
             return "\n".join(self._lines(f"read the log of {pod}", path, query))
-        except PermanentError:  # not started yet, or gone with its node
+        except (PermanentError, RetryError):  # not started, gone, or on a node that is silent
             return ""
 
     def log_follow(self, pod: str, container: str) -> Iterator[str]:
