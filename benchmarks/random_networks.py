@@ -114,7 +114,9 @@ def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) ->
     state.ema.restart(values(state.model))
     os.makedirs(workdir, exist_ok=True)
     workdirs.claim(str(workdir), run)
-    Checkpoints(str(workdir), state, keep=1).save(1)
+    checkpoints = Checkpoints(str(workdir), state, keep=1)
+    checkpoints.save(1)
+    checkpoints.wait()
     workdirs.write_progress(str(workdir), {"step": 1, "num_steps": 1, "complete": True})
     return run
 

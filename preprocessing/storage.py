@@ -304,6 +304,18 @@ def _crc32c_of_file(path: str) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
+def move_into(source: str, path: str) -> None:
+    """Give the local file `source` the name `path`: renamed on the same disk, or uploaded."""
+    if is_remote(path):
+        with open(source, "rb") as stream, open_write(path) as target:
+            shutil.copyfileobj(stream, target, BLOCK_BYTES)
+        os.unlink(source)
+        return
+    with open(source, "rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(source, path)
+
+
 def write_bytes(path: str, content: bytes) -> None:
     """Write a whole file atomically."""
     with open_write(path) as stream:

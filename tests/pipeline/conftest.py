@@ -1,4 +1,4 @@
-"""A real export, made once, and an empty registry."""
+"""What tests of the pipeline share: a real export, made once, and an empty registry."""
 
 from __future__ import annotations
 

@@ -33,6 +33,11 @@ def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.float32), random.integers(1, OUTPUTS, (8, BATCH))
 
 
+def learned(means: dict[str, float]) -> dict[str, float]:
+    """What a call of the inner loop reports, without what a clock measured."""
+    return {name: value for name, value in means.items() if name != "input_wait"}
+
+
 def trained(
     strategy: tf.distribute.Strategy, config: RunConfig, steps: int
 ) -> tuple[TrainingState, dict[str, float]]:
@@ -147,7 +152,7 @@ def test_two_replicas_are_one_with_the_same_batches_twice(
         means = TrainSteps(strategy, state, of_run).run(iterator, 1)
         finals.append((state, means))
     (one, one_means), (two, two_means) = finals
-    assert one_means == pytest.approx(two_means, rel=1e-4)
+    assert learned(one_means) == pytest.approx(learned(two_means), rel=1e-4)
     for left, right in zip(one.model.variables, two.model.variables, strict=True):
         np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=1e-3, atol=1e-5)
 

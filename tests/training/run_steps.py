@@ -1,0 +1,138 @@
+"""Some training steps as one worker of a cluster, for tests that compare clusters.
+
+    python -m tests.training.run_steps RECORDS BATCH_PER_REPLICA LOCAL_REPLICAS STEPS BN
+
+TF_CONFIG says who this is. Prints JSON: the losses, and the bytes that each all-reduce of the
+step sums.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import tensorflow as tf
+from keras import layers
+from tensorflow.python.distribute.collective_all_reduce_strategy import (
+    CollectiveAllReduceExtended,
+)
+
+from preprocessing.schema import Manifest
+from training.config import RunConfig, override
+from training.data import Records, training_batches
+from training.evaluate import share_of
+from training.mobilenet import FusedBatchNormalization
+from training.recipes import demo
+from training.state import TrainingState
+from training.step import TrainSteps
+
+LEARNING_RATE = 0.02  # of the whole cluster
+SIZE = 32
+
+
+def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
+    """The same training for every division of the global batch."""
+    config = demo(f"mobilenet_v2_0.35_{SIZE}")
+    for assignment in (
+        "model.dropout=0",  # its mask belongs to the replica
+        f"training.batch_per_replica={batch_per_replica}",
+        f"optimizer.learning_rate_per_replica={LEARNING_RATE / num_replicas}",
+    ):
+        config = override(config, assignment)
+    return config
+
+
+@contextmanager
+def normalising_by_moving_statistics() -> Iterator[None]:
+    """Batch normalisation in inference mode, scale and offset still trained."""
+
+    def call(self: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        return layers.BatchNormalization.call(self, inputs, training=False)
+
+    with mock.patch.object(FusedBatchNormalization, "call", call):
+        yield
+
+
+@contextmanager
+def several_cpu_replicas(count: int) -> Iterator[None]:
+    """On CPUs the strategy takes one device per process, on GPUs all: here, CPUs like GPUs."""
+
+    def local_devices(self: Any, resolver: Any, worker: str) -> tuple[tuple[str, ...], str]:
+        return tuple(f"{worker}/device:CPU:{index}" for index in range(count)), "CPU"
+
+    with mock.patch.object(CollectiveAllReduceExtended, "_initialize_local_devices", local_devices):
+        yield
+
+
+def losses(
+    records: str, strategy: tf.distribute.Strategy, batch_per_replica: int, num_steps: int
+) -> tuple[list[float], TrainSteps, Any]:
+    """The loss of each of the first steps; and what made them."""
+    manifest = Manifest.read(records)
+    train = Records(records, manifest, "train")
+    config = config_of(batch_per_replica, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        state = TrainingState(
+            config,
+            num_outputs=len(manifest.classes) + 1,
+            num_examples=train.num_examples,
+            num_replicas=strategy.num_replicas_in_sync,
+        )
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(
+            train,
+            config.augmentation,
+            size=SIZE,
+            seed=5,
+            batch_per_replica=batch_per_replica,
+            share=share_of(context),
+            start_step=0,
+        )
+
+    iterator = iter(strategy.distribute_datasets_from_function(batches))
+    steps = TrainSteps(strategy, state, config)
+    return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps, iterator
+
+
+def reduced_bytes(steps: TrainSteps, iterator: Any) -> list[int]:
+    """What the all-reduces of one replica sum in one step: the traced graph, counted."""
+    graphs = [steps._run.get_concrete_function(iterator, tf.constant(1)).graph]
+    sizes = {}
+    while graphs:
+        graph = graphs.pop()
+        graphs += [each.graph for each in graph._functions.values()]
+        for operation in graph.get_operations():
+            if operation.type.startswith("CollectiveReduce"):
+                sizes[operation.name] = 4 * operation.inputs[0].shape.num_elements()
+    return list(sizes.values())
+
+
+def main() -> None:
+    """Run as the command line says."""
+    records, batch, local_replicas, num_steps, normalisation = sys.argv[1:]
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * int(local_replicas),
+    )
+    with several_cpu_replicas(int(local_replicas)):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    if normalisation == "frozen":
+        with normalising_by_moving_statistics():
+            found, steps, iterator = losses(records, strategy, int(batch), int(num_steps))
+    else:
+        found, steps, iterator = losses(records, strategy, int(batch), int(num_steps))
+    replicas = strategy.num_replicas_in_sync
+    print(
+        json.dumps(
+            {"replicas": replicas, "losses": found, "reduced": reduced_bytes(steps, iterator)}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
