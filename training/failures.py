@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -16,6 +17,9 @@ _PEER_LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
+)
+_PLACE_IN_INPUT = re.compile(
+    r"^.*transformation with iterator: \S+: |\{\{function_node \S+\}\} |\[Op:\S+\]"
 )
 
 
@@ -70,4 +74,4 @@ def _reason(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
     empty = ("Graph execution error", "Detected at node", "Stack trace", "[[", "File ", "<stack")
     said = [line for line in lines if line and not line.startswith(empty)]
-    return said[0] if said else message.strip()
+    return _PLACE_IN_INPUT.sub("", said[0] if said else message).strip()

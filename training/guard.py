@@ -38,6 +38,9 @@ class Guard:
     def expect(self, what: str, seconds: float) -> None:
         """From now on, `what` takes at most `seconds`; forgets what was expected before."""
 
+    def keep(self, thing: object) -> None:
+        """Do not take `thing` down before the process ends."""
+
 
 class ProcessGuard(Guard):
     """Guards the whole process: the first SIGTERM or Ctrl-C is a request, time limits are hard.
@@ -53,6 +56,7 @@ class ProcessGuard(Guard):
         self._requested = threading.Event()
         self._deadline: tuple[float, str, float] | None = None
         self._changed = threading.Condition()
+        self._kept: list[object] = []
         self.exit_code = RETRY_EXIT_CODE  # with which an overdue process ends
         threading.Thread(target=self._keep_time, daemon=True, name="watchdog").start()
 
@@ -69,6 +73,10 @@ class ProcessGuard(Guard):
         with self._changed:
             self._deadline = (time.monotonic() + seconds, what, seconds)
             self._changed.notify()
+
+    def keep(self, thing: object) -> None:
+        """Do not take `thing` down before the process ends: TensorFlow would wait for a peer."""
+        self._kept.append(thing)
 
     def listen(self) -> None:
         """Hear signals from now on; after TensorFlow, which puts its own handler there."""

@@ -97,6 +97,7 @@ def train(
         watcher=Watcher(summaries, run, manifest, state, profile_steps),
         source=source,
     )
+    guard.keep(loop)
     try:
         return loop.train()
     finally:
@@ -156,6 +157,7 @@ class _Loop:
                 tf.distribute.InputOptions(experimental_per_replica_buffer_size=2),
             )
         )
+        self.guard.keep(iterator)
         self.watcher.start(self.source.train)
         accuracy: dict[str, float] = {}
         for target, num_steps in _milestones(self.state.step, end, limits.steps_per_loop):

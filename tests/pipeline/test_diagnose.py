@@ -34,7 +34,7 @@ def test_a_diagnosis_measures_all_three_inputs_and_counts_the_cores(
     assert set(speeds) == {"synthetic", "cached", "real"}
     assert found["bound"] == verdict(speeds)
     needed = speeds["synthetic"] * found["devices"] / found["images_per_second_per_core"]
-    assert found["cores_needed"] == pytest.approx(needed, abs=1)
+    assert found["cores_needed"] == pytest.approx(needed, abs=1, rel=0.02)  # rounded figures
     assert f"{found['bound']}-bound" in capsys.readouterr().err
 
 
