@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import os
@@ -10,9 +9,6 @@ import shutil
 import tarfile
 import tempfile
 from typing import IO, Any
-
-import fsspec
-import google_crc32c
 
 from pipeline import card, exports, page
 from pipeline import index as indexes
@@ -115,35 +111,15 @@ def _send(packed: IO[bytes], target: str) -> None:
     Raises:
         DataError: They differ.
     """
-    crc = _crc32c(packed)
-    if storage.exists(target) and _stored_crc32c(target) == crc:
+    crc = storage.crc32c(packed)
+    if storage.exists(target) and storage.stored_crc32c(target) == crc:
         return
     storage.make_folder(os.path.dirname(target))
     packed.seek(0)
     with storage.open_write(target) as stream:
         shutil.copyfileobj(packed, stream, 1 << 20)
-    if _stored_crc32c(target) != crc:
+    if storage.stored_crc32c(target) != crc:
         raise DataError(f"{target} arrived damaged (its CRC32C differs); publish again")
-
-
-def _crc32c(stream: IO[bytes]) -> str:
-    """CRC32C of a whole stream, as Cloud Storage writes it."""
-    stream.seek(0)
-    checksum = google_crc32c.Checksum()
-    while block := stream.read(1 << 20):
-        checksum.update(block)
-    return base64.b64encode(checksum.digest()).decode()
-
-
-def _stored_crc32c(path: str) -> str:
-    """What the bucket says; read back where it says nothing."""
-    filesystem, name = fsspec.core.url_to_fs(path)
-    filesystem.invalidate_cache()
-    said: str | None = filesystem.info(name).get("crc32c")
-    if said:
-        return said
-    with storage.open_read(path) as stream:
-        return _crc32c(stream)
 
 
 def _entry(

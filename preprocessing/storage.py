@@ -296,11 +296,16 @@ def _upload(local_path: str, path: str) -> None:
 
 
 def _crc32c_of_file(path: str) -> str:
-    """CRC-32C as Google's storage writes it: base64, big-endian."""
-    checksum = google_crc32c.Checksum()
     with open(path, "rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            checksum.update(block)
+        return crc32c(stream)
+
+
+def crc32c(stream: IO[bytes]) -> str:
+    """CRC-32C of a whole stream as Google's storage writes it: base64, big-endian."""
+    stream.seek(0)
+    checksum = google_crc32c.Checksum()
+    while block := stream.read(BLOCK_BYTES):
+        checksum.update(block)
     return base64.b64encode(checksum.digest()).decode()
 
 
@@ -314,6 +319,16 @@ def move_into(source: str, path: str) -> None:
     with open(source, "rb") as stream:
         os.fsync(stream.fileno())
     os.replace(source, path)
+
+
+def stored_crc32c(path: str) -> str:
+    """`crc32c` of a file: what its store says, or read back where it says nothing."""
+    filesystem, name = _filesystem(path)
+    said: str | None = _persistently(path, lambda: filesystem.info(name)).get("crc32c")
+    if said:
+        return said
+    with open_read(path) as stream:
+        return crc32c(stream)
 
 
 def write_bytes(path: str, content: bytes) -> None:
