@@ -89,7 +89,7 @@ def test_eval_images_are_the_originals() -> None:
 def test_ten_training_steps_are_the_originals(
     key: str, two_replicas: tf.distribute.Strategy
 ) -> None:
-    """Loss and L2 before each update, then every weight and its average, to the last bits.
+    """Loss and L2 before each update, then every weight and its average.
 
     On these noise images some channels hardly vary, and batch normalisation blows float32
     rounding up: a sum in another order moves step 5 by percents (float64 is smooth). So ten
