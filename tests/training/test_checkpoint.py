@@ -72,6 +72,14 @@ def test_what_was_saved_is_restored_and_the_newest_first(workdir: str) -> None:
     assert sorted(read_checkpoint(workdir, 2)) == ["model/layer/weight", "optimizer/step"]
 
 
+def test_step_0_is_a_step_too(workdir: str) -> None:
+    """Imported weights are of no step."""
+    checkpoints = Checkpoints(workdir, State(), 1)  # type: ignore[arg-type]
+    checkpoints.save(0)
+    checkpoints.wait()
+    assert restored(workdir) == (0, 1.0)
+
+
 def test_what_is_saved_is_the_moment_of_saving(workdir: str) -> None:
     state = State()
     checkpoints = Checkpoints(workdir, state, 1)  # type: ignore[arg-type]
