@@ -1,1 +1,1 @@
-"""Side-by-side measurements: ratios taken in one run, never absolute times alone."""
+"""Side-by-side measurements: each prints ratios of what ran in one run on one machine."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pipeline import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
 from training.schedule import IMAGENET_EXAMPLES
+from training.synthetic import SYNTHETIC
 
 EXIT_CODES = """\
 exit codes:
@@ -78,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         "--quality", type=_quality, default=90, help="of the JPEGs that --short-side makes [90]"
     )
     prepare.add_argument(
-        "--workers", type=_positive, default=0, help="local processes [one a core]"
+        "--workers", type=_positive, default=0, help="local processes [one more than cores]"
     )
     prepare.add_argument("--overwrite", action="store_true", help="replace other records")
 
@@ -90,11 +93,33 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--output", default="inspection", help="folder for the pictures [inspection]"
     )
+    inspect.add_argument(
+        "--recipe", default="", help="also draw training images as this recipe augments them"
+    )
+    inspect.add_argument(
+        "--variant",
+        default="mobilenet_v2_1.0_224",
+        help="at whose resolution [mobilenet_v2_1.0_224]",
+    )
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
     train.add_argument("--recipe", default="published", help=RECIPE_HELP)
-    _add_records(train)
+    images = train.add_mutually_exclusive_group(required=True)
+    images.add_argument("--records", help="folder that `prepare` wrote")
+    images.add_argument(
+        "--synthetic",
+        dest="records",
+        action="store_const",
+        const=SYNTHETIC,
+        help="no dataset: noise that costs nothing, to prove a cluster",
+    )
+    train.add_argument(
+        "--data-service",
+        default="",
+        metavar="grpc://HOST:PORT",
+        help="let a tf.data service make the batches",
+    )
     train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
     train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
     train.add_argument(
@@ -103,11 +128,21 @@ def parser() -> argparse.ArgumentParser:
         metavar="CKPT",
         help="slim checkpoint (prefix, folder or .tgz) or Keras .weights.h5 to fine-tune",
     )
+    train.add_argument(
+        "--profile",
+        type=_natural,
+        default=0,
+        metavar="STEPS",
+        help="trace about so many steps for TensorBoard's profile page [0]",
+    )
     _add_set(train)
 
     evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")
     evaluate.add_argument("--workdir", required=True, help="folder of the run")
     _add_records(evaluate)
+    evaluate.add_argument(
+        "--follow", action="store_true", help="every new checkpoint, until the run is complete"
+    )
 
     export = command("export", "every format, each checked against the checkpoint")
     export.add_argument("--workdir", required=True, help="folder of the run")
@@ -196,8 +231,30 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--images-per-second", type=_positive, help="of all replicas; gives hours")
     plan.add_argument("--price-per-hour", type=_price, help="of all machines; gives the cost")
+    plan.add_argument(
+        "--gigabits-per-second",
+        type=_positive,
+        default=100,
+        help="of one GPU's link to the others, for the model of their scaling [100]",
+    )
     plan.add_argument("--plot", metavar="FILE", help="draw the schedule into this picture")
     _add_set(plan)
+
+    diagnose = command("diagnose", "what limits the speed here: devices, cores or storage")
+    diagnose.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
+    diagnose.add_argument("--recipe", default="published", help="published or demo [published]")
+    _add_records(diagnose)
+    diagnose.add_argument("--steps", type=_positive, default=20, help="to time, of each kind [20]")
+    _add_set(diagnose)
+
+    service = command("data-service", "serve batches to trainers from this machine (tf.data)")
+    service.add_argument("--role", choices=("dispatcher", "worker"), required=True)
+    service.add_argument("--port", type=_positive, required=True, help="to listen on")
+    service.add_argument("--work-dir", default="", help="the dispatcher's memory")
+    service.add_argument("--dispatcher", default="", metavar="grpc://HOST:PORT")
+    service.add_argument(
+        "--host", default="localhost", help="the worker's name for trainers [localhost]"
+    )
 
     dashboard = command("dashboard", "TensorBoard on a run")
     dashboard.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
@@ -279,8 +336,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(sys.argv[1:] if argv is None else argv)
     from pipeline import commands
 
+    code = _run(getattr(commands, arguments.command.replace("-", "_")), arguments)
+    if arguments.command == "train" and "TF_CONFIG" in os.environ:
+        # A worker is done once it has said so: taking TensorFlow down may wait for others.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(command: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> int:
     try:
-        result = getattr(commands, arguments.command.replace("-", "_"))(arguments)
+        result = command(arguments)
     except (PermanentError, RetryError) as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:

@@ -18,9 +18,12 @@ from pipeline.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.schema import Manifest
+from training import synthetic
 from training import workdir as workdirs
 from training.cluster import Cluster
 from training.config import RunConfig, override
+from training.guard import hold_signals
+from training.ownership import exclusive
 from training.recipes import recipe
 from training.variants import Variant
 
@@ -84,32 +87,47 @@ def inspect(arguments: argparse.Namespace) -> Result:
     """`mobilenet inspect`."""
     from pipeline.inspection import inspect
 
-    return inspect(arguments.records, arguments.output, verify_bytes=arguments.verify)
+    config = None
+    if arguments.recipe:
+        config = recipe(arguments.recipe, arguments.variant)
+        import_tensorflow()
+    return inspect(
+        arguments.records, arguments.output, verify_bytes=arguments.verify, config=config
+    )
 
 
 def train(arguments: argparse.Namespace) -> Result:
     """`mobilenet train`: one worker of a cluster, or `--workers N` of them here."""
     config = _override(recipe(arguments.recipe, arguments.variant), arguments.set)
-    manifest = Manifest.read(arguments.records)
+    manifest = synthetic.read_manifest(arguments.records)
     cluster = Cluster.from_environment()
     if arguments.workers > 1 and len(cluster.workers) > 1:
         raise UsageError("--workers starts local processes; in a cluster TF_CONFIG says who works")
     initial_digest = _initial_digest(arguments.initial_checkpoint)
     done = _finished_training(arguments.workdir, config, manifest, initial_digest)
     if not done and arguments.workers > 1:
-        with workdirs.exclusive(arguments.workdir):
-            code = processes.run_workers(_as_worker(arguments), arguments.workers)
+        with exclusive(arguments.workdir):
+            code = processes.run_workers(
+                _as_worker(arguments), arguments.workers, config.loop.grace_seconds
+            )
         if code:
             raise processes.failure("train", code)
         done = workdirs.read_progress(arguments.workdir)
     elif not done:
+        hold_signals()
         import_tensorflow()
         from training.run import run_training
 
         alone = len(cluster.workers) == 1  # otherwise whoever started us watches over the folder
-        with workdirs.exclusive(arguments.workdir) if alone else contextlib.nullcontext():
+        with exclusive(arguments.workdir) if alone else contextlib.nullcontext():
             done = run_training(
-                config, arguments.records, arguments.workdir, cluster, arguments.initial_checkpoint
+                config,
+                arguments.records,
+                arguments.workdir,
+                cluster,
+                arguments.initial_checkpoint,
+                arguments.profile,
+                arguments.data_service,
             )
         if not cluster.is_chief:
             return {}
@@ -120,6 +138,16 @@ def evaluate(arguments: argparse.Namespace) -> Result:
     """`mobilenet evaluate`."""
     run = workdirs.Run.read(arguments.workdir)
     manifest = _same_records(run, arguments.records)
+    if arguments.follow:
+        import_tensorflow()
+        from training.failures import explained
+        from training.follow import follow
+
+        with explained(arguments.records):
+            return {
+                "workdir": arguments.workdir,
+                **follow(arguments.workdir, arguments.records, manifest),
+            }
     path = storage.join(arguments.workdir, "evaluation.json")
     step = workdirs.newest_checkpoint_step(arguments.workdir)
     if storage.exists(path):
@@ -310,7 +338,36 @@ def plan(arguments: argparse.Namespace) -> Result:
     if arguments.plot:
         planned.plot(arguments.plot)
     print(planned.table(), file=sys.stderr)
-    return planned.summary(arguments.images_per_second, arguments.price_per_hour)
+    return planned.summary(
+        arguments.images_per_second, arguments.price_per_hour, arguments.gigabits_per_second
+    )
+
+
+def diagnose(arguments: argparse.Namespace) -> Result:
+    """`mobilenet diagnose`: what limits the speed of training here."""
+    config = _override(recipe(arguments.recipe, arguments.variant), arguments.set)
+    Manifest.read(arguments.records)
+    import_tensorflow()
+    from pipeline.diagnose import diagnose
+    from training.failures import explained
+
+    with explained(arguments.records):
+        return diagnose(config, arguments.records, arguments.steps)
+
+
+def data_service(arguments: argparse.Namespace) -> None:
+    """`mobilenet data-service`: a dispatcher or a worker until killed."""
+    if (arguments.role == "worker") != bool(arguments.dispatcher):
+        raise UsageError("--dispatcher is needed for the role worker, and only for it")
+    if (arguments.role == "dispatcher") != bool(arguments.work_dir):
+        raise UsageError("--work-dir is needed for the role dispatcher, and only for it")
+    import_tensorflow()
+    from pipeline.data_service import serve_dispatcher, serve_worker
+
+    if arguments.role == "dispatcher":
+        serve_dispatcher(arguments.port, arguments.work_dir)
+    else:
+        serve_worker(arguments.dispatcher, arguments.port, arguments.host)
 
 
 def import_checkpoint(arguments: argparse.Namespace) -> Result:
@@ -319,7 +376,7 @@ def import_checkpoint(arguments: argparse.Namespace) -> Result:
     import_tensorflow()
     from training.initial import import_checkpoint
 
-    with workdirs.exclusive(arguments.workdir):
+    with exclusive(arguments.workdir):
         progress = import_checkpoint(
             arguments.checkpoint, variant, arguments.workdir, arguments.weights
         )
@@ -382,6 +439,8 @@ def _as_worker(arguments: argparse.Namespace) -> list[str]:
         f"--records={arguments.records}",
         f"--workdir={arguments.workdir}",
         f"--initial-checkpoint={arguments.initial_checkpoint}",
+        f"--profile={arguments.profile}",
+        f"--data-service={arguments.data_service}",
         *(f"--set={assignment}" for assignment in arguments.set),
     ]
 

@@ -16,6 +16,8 @@ IMAGENET_BYTES_PER_IMAGE = 147_897_477_120 / IMAGENET_EXAMPLES
 # Forward once, backward twice as much; a multiply-accumulate is two operations.
 FLOPS_PER_MAC = 3 * 2
 TABLE_ROWS = 13
+SCALING_REPLICAS = (1, 2, 4, 8)
+HOP_SECONDS = 20e-6  # start of one transfer between neighbours, of NCCL's order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +72,49 @@ class Plan:
             ema_decay=min(self.config.training.ema_decay, (1 + step) / (10 + step)),
         )
 
+    @property
+    def gradient_bytes(self) -> int:
+        """What every replica gives to the all-reduce of one step, float32."""
+        layout = architecture(Variant.parse(self.config.variant), IMAGENET_CLASSES + 1)
+        return 4 * layout.trainable
+
+    def scaling(self, images_per_second: float, gigabits_per_second: float) -> dict[str, Any]:
+        """Modelled images/s and efficiency of 1, 2, 4 and 8 replicas with the batch of one kept.
+
+        A step is the computation of one replica, then a ring all-reduce of its gradients, which
+        moves 2 (n - 1) / n of them over each link in 2 (n - 1) hops; nothing overlaps and the
+        input keeps up.
+
+        Args:
+            images_per_second: Of one replica alone.
+            gigabits_per_second: Of one replica's link, each way.
+        """
+        compute_seconds = self.config.training.batch_per_replica / images_per_second
+        modelled = {}
+        for replicas in SCALING_REPLICAS:
+            sent = 2 * (replicas - 1) / replicas * self.gradient_bytes
+            hops = 2 * (replicas - 1)
+            seconds = sent * 8 / (gigabits_per_second * 1e9) + hops * HOP_SECONDS
+            efficiency = compute_seconds / (compute_seconds + seconds)
+            modelled[str(replicas)] = {
+                "bytes_sent_per_step": round(sent),
+                "images_per_second": round(replicas * images_per_second * efficiency),
+                "efficiency": round(efficiency, 4),
+            }
+        return modelled
+
     def summary(
-        self, images_per_second: float | None = None, price_per_hour: float | None = None
+        self,
+        images_per_second: float | None = None,
+        price_per_hour: float | None = None,
+        gigabits_per_second: float = 100.0,
     ) -> dict[str, Any]:
         """The figures, as `mobilenet plan` prints them.
 
         Args:
-            images_per_second: Of all replicas together; gives `hours`.
+            images_per_second: Of all replicas together; gives `hours` and `scaling`.
             price_per_hour: Of all machines together; with the former, gives `cost`.
+            gigabits_per_second: Of one replica's link to the others, for `scaling`.
         """
         variant = Variant.parse(self.config.variant)
         macs = architecture(variant, IMAGENET_CLASSES + 1).macs
@@ -97,11 +134,15 @@ class Plan:
             "images_read": self.images,
             "bytes_read": round(self.images * IMAGENET_BYTES_PER_IMAGE),
             "flops": self.images * macs * FLOPS_PER_MAC,
+            "gradient_bytes_per_step": self.gradient_bytes,
         }
         if images_per_second:
             figures["hours"] = round(self.images / images_per_second / 3600, 2)
             if price_per_hour is not None:
                 figures["cost"] = round(figures["hours"] * price_per_hour, 2)
+            figures["scaling"] = self.scaling(
+                images_per_second / self.num_replicas, gigabits_per_second
+            )
         return figures
 
     def table(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,7 +21,10 @@ from types import FrameType
 from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
 
 DIES_WITH_PARENT = "MOBILENET_DIES_WITH_PARENT"
-TERMINATION_SECONDS = 10.0  # between SIGTERM and SIGKILL
+RESERVE_SECONDS = 5.0  # after the grace, before SIGKILL
+# Between the first worker's failure and SIGKILL for the others: they cannot go on without
+# it, but may be about to say the same.
+LAST_WORDS_SECONDS = 2.0
 
 
 def die_with_parent() -> None:
@@ -33,6 +37,8 @@ def die_with_parent() -> None:
             pass
         os._exit(RETRY_EXIT_CODE)
 
+    if select.select([0], [], [], 0)[0]:  # nobody writes there: it has ended already
+        os._exit(RETRY_EXIT_CODE)
     threading.Thread(target=wait, daemon=True).start()
 
 
@@ -58,14 +64,16 @@ def failure(name: str, code: int) -> Exception:
     return error
 
 
-def run_workers(arguments: Sequence[str], num_workers: int) -> int:
+def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float) -> int:
     """Run `mobilenet ARGUMENTS` as `num_workers` local workers that know of each other.
+
+    SIGTERM and Ctrl-C are passed on; the workers have `grace_seconds` to save and end.
 
     Returns:
         0 when all are done; otherwise the exit code that explains it best: a
         permanent one (1..127) if any worker ended so, else "retry" (143).
     """
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(num_workers)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
     threads = str(max(1, (os.cpu_count() or 1) // num_workers))
     workers = [
         start(
@@ -85,8 +93,11 @@ def run_workers(arguments: Sequence[str], num_workers: int) -> int:
     ]
 
     def forward(number: int, frame: FrameType | None) -> None:
-        _terminate(workers)
-        os._exit(128 + number)
+        for worker in workers:
+            if worker.poll() is None:
+                worker.terminate()
+        _end(workers, grace_seconds + RESERVE_SECONDS)
+        os._exit(RETRY_EXIT_CODE)
 
     previous = {
         number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)
@@ -94,7 +105,7 @@ def run_workers(arguments: Sequence[str], num_workers: int) -> int:
     try:
         codes = _wait_for_all(workers)
     finally:
-        _terminate(workers)
+        _end(workers, 0)
         for number, handler in previous.items():
             signal.signal(number, handler)
     permanent = [code for code in codes if 0 < code < 128]
@@ -107,16 +118,14 @@ def _wait_for_all(workers: Sequence[subprocess.Popen[str]]) -> list[int]:
     """Exit codes once all have ended; the first failure ends the others."""
     while any(worker.poll() is None for worker in workers):
         if any(worker.poll() for worker in workers):
-            _terminate(workers)
+            _end(workers, LAST_WORDS_SECONDS)
         time.sleep(0.1)
     return [worker.returncode for worker in workers]
 
 
-def _terminate(workers: Sequence[subprocess.Popen[str]]) -> None:
-    for worker in workers:
-        if worker.poll() is None:
-            worker.terminate()
-    deadline = time.monotonic() + TERMINATION_SECONDS
+def _end(workers: Sequence[subprocess.Popen[str]], seconds: float) -> None:
+    """Wait that long, then kill; everything they write is complete or not there."""
+    deadline = time.monotonic() + seconds
     for worker in workers:
         try:
             worker.wait(max(0.0, deadline - time.monotonic()))
@@ -125,7 +134,8 @@ def _terminate(workers: Sequence[subprocess.Popen[str]]) -> None:
             worker.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on just now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

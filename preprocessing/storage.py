@@ -309,6 +309,18 @@ def crc32c(stream: IO[bytes]) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
+def move_into(source: str, path: str) -> None:
+    """Give the local file `source` the name `path`: renamed on the same disk, or uploaded."""
+    if is_remote(path):
+        with open(source, "rb") as stream, open_write(path) as target:
+            shutil.copyfileobj(stream, target, BLOCK_BYTES)
+        os.unlink(source)
+        return
+    with open(source, "rb") as stream:
+        os.fsync(stream.fileno())
+    os.replace(source, path)
+
+
 def stored_crc32c(path: str) -> str:
     """`crc32c` of a file: what its store says, or read back where it says nothing."""
     filesystem, name = _filesystem(path)

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import tensorflow as tf
@@ -90,5 +91,10 @@ def records(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def two_replicas() -> tf.distribute.Strategy:
-    """One process, two replicas."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    """One process, two replicas.
+
+    Its collectives get keys of their own, as in TensorFlow's tests: another strategy on these
+    devices, such as that of `diagnose`, would find them used for other types.
+    """
+    with mock.patch.object(tf.distribute.MirroredStrategy, "_collective_key_base", 100_000):
+        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -135,6 +135,16 @@ class Architecture:
         """Kernel weights, as V2's table counts parameters: no bias, no BN."""
         return sum(each.num_weights for each in self.convolutions())
 
+    @property
+    def trainable(self) -> int:
+        """Numbers that training changes: kernels, BN's scale and offset, the classifier's bias.
+
+        Also what a gradient all-reduce sums, one float32 each.
+        """
+        normalised = [each for block in self.blocks for each in block.convolutions]
+        scales = sum(2 * each.out_channels for each in normalised)
+        return self.parameters + scales + self.classifier.out_channels
+
 
 def architecture(variant: Variant, num_outputs: int, output_stride: int = 32) -> Architecture:
     """Lay out `variant`.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from preprocessing.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
+SWITCH = ("auto", "on", "off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +47,9 @@ class AugmentationConfig:
     randaugment_layers: int = 0  # operations per image
     randaugment_magnitude: float = 9.0  # of 10
     erasing_probability: float = 0.0
+    # How a crop travels to the device after the resize. `float32` is exact; `uint8`, a quarter
+    # of the bytes, rounds by at most half of one of 255 levels.
+    pixels: str = "float32"  # or "uint8"
 
     def __post_init__(self) -> None:
         for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
@@ -58,6 +62,10 @@ class AugmentationConfig:
             raise UsageError(
                 "augmentation.color_order must be 'brightness_first' or 'mixed', "
                 f"got {self.color_order!r}"
+            )
+        if self.pixels not in ("float32", "uint8"):
+            raise UsageError(
+                f"augmentation.pixels must be 'float32' or 'uint8', got {self.pixels!r}"
             )
         if self.max_area > 1:
             raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
@@ -124,11 +132,16 @@ class TrainingConfig:
     label_smoothing: float = 0.1  # over all outputs, background included
     ema_decay: float = 0.9999
     bn_statistics: str = "replica0"  # what evaluation and checkpoints hold; or "mean"
+    max_corrupt_records: int = 0  # per worker, that may be replaced by the record after them
 
     def __post_init__(self) -> None:
         for name in ("batch_per_replica", "total_images"):
             if getattr(self, name) < 1:
                 raise UsageError(f"training.{name} must be positive, got {getattr(self, name)}")
+        if self.max_corrupt_records < 0:
+            raise UsageError(
+                f"training.max_corrupt_records must not be negative, got {self.max_corrupt_records}"
+            )
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"training.{name} must be in [0, 1), got {getattr(self, name)}")
@@ -139,17 +152,70 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ComputeConfig:
+    """How a step is computed: faster or smaller, equal up to rounding.
+
+    `auto` is on for GPUs and off on CPUs, where XLA and bfloat16 make a step slower.
+    """
+
+    xla: str = "auto"  # compile each replica's forward, backward and update; or "on", "off"
+    bfloat16: str = "auto"  # activations; weights, statistics and loss stay float32
+    # Keep only the blocks' boundaries and compute the rest again going backward: a third more
+    # work, several times less memory.
+    recompute: bool = False
+    collectives: str = "auto"  # NCCL between GPUs and ring between CPUs; or "nccl", "ring"
+    bytes_per_pack: int = 0  # of one gradient all-reduce; 0 sends all gradients as one
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("xla", SWITCH),
+            ("bfloat16", SWITCH),
+            ("collectives", ("auto", "nccl", "ring")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"compute.{name} must be one of {', '.join(allowed)}, "
+                    f"got {getattr(self, name)!r}"
+                )
+        if self.bytes_per_pack < 0:
+            raise UsageError(
+                f"compute.bytes_per_pack must not be negative, got {self.bytes_per_pack}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputConfig:
+    """Where images wait; does not change which come nor in what order."""
+
+    cache: bool = False  # keep every encoded image in memory: for datasets smaller than that
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
     """How often the host looks in; does not change what is learned."""
 
     steps_per_loop: int = 1000
     checkpoint_every_steps: int = 5000
     evaluate_every_steps: int = 10_000
-    checkpoints_to_keep: int = 5
+    checkpoints_to_keep: int = 5  # the newest; the best by top-1 stays as well
+    # Device calls are kept about this short, so that a request to stop is heard in time.
+    max_call_seconds: int = 2
+    grace_seconds: int = 15  # from SIGTERM until the process is gone; spot machines give 15
+    startup_timeout_seconds: int = 600  # for all workers to be there, and for the first step
+    step_timeout_seconds: int = 600  # for any later device call
+    max_attempts: int = 10  # in a row that may end without a new checkpoint
+    histograms_every_steps: int = 10_000
+    # After a loss that is not finite: back to the last checkpoint, other data from there.
+    max_blow_up_recoveries: int = 0
 
     def __post_init__(self) -> None:
+        if self.max_blow_up_recoveries < 0:
+            raise UsageError(
+                "loop.max_blow_up_recoveries must not be negative, "
+                f"got {self.max_blow_up_recoveries}"
+            )
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
+            if field.name != "max_blow_up_recoveries" and getattr(self, field.name) < 1:
                 raise UsageError(
                     f"loop.{field.name} must be positive, got {getattr(self, field.name)}"
                 )
@@ -167,6 +233,8 @@ class RunConfig:
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    compute: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
     loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)
 
     def num_steps(self, num_replicas: int) -> int:

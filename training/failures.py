@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -17,6 +18,9 @@ _PEER_LOST = (
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
 )
+_PLACE_IN_INPUT = re.compile(
+    r"^.*transformation with iterator: \S+: |\{\{function_node \S+\}\} |\[Op:\S+\]"
+)
 
 
 @contextlib.contextmanager
@@ -30,21 +34,44 @@ def explained(records: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        raise _explain(error, records) from error
+        raise explain(error, records) from error
 
 
-def _explain(error: tf.errors.OpError, records: str) -> Exception:
-    reason = str(error.message).splitlines()[0]
+def explain(error: tf.errors.OpError, records: str, when: str = "", where: str = "") -> Exception:
+    """The one line for what TensorFlow raised.
+
+    Args:
+        error: TensorFlow's own.
+        records: The folder of the data.
+        when: The steps it came in, if known.
+        where: The file and record that are at fault, if known.
+    """
+    reason = _reason(str(error.message))
+    during = f" in {when}" if when else ""
     if "No space left on device" in str(error.message):
         return StorageFullError(
-            f"no space left: {reason}; free some and run the same command again, it continues"
+            f"no space left{during}: {reason}; free some and run the same command again, it "
+            "continues"
         )
     if isinstance(error, tf.errors.DataLossError):
-        return DataError(f"a record of {records} is corrupt: {reason}; write that shard anew")
+        return DataError(
+            f"corrupt record{during}: {where or f'{records}: {reason}'}; write that shard anew, or "
+            "set training.max_corrupt_records to go on without it"
+        )
     if isinstance(error, tf.errors.NotFoundError):
-        return DataError(f"a file vanished: {reason}; if it is a shard, run `mobilenet prepare`")
+        return DataError(
+            f"a file vanished{during}: {reason}; if it is a shard, run `mobilenet prepare`"
+        )
     if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" in str(error.message):
-        return DataError(f"an image of {records} cannot be decoded: {reason}")
+        return DataError(f"an image of {records} cannot be decoded{during}: {reason}")
     if isinstance(error, _PEER_LOST) or "ollective" in str(error.message):
-        return RetryError(f"lost a peer: {reason}")
-    return PermanentError(f"TensorFlow failed: {reason}")
+        return RetryError(f"lost a peer{during}: {reason}")
+    return PermanentError(f"TensorFlow failed{during}: {reason}")
+
+
+def _reason(message: str) -> str:
+    """The line that says something, among those that say where in the graph."""
+    lines = [line.strip() for line in message.splitlines()]
+    empty = ("Graph execution error", "Detected at node", "Stack trace", "[[", "File ", "<stack")
+    said = [line for line in lines if line and not line.startswith(empty)]
+    return _PLACE_IN_INPUT.sub("", said[0] if said else message).strip()

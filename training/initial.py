@@ -84,7 +84,9 @@ def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -
     state.ema.restart(values(state.averaged_model))
     state.optimizer.iterations.assign(step)
     workdirs.claim(workdir, run)
-    Checkpoints(workdir, state, keep=1).save(step)
+    checkpoints = Checkpoints(workdir, state, keep=1)
+    checkpoints.save(step)
+    checkpoints.wait()
     progress = {"step": step, "num_steps": step, "complete": True, "imported": weights}
     workdirs.write_progress(workdir, progress)
     return progress

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from preprocessing.errors import NonFiniteLossError
-from preprocessing.schema import Manifest
-from training import initial
+from preprocessing.errors import NonFiniteLossError, UsageError
+from training import initial, recovery
 from training import workdir as workdirs
+from training.agreement import Agreement, leave_after_the_others
+from training.calls import Calls, Made
 from training.checkpoint import Checkpoints
 from training.cluster import Cluster
 from training.config import RunConfig
-from training.data import Records, Share, training_batches
 from training.evaluate import Evaluator, share_of
-from training.state import TrainingState
+from training.failures import explain
+from training.guard import Guard, StoppedError
+from training.report import Reporter
+from training.source import Source
+from training.state import TrainingState, values
 from training.step import TrainSteps, statistics_synchronizer
-from training.summaries import GRID_SIDE, Summaries
-from training.variants import Variant
+from training.summaries import Summaries
+from training.watching import Watcher
+
+STEPS_READ_AHEAD = 64  # at most, by the input pipeline
 
 
 def train(
@@ -32,11 +37,25 @@ def train(
     cluster: Cluster,
     strategy: tf.distribute.Strategy,
     initial_checkpoint: str = "",
+    guard: Guard | None = None,
+    profile_steps: int = 0,
+    data_service: str = "",
 ) -> dict[str, Any]:
     """Train to the end of `config`, from the newest checkpoint in `workdir` if there is one.
 
     Every worker calls this with the same arguments. A run without a checkpoint starts from
     the weights of the slim checkpoint `initial_checkpoint`, if that is given.
+
+    Args:
+        config: The run.
+        records_folder: What `prepare` wrote.
+        workdir: The run's folder, the same storage for all workers.
+        cluster: Who this process is.
+        strategy: How replicas work together.
+        initial_checkpoint: A slim checkpoint, or empty.
+        guard: Bounds the time of every step and hears requests to stop.
+        profile_steps: Steps to trace for the profile page, soon after the start; 0 for none.
+        data_service: `grpc://host:port` of a tf.data service, or empty.
 
     Returns:
         The last `progress.json`.
@@ -44,8 +63,12 @@ def train(
     Raises:
         UsageError: `workdir` holds another run.
         NonFiniteLossError: The loss is NaN or infinite; names the steps.
+        StoppedError: The guard was asked to stop; there is a checkpoint of that step.
     """
-    manifest = Manifest.read(records_folder)
+    guard = guard or Guard()
+    guard.expect("starting up", config.loop.startup_timeout_seconds)
+    source = Source.open(records_folder, config, data_service)
+    manifest = source.manifest
     run = workdirs.Run.create(
         config,
         manifest,
@@ -54,67 +77,195 @@ def train(
     )
     if cluster.is_chief:
         workdirs.claim(workdir, run)
-    train_records = Records(records_folder, manifest, "train")
-
     with strategy.scope():
         state = TrainingState.of(run)
     checkpoints = Checkpoints(workdir, state, config.loop.checkpoints_to_keep)
-    if not checkpoints.restore() and initial_checkpoint:
+    restored = checkpoints.restore(verbose=cluster.is_chief)
+    if restored is None and initial_checkpoint:
         with strategy.scope():
             initial.start_from(initial_checkpoint, state)
-    train_steps = TrainSteps(strategy, state, config)
-    synchronize = statistics_synchronizer(strategy, state, config.training.bn_statistics)
-    evaluator = Evaluator(
-        strategy,
-        state.averaged_model,
-        Records(records_folder, manifest, "validation"),
-        config.evaluation,
-        batch_per_replica=config.training.batch_per_replica,
-    )
     summaries = Summaries(workdirs.tensorboard_folder(workdir), cluster.is_chief)
-    report = _Reporter(run, cluster, workdir, summaries, start_step=state.step)
-    _show_augmentation(summaries, train_records, config, state.step)
+    loop = _Loop(
+        run=run,
+        workdir=workdir,
+        cluster=cluster,
+        strategy=strategy,
+        state=state,
+        checkpoints=checkpoints,
+        guard=guard,
+        reporter=Reporter(run, cluster, workdir, summaries, state.step),
+        watcher=Watcher(summaries, run, manifest, state, profile_steps),
+        source=source,
+    )
+    guard.keep(loop)
+    try:
+        return loop.train()
+    finally:
+        loop.reporter.close()
+        loop.watcher.close()
 
-    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return training_batches(
-            train_records,
-            config.augmentation,
-            size=Variant.parse(config.variant).resolution,
-            seed=config.seed,
+
+@dataclass(kw_only=True)
+class _Loop:
+    run: workdirs.Run
+    workdir: str
+    cluster: Cluster
+    strategy: tf.distribute.Strategy
+    state: TrainingState
+    checkpoints: Checkpoints
+    guard: Guard
+    reporter: Reporter
+    watcher: Watcher
+    source: Source
+
+    def __post_init__(self) -> None:
+        config = self.run.config
+        self._config = config
+        self._agreement = Agreement(self.strategy)
+        self._calls = Calls(
+            TrainSteps(self.strategy, self.state, config),
+            self._agreement,
+            self.guard,
+            config.loop,
+            self._after_call,
+        )
+        self._synchronize = statistics_synchronizer(
+            self.strategy, self.state, config.training.bn_statistics
+        )
+        shown = values(self.state.averaged_model)
+        self._average = tf.function(lambda: self.strategy.run(self.state.average))
+        self._take_raw = tf.function(
+            lambda: self.strategy.run(_copy, args=(values(self.state.model), shown))
+        )
+        self._evaluator = Evaluator(
+            self.strategy,
+            self.state.averaged_model,
+            self.source.validation,
+            config.evaluation,
             batch_per_replica=config.training.batch_per_replica,
-            share=share_of(context),
-            start_step=state.step,
+            before_call=lambda: self._expect("evaluating"),
         )
 
-    average = tf.function(lambda: strategy.run(state.average))
-    iterator = iter(strategy.distribute_datasets_from_function(batches))
+    def train(self) -> dict[str, Any]:
+        """From the state as it is to the end; returns the last progress."""
+        self._require_same_start()
+        limits, end = self._config.loop, self.run.num_steps
+        iterator = iter(
+            self.strategy.distribute_datasets_from_function(
+                self._batches(),
+                # Two batches wait on each device: one is used while the next arrives.
+                tf.distribute.InputOptions(experimental_per_replica_buffer_size=2),
+            )
+        )
+        self.guard.keep(iterator)
+        self.watcher.start(self.source.train)
+        accuracy: dict[str, float] = {}
+        for target, num_steps in _milestones(self.state.step, end, limits.steps_per_loop):
+            made = self._run_calls(iterator, target - num_steps, num_steps)
+            step = target - num_steps + made.steps
+            if self.source.files:
+                self.source.files.raise_if_too_many_corrupt()
+            self.checkpoints.check()
+            _refuse_non_finite(made.means, step, made.steps)
+            if made.stopped:
+                self._stop_at(step)
+            saves = step == end or _is_due(step, num_steps, limits.checkpoint_every_steps)
+            if step == end or _is_due(step, num_steps, limits.evaluate_every_steps):
+                accuracy, saves = self._evaluate(step), True
+            if saves:
+                self._save(step)
+            if _is_due(step, num_steps, limits.histograms_every_steps):
+                self.watcher.histograms(step)
+                self.watcher.memory(step)
+            corrupt = self.source.files.corrupt if self.source.files else 0
+            self.reporter.report(
+                step, made, float(self.state.schedule(step - 1)), accuracy, corrupt
+            )
+            self._expect("between two loops")
+        if not self.reporter.last["complete"]:  # killed between the last checkpoint and report
+            self.reporter.complete(self._evaluate(end))
+        self._finish_saving()
+        return self.reporter.last
 
-    def measure() -> dict[str, float]:
-        synchronize()
-        average()
-        measured = evaluator.run()
-        return {"top1": measured.top1, "top5": measured.top5}
+    def _run_calls(self, iterator: Any, step: int, num_steps: int) -> Made:
+        """The next `num_steps` steps after `step`; what goes wrong is told with its steps."""
+        try:
+            return self._calls.run(iterator, num_steps)
+        except tf.errors.OpError as error:
+            where = ""
+            if isinstance(error, tf.errors.DataLossError) and self.source.files:
+                batch = self._config.training.batch_per_replica * self.run.num_replicas
+                first = self.state.step * batch
+                seed = recovery.data_seed(self.workdir, self._config.seed, self._started_at)
+                positions = range(first, first + (num_steps + STEPS_READ_AHEAD) * batch)
+                where = self.source.files.first_corrupt(positions, seed)
+            when = f"steps {step} to {step + num_steps}"
+            raise explain(error, self.source.folder, when, where) from error
 
-    accuracy: dict[str, float] = {}
-    for step, num_steps in _milestones(state.step, run.num_steps, config.loop.steps_per_loop):
-        means = train_steps.run(iterator, num_steps)
-        _refuse_non_finite(means, step, num_steps)
-        learning_rate = float(state.schedule(step - 1))
-        is_last = step == run.num_steps
-        saves = is_last or _is_due(step, num_steps, config.loop.checkpoint_every_steps)
-        evaluates = is_last or _is_due(step, num_steps, config.loop.evaluate_every_steps)
-        if evaluates:
-            accuracy = measure()
-            summaries.scalars(step, {f"validation/{name}": v for name, v in accuracy.items()})
-        elif saves:
-            synchronize()
-        if saves and cluster.is_chief:
-            checkpoints.save(step)
-        report(step, num_steps, learning_rate, means, accuracy)
-    if not report.last["complete"]:  # killed between the last checkpoint and the last report
-        report.complete(measure())
-    synchronize()  # a barrier: nobody leaves before the chief has saved
-    return report.last
+    def _batches(self) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
+        config, start_step = self._config, self.state.step
+        self._started_at = start_step
+        seed = recovery.data_seed(self.workdir, config.seed, start_step)
+
+        def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return self.source.batches(config, share_of(context), start_step, seed)
+
+        return batches
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        """Accuracy of the averages, and beside it of the raw weights."""
+        self._synchronize()
+        self._take_raw()
+        raw = self._evaluator.run()
+        self._average()
+        predictions = self._evaluator.predict()
+        averaged = predictions.accuracy
+        accuracy = {"top1": averaged.top1, "top5": averaged.top5}
+        if self.cluster.is_chief:
+            workdirs.write_evaluation(self.workdir, step, accuracy)
+        self.watcher.evaluation(step, averaged, raw, predictions, self.source.validation)
+        return accuracy
+
+    def _save(self, step: int) -> None:
+        self._expect(f"saving step {step}")
+        self._synchronize()
+        if self.cluster.is_chief:
+            self.checkpoints.save(step)
+
+    def _stop_at(self, step: int) -> None:
+        """Every worker is here, at the same step."""
+        self._save(step)
+        self._finish_saving()
+        raise StoppedError(
+            f"terminated; the checkpoint of step {step} is saved, run the same command to continue"
+        )
+
+    def _finish_saving(self) -> None:
+        self._expect("finishing the last checkpoint")
+        self.checkpoints.wait()
+        self._agreement.means([0.0])  # a barrier: nobody leaves before the chief has saved
+        leave_after_the_others(self.cluster)
+
+    def _require_same_start(self) -> None:
+        step = self.state.step
+        mean = self._agreement.means([step])[0]
+        if mean != step:
+            raise UsageError(
+                f"worker {self.cluster.index} starts at step {step}, the workers on average at "
+                f"{mean:g}: --workdir ({self.workdir}) must be one storage that all of them see"
+            )
+
+    def _after_call(self, num_steps: int, loss: float) -> None:
+        self.reporter.advance(num_steps, loss)
+        self.watcher.after_call(num_steps)
+
+    def _expect(self, what: str) -> None:
+        self.guard.expect(what, self._config.loop.step_timeout_seconds)
+
+
+def _copy(sources: list[Any], targets: list[Any]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(tf.convert_to_tensor(source))
 
 
 def _milestones(start: int, end: int, steps_per_loop: int) -> Iterator[tuple[int, int]]:
@@ -138,97 +289,3 @@ def _refuse_non_finite(means: dict[str, float], step: int, num_steps: int) -> No
             f"{step - num_steps} and {step}; lower optimizer.learning_rate_per_replica, or look "
             "at the images of those steps"
         )
-
-
-def _show_augmentation(
-    summaries: Summaries, records: Records, config: RunConfig, step: int
-) -> None:
-    """The first images of the run, as the network sees them, shown at `step`."""
-    batch = training_batches(
-        records,
-        config.augmentation,
-        size=Variant.parse(config.variant).resolution,
-        seed=config.seed,
-        batch_per_replica=GRID_SIDE**2,
-        share=Share(worker_index=0, num_workers=1, local_replicas=1),
-        start_step=0,
-    )
-    summaries.images(step, "augmented_images", next(iter(batch))[0])
-
-
-class _Reporter:
-    """One line per loop on stderr, scalars to TensorBoard, `progress.json` for everyone else."""
-
-    def __init__(
-        self,
-        run: workdirs.Run,
-        cluster: Cluster,
-        workdir: str,
-        summaries: Summaries,
-        start_step: int,
-    ) -> None:
-        self._run = run
-        self._cluster = cluster
-        self._workdir = workdir
-        self._summaries = summaries
-        self._since = time.monotonic()
-        self.last: dict[str, Any] = workdirs.read_progress(workdir)
-        if start_step:
-            self._say(f"train: resuming at step {start_step} of {run.num_steps}")
-
-    def __call__(
-        self,
-        step: int,
-        num_steps: int,
-        learning_rate: float,
-        means: dict[str, float],
-        accuracy: dict[str, float],
-    ) -> None:
-        now = time.monotonic()
-        seconds, self._since = now - self._since, now
-        images = num_steps * self._run.config.training.batch_per_replica * self._run.num_replicas
-        images_per_second = images / seconds
-        eta_seconds = (self._run.num_steps - step) * seconds / num_steps
-        self.last = {
-            "step": step,
-            "num_steps": self._run.num_steps,
-            "complete": step == self._run.num_steps,
-            "epoch": step * images / num_steps / self._run.num_examples,
-            "loss": means["loss"],
-            "learning_rate": learning_rate,
-            "images_per_second": images_per_second,
-            "validation": accuracy,
-        }
-        self._summaries.scalars(
-            step,
-            {
-                "train/loss": means["loss"],
-                "train/regularization": means["regularization"],
-                "train/top1": means["top1"],
-                "train/learning_rate": learning_rate,
-                "train/images_per_second": images_per_second,
-            },
-        )
-        validation = f"  validation top-1 {accuracy['top1']:.4f}" if accuracy else ""
-        self._say(
-            f"train: step {step}/{self._run.num_steps}  loss {means['loss']:.4f}  "
-            f"top-1 {means['top1']:.4f}  learning rate {learning_rate:.5f}  "
-            f"{images_per_second:.0f} images/s  ETA {eta_seconds:.0f} s{validation}"
-        )
-        if self._cluster.is_chief:
-            workdirs.write_progress(self._workdir, self.last)
-
-    def complete(self, accuracy: dict[str, float]) -> None:
-        """Report the end of a run whose last step is saved but was not reported."""
-        self.last |= {
-            "step": self._run.num_steps,
-            "num_steps": self._run.num_steps,
-            "complete": True,
-            "validation": accuracy,
-        }
-        if self._cluster.is_chief:
-            workdirs.write_progress(self._workdir, self.last)
-
-    def _say(self, line: str) -> None:
-        if self._cluster.is_chief:
-            print(line, file=sys.stderr, flush=True)

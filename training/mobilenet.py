@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -19,6 +22,19 @@ from training.quantization import (
 
 INIT_STDDEV = 0.09  # truncated at two sigma, slim's training_scope
 BN_EPSILON = 0.001
+
+
+_frozen = contextvars.ContextVar("frozen_statistics", default=False)
+
+
+@contextlib.contextmanager
+def frozen_statistics() -> Iterator[None]:
+    """Within it, training normalises by the batch but leaves the moving statistics alone."""
+    token = _frozen.set(True)
+    try:
+        yield
+    finally:
+        _frozen.reset(token)
 
 
 @keras.saving.register_keras_serializable("mobilenet")
@@ -59,6 +75,8 @@ class FusedBatchNormalization(layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
+        if _frozen.get():
+            return outputs
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving - (moving - batch) * (1 - self.momentum))
         return outputs
@@ -72,6 +90,7 @@ def mobilenet(
     seed: int = 0,
     head: bool = True,
     batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
+    dtype: str = "float32",
 ) -> keras.Model:
     """Build the network: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, outputs]`.
 
@@ -86,6 +105,8 @@ def mobilenet(
         head: Without it, the output is the last map `[N, S / stride, S / stride, C]`, for
             detection and segmentation; every layer's output is there by its name.
         batch_normalization: The layer to use; plain Keras' for files that others load.
+        dtype: Keras policy of all layers before the classifier: `float32`, or
+            `mixed_bfloat16` for bfloat16 activations and float32 variables.
     """
 
     def kernel(convolution: Convolution) -> dict[str, Any]:
@@ -119,12 +140,13 @@ def mobilenet(
             padding="same",
             use_bias=False,
             name=name,
+            dtype=dtype,
             **kernel(convolution),
         )(x)
         x = batch_normalization(
-            momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm"
+            momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm", dtype=dtype
         )(x)
-        x = x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6")(x)
+        x = x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6", dtype=dtype)(x)
         return rounded(x, name)
 
     images = keras.Input((resolution, resolution, 3), name="images")
@@ -134,19 +156,22 @@ def mobilenet(
         for convolution in block.convolutions:
             x = conv_bn(x, convolution)
         if block.residual:
-            x = layers.Add(name=f"{layer_name(block.scope)}_add")([shortcut, x])
+            x = layers.Add(name=f"{layer_name(block.scope)}_add", dtype=dtype)([shortcut, x])
             x = rounded(x, f"{layer_name(block.scope)}_add")
     if not head:
         return keras.Model(images, x, name=architecture.scope)
     # Over the whole map; slim's kernel, which rounds otherwise than a mean does.
-    x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool")(x)
+    x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool", dtype=dtype)(x)
     x = full(
         architecture.classifier.out_channels,
         1,
         name=layer_name(architecture.classifier.scope),
+        dtype="float32",
         **kernel(architecture.classifier),
     )(x)
-    return keras.Model(images, layers.Flatten(name="logits")(x), name=architecture.scope)
+    return keras.Model(
+        images, layers.Flatten(name="logits", dtype="float32")(x), name=architecture.scope
+    )
 
 
 def layer_name(scope: str) -> str:

@@ -2,38 +2,84 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from types import FrameType
+import contextlib
 from typing import Any
 
 import tensorflow as tf
 
-from preprocessing.errors import RETRY_EXIT_CODE
-from training.cluster import Cluster
+from preprocessing.errors import NonFiniteLossError, PermanentError, RetryError
+from training import attempts, recovery
+from training.cluster import Cluster, meet
 from training.config import RunConfig
 from training.failures import explained
+from training.guard import ProcessGuard, StoppedError, raise_if_signalled
 from training.loop import train
+from training.ownership import exclusive_between_machines
+
+LEAVING_SECONDS = 20.0  # TensorFlow may wait for a peer that is gone
 
 
 def run_training(
-    config: RunConfig, records: str, workdir: str, cluster: Cluster, initial_checkpoint: str
+    config: RunConfig,
+    records: str,
+    workdir: str,
+    cluster: Cluster,
+    initial_checkpoint: str = "",
+    profile_steps: int = 0,
+    data_service: str = "",
 ) -> dict[str, Any]:
     """Train as worker `cluster.index`; returns the final progress.
 
     Raises:
-        RetryError: A peer was lost.
-        PermanentError: Data, storage or loss are at fault.
+        RetryError: A peer was lost, or this process was asked to stop.
+        PermanentError: Data, storage or loss are at fault, or attempts are used up.
     """
-    with explained(records):
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        # After the strategy, because creating it puts TensorFlow's own handler there, which
-        # swallows the signal.
-        signal.signal(signal.SIGTERM, _exit_on_sigterm)
-        return train(config, records, workdir, cluster, strategy, initial_checkpoint)
-
-
-def _exit_on_sigterm(number: int, frame: FrameType | None) -> None:
-    print("train: terminated; run the same command to continue", file=sys.stderr, flush=True)
-    os._exit(RETRY_EXIT_CODE)
+    several = len(cluster.workers) > 1
+    guard = ProcessGuard(config.loop.grace_seconds)
+    shared = several and cluster.is_chief
+    with exclusive_between_machines(workdir) if shared else contextlib.nullcontext():
+        if cluster.is_chief:
+            attempts.begin(workdir, config.loop.max_attempts)
+        try:
+            with explained(records):
+                meet(cluster, config.loop.startup_timeout_seconds, raise_if_signalled)
+                guard.expect(
+                    "connecting to the other workers (loop.startup_timeout_seconds)",
+                    config.loop.startup_timeout_seconds,
+                )
+                strategy = tf.distribute.MultiWorkerMirroredStrategy()
+                guard.listen()
+                done = train(
+                    config,
+                    records,
+                    workdir,
+                    cluster,
+                    strategy,
+                    initial_checkpoint,
+                    guard,
+                    profile_steps,
+                    data_service,
+                )
+                guard.exit_code = 0
+                return done
+        except StoppedError:
+            if cluster.is_chief:
+                attempts.forgive(workdir)
+            raise
+        except NonFiniteLossError as error:
+            guard.exit_code = error.exit_code
+            final = recovery.go_back(
+                workdir, error, config.loop.max_blow_up_recoveries, cluster.is_chief
+            )
+            guard.exit_code = final.exit_code
+            if cluster.is_chief:
+                attempts.note_failure(workdir, final)
+            raise final from error
+        except (PermanentError, RetryError) as error:
+            guard.exit_code = error.exit_code
+            if cluster.is_chief:
+                with contextlib.suppress(OSError):  # what went wrong may be this very folder
+                    attempts.note_failure(workdir, error)
+            raise
+        finally:
+            guard.expect("leaving TensorFlow", LEAVING_SECONDS)

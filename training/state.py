@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from training import compute
 from training.architecture import Architecture, architecture
 from training.config import RunConfig
 from training.ema import ExponentialMovingAverage
@@ -31,7 +32,7 @@ class TrainingState(tf.Module):
         super().__init__(name="training_state")
         self.variant = Variant.parse(config.variant)
         self.layout = architecture(self.variant, num_outputs)
-        self.model = build_model(config, self.layout)
+        self.model = build_model(config, self.layout, compute.dtype_policy(config.compute))
         self.schedule = WarmedStaircase(
             Schedule.of(
                 config.optimizer,
@@ -75,10 +76,10 @@ class TrainingState(tf.Module):
         }
 
 
-def build_model(config: RunConfig, layout: Architecture) -> keras.Model:
+def build_model(config: RunConfig, layout: Architecture, dtype: str = "float32") -> keras.Model:
     """The network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
     resolution = Variant.parse(config.variant).resolution
-    return mobilenet(layout, config.model, resolution=resolution, seed=config.seed)
+    return mobilenet(layout, config.model, resolution=resolution, seed=config.seed, dtype=dtype)
 
 
 def values(model: keras.Model) -> list[Any]:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
+from training import compute
 from training.config import RunConfig
+from training.gradients import Gradients
+from training.inception import distort
 from training.state import TrainingState, values
 
+GRADIENT_NORM_EVERY = 10  # steps
 DROPOUT_STREAM = 0x0D20  # keeps dropout's random numbers apart from the data's
 
 
 class TrainSteps:
-    """`run(iterator, num_steps)` makes updates and returns the means since the last call."""
+    """`run(iterator, num_steps)` makes updates and returns the means since the last call.
+
+    An element of the iterator is `(images, labels)` per replica, or `(pixels, draws, labels)`
+    as `training_batches` gives them, whose flip and colours then happen here.
+    """
 
     def __init__(
         self, strategy: tf.distribute.Strategy, state: TrainingState, config: RunConfig
     ) -> None:
         self._strategy = strategy
         self._state = state
-        self._config = config
-        self._global_batch = config.training.batch_per_replica * strategy.num_replicas_in_sync
-        self._loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.training.label_smoothing, reduction=None
+        self._seed = config.seed
+        self._communication = compute.communication(config.compute)
+        self._gradients = Gradients(state, config, strategy.num_replicas_in_sync)
+        self._distort = tf.function(
+            distort, jit_compile=compute.fuses_distortion(config.compute) or None
+        )
+        self._apply = tf.function(
+            self._update, jit_compile=compute.uses_xla(config.compute) or None
         )
         with strategy.scope():
             # Summed over replicas when read: one collective per call, not one per step.
@@ -36,64 +48,83 @@ class TrainSteps:
                 aggregation=tf.VariableAggregation.SUM,
                 name="totals",
             )
+            self._gradient_norm = tf.Variable(
+                0.0,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                name="gradient_norm",
+            )
 
     def run(self, iterator: Any, num_steps: int) -> dict[str, float]:
         """Make `num_steps` updates.
 
         Returns:
-            `loss` (mean cross-entropy over all images), `regularization` (the L2 term)
-            and `top1` (on the augmented images) over these steps.
+            `loss` (mean cross-entropy over all images), `regularization` (the L2 term),
+            `top1` (on the augmented images), `input_wait` (share of the time in which the
+            next batch of this process was not there) over these steps, and `gradient_norm`, of
+            the mean loss, at one of the last ten steps.
         """
-        regularization = self._run(iterator, tf.constant(num_steps))
+        started = time.monotonic()
+        regularization, waited = self._run(iterator, tf.constant(num_steps))
         cross_entropy, correct, images = self._totals.numpy()
+        seconds = time.monotonic() - started
+        norm = self._strategy.experimental_local_results(self._gradient_norm)[0]
         return {
             "loss": float(cross_entropy / images),
             "regularization": float(regularization),
             "top1": float(correct / images),
+            "input_wait": float(waited) / seconds,
+            "gradient_norm": float(norm.numpy()),
         }
 
     @tf.function
     def _run(self, iterator: Any, num_steps: Any) -> Any:
         self._strategy.run(lambda: self._totals.assign(tf.zeros([3])))
+        waited = tf.constant(0.0, tf.float64)
         for _ in tf.range(num_steps):
-            self._strategy.run(self._replica_step, args=next(iterator))
-        return tf.add_n(self._state.model.losses)
+            asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                element = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(element, expand_composites=True)):
+                waited += tf.timestamp() - asked
+            self._strategy.run(self._replica_step, args=element)
+        return tf.add_n(self._state.model.losses), waited
 
-    def _replica_step(self, images: Any, labels: Any) -> None:
-        """One update from this replica's `[B, S, S, 3]` images and `[B]` labels."""
+    def _replica_step(self, *element: Any) -> None:
+        """One update from this replica's batch."""
+        *pictures, labels = element
+        images = self._distort(*pictures) if len(pictures) > 1 else pictures[0]
+        gradients, counts = self._gradients(images, labels, self._dropout_seed())
+        # One collective for all of them, whatever their number.
+        gradients = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, gradients, options=self._communication
+        )
+        is_due = self._state.optimizer.iterations.value % GRADIENT_NORM_EVERY == 0
+        tf.cond(is_due, lambda: self._note_norm(gradients), lambda: False)
+        self._apply(gradients)
+        self._state.optimizer.iterations.assign_add(1)
+        self._totals.assign_add(counts)
+
+    def _note_norm(self, gradients: Sequence[Any]) -> bool:
+        self._gradient_norm.assign(tf.linalg.global_norm(gradients))
+        return True
+
+    def _update(self, gradients: Sequence[Any]) -> None:
+        """Weights and averages from the summed gradients, the same on every replica."""
         state = self._state
-        num_outputs = state.classifier.filters
-        with tf.GradientTape() as tape:
-            features = state.features(images, training=True)
-            logits = tf.squeeze(state.classifier(self._dropout(features)), [1, 2])
-            cross_entropy = tf.reduce_sum(self._loss(tf.one_hot(labels, num_outputs), logits))
-            # Gradients are summed over replicas: divide by the global batch, and let the
-            # first replica alone carry the L2 term, as slim's model_deploy does.
-            loss = cross_entropy / self._global_batch
-            loss += tf.add_n(state.model.losses) * self._is_first_replica()
-        variables = state.model.trainable_variables
-        gradients = tape.gradient(loss, [each.value for each in variables])
-        state.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        state.ema.update(values(state.model), state.optimizer.iterations.value)
-        correct = tf.math.count_nonzero(tf.argmax(logits, axis=-1) == labels, dtype=tf.float32)
-        batch = tf.cast(tf.shape(labels)[0], tf.float32)
-        self._totals.assign_add([cross_entropy, correct, batch])
+        step = state.optimizer.iterations.value
+        learning_rate = state.schedule(step)
+        for gradient, variable in zip(gradients, state.model.trainable_variables, strict=True):
+            state.optimizer.update_step(gradient, variable, learning_rate)
+        state.ema.update(values(state.model), step + 1)
 
-    def _is_first_replica(self) -> Any:
-        """1.0 on replica 0, 0.0 on the others."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return tf.cast(tf.equal(replica, 0), tf.float32)
-
-    def _dropout(self, features: Any) -> Any:
-        """Dropout whose mask follows from (seed, step, replica)."""
-        rate = self._config.model.dropout
-        if not rate:
-            return features
+    def _dropout_seed(self) -> Any:
+        """`int64 [2]` that follows from (seed, step, replica)."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step = tf.cast(self._state.optimizer.iterations.value, tf.int64)
         stream = step * self._strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
-        seed = tf.stack([tf.constant(self._config.seed ^ DROPOUT_STREAM, tf.int64), stream])
-        return tf.nn.experimental.stateless_dropout(features, rate, seed=seed)
+        return tf.stack([tf.constant(self._seed ^ DROPOUT_STREAM, tf.int64), stream])
 
 
 def statistics_synchronizer(

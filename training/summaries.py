@@ -1,21 +1,36 @@
-"""What a run looks like in TensorBoard."""
+"""TensorBoard's event files, written by the chief; in a bucket by way of this machine's disk."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from preprocessing import storage
+
 GRID_SIDE = 5  # images per row and column
 
 
 class Summaries:
-    """Event files of the chief; every other worker writes nothing."""
+    """Event files of the chief; every other worker writes nothing.
+
+    Attributes:
+        folder: Where they are written: `folder` itself, or a local copy that is uploaded.
+    """
 
     def __init__(self, folder: str, enabled: bool) -> None:
+        self.enabled = enabled
+        self._uploads_to = folder if enabled and storage.is_remote(folder) else ""
+        self._sizes: dict[str, int] = {}
+        self.folder = tempfile.mkdtemp(prefix="tensorboard-") if self._uploads_to else folder
         self._writer = (
-            tf.summary.create_file_writer(folder) if enabled else tf.summary.create_noop_writer()
+            tf.summary.create_file_writer(self.folder)
+            if enabled
+            else tf.summary.create_noop_writer()
         )
 
     def scalars(self, step: int, named: dict[str, float]) -> None:
@@ -23,12 +38,60 @@ class Summaries:
         with self._writer.as_default(step):
             for name, value in named.items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
+        self._flush()
 
-    def images(self, step: int, name: str, images: Any) -> None:
-        """Write `[N, S, S, 3]` images in [-1, 1] as one grid."""
+    def histograms(self, step: int, named: dict[str, np.ndarray]) -> None:
+        """Write the distributions of `named` values."""
         with self._writer.as_default(step):
-            tf.summary.image(name, grid(np.asarray(images))[np.newaxis])
+            for name, value in named.items():
+                tf.summary.histogram(name, value)
+        self._flush()
+
+    def images(self, step: int, name: str, images: Any, description: str = "") -> None:
+        """Write `[N, S, S, 3]` images in [-1, 1] as one grid."""
+        self.picture(step, name, grid(np.asarray(images)), description)
+
+    def picture(self, step: int, name: str, picture: np.ndarray, description: str = "") -> None:
+        """Write one `uint8 [H, W, 3]` picture."""
+        with self._writer.as_default(step):
+            tf.summary.image(name, picture[np.newaxis], description=description)
+        self._flush()
+
+    def text(self, step: int, name: str, markdown: str) -> None:
+        """Write Markdown."""
+        with self._writer.as_default(step):
+            tf.summary.text(name, markdown)
+        self._flush()
+
+    def raw(self, step: int, *protos: Any) -> None:
+        """Write summaries that a plugin made, such as HParams'."""
+        with self._writer.as_default(step):
+            for proto in protos:
+                tf.summary.experimental.write_raw_pb(proto.SerializeToString(), step=step)
+        self._flush()
+
+    def close(self) -> None:
+        """Write out everything."""
+        self._writer.close()
+        self.upload()
+        if self._uploads_to:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def upload(self) -> None:
+        """Copy what has grown since the last time into the bucket, if that is where it goes."""
+        if not self._uploads_to:
+            return
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                path = os.path.join(folder, name)
+                size = os.path.getsize(path)
+                if self._sizes.get(path) != size:
+                    target = storage.join(self._uploads_to, os.path.relpath(path, self.folder))
+                    with open(path, "rb") as source, storage.open_write(target) as stream:
+                        shutil.copyfileobj(source, stream)
+                    self._sizes[path] = size
+
+    def _flush(self) -> None:
         self._writer.flush()
 
 

@@ -5,15 +5,12 @@ TensorFlow is not imported here, so that a finished run is recognised in no time
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import importlib.metadata
 import os
 import re
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +18,6 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.schema import Manifest
 from training.config import RunConfig, differences, from_dict, to_dict
-
-LOCK_TIMEOUT_SECONDS = 20.0  # a killed run's workers are gone well before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +82,7 @@ class Run:
 
     def _deciding(self) -> dict[str, Any]:
         config = to_dict(self.config)
-        del config["loop"]
+        del config["loop"], config["input"]
         return {
             "config": config,
             "num_replicas": self.num_replicas,
@@ -127,11 +122,12 @@ def claim(workdir: str, run: Run) -> None:
     """
     if storage.exists(storage.join(workdir, "config.json")):
         require_same_run(workdir, Run.read(workdir), run)
+        storage.make_folder(checkpoints_folder(workdir))
         return
     foreign = [name for name in storage.list_names(workdir) if not name.startswith(".")]
     if foreign:
         raise UsageError(f"{workdir} holds {foreign[0]} and no run; choose another --workdir")
-    storage.make_folder(workdir)
+    storage.make_folder(checkpoints_folder(workdir))
     run.write(workdir)
 
 
@@ -153,13 +149,37 @@ def checkpoints_folder(workdir: str) -> str:
     return storage.join(workdir, "checkpoints")
 
 
+def checkpoint_steps(workdir: str) -> list[int]:
+    """Steps of all complete checkpoints, newest first."""
+    names = storage.list_names(checkpoints_folder(workdir))
+    found = (re.fullmatch(r"ckpt-(\d+)\.json", name) for name in names)
+    return sorted((int(each[1]) for each in found if each), reverse=True)
+
+
 def newest_checkpoint_step(workdir: str) -> int:
-    """Step of the newest complete checkpoint, 0 if there is none; reads no TensorFlow."""
-    state = storage.join(checkpoints_folder(workdir), "checkpoint")
-    if not storage.exists(state):
-        return 0
-    newest = re.search(rb'^model_checkpoint_path: ".*ckpt-(\d+)"', storage.read_bytes(state), re.M)
-    return int(newest[1]) if newest else 0
+    """Step of the newest complete checkpoint, 0 if there is none."""
+    return max(checkpoint_steps(workdir), default=0)
+
+
+def evaluation_file(workdir: str, step: int) -> str:
+    """Where the accuracy of the checkpoint of `step` is, whoever measured it."""
+    return storage.join(workdir, "evaluations", f"{step}.json")
+
+
+def read_evaluations(workdir: str, steps: Iterable[int]) -> dict[int, float]:
+    """Top-1 by step, for those of `steps` that were evaluated."""
+    paths = {step: evaluation_file(workdir, step) for step in steps}
+    return {
+        step: storage.read_json(path)["top1"]
+        for step, path in paths.items()
+        if storage.exists(path)
+    }
+
+
+def write_evaluation(workdir: str, step: int, accuracy: dict[str, float]) -> None:
+    """Keep the accuracy of `step`."""
+    storage.make_folder(storage.join(workdir, "evaluations"))
+    storage.write_json(evaluation_file(workdir, step), {"step": step, **accuracy})
 
 
 def tensorboard_folder(workdir: str) -> str:
@@ -179,32 +199,6 @@ def read_progress(workdir: str) -> dict[str, Any]:
 def write_progress(workdir: str, progress: dict[str, Any]) -> None:
     """Replace `progress.json`."""
     storage.write_json(storage.join(workdir, "progress.json"), progress)
-
-
-@contextlib.contextmanager
-def exclusive(workdir: str) -> Iterator[None]:
-    """Hold `workdir` against a second trainer on this machine while the block runs.
-
-    Raises:
-        UsageError: Another one has it.
-    """
-    if storage.is_remote(workdir):
-        yield
-        return
-    storage.make_folder(workdir)
-    with open(os.path.join(workdir, ".lock"), "w") as lock:
-        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UsageError(
-                        f"another process is training in {workdir}; wait for it or stop it"
-                    ) from None
-                time.sleep(0.2)
-        yield
 
 
 def checkpoint_digest(path: str) -> str:

@@ -53,6 +53,34 @@ def test_the_improved_recipe_is_450_epochs_of_1536_images_after_a_warm_up() -> N
     assert figures["last_learning_rate"] < 0.045 * 0.97**186
 
 
+def test_the_gradients_of_a_step_are_one_float_per_trainable_parameter() -> None:
+    """Keras counts 3,504,872 for 1,000 classes and their bias; the background adds 1,281."""
+    assert plan(8).gradient_bytes == 4 * (3_504_872 + 1_281)
+
+
+def test_modelled_scaling_follows_the_bytes_and_the_link() -> None:
+    fast = plan(8).scaling(images_per_second=2500, gigabits_per_second=2400)
+    slow = plan(8).scaling(images_per_second=2500, gigabits_per_second=10)
+    assert list(fast) == ["1", "2", "4", "8"]
+    assert (
+        fast["1"]
+        == slow["1"]
+        == {
+            "bytes_sent_per_step": 0,
+            "images_per_second": 2500,
+            "efficiency": 1.0,
+        }
+    )
+    assert fast["2"]["bytes_sent_per_step"] == plan(8).gradient_bytes
+    assert fast["8"]["bytes_sent_per_step"] == round(plan(8).gradient_bytes * 14 / 8)
+    # 24.5 MB at 10 Gb/s are 19.6 ms, 14 hops 0.28 ms, and 96 images 38.4 ms.
+    assert slow["8"]["efficiency"] == pytest.approx(38.4 / (38.4 + 19.63 + 0.28), rel=1e-3)
+    assert slow["8"]["images_per_second"] == pytest.approx(
+        8 * 2500 * slow["8"]["efficiency"], rel=1e-3
+    )
+    assert fast["8"]["efficiency"] > 0.98
+
+
 def test_the_average_ramps_until_update_89990() -> None:
     assert plan(8).at(89_989).ema_decay < 0.9999
     assert plan(8).at(89_990).ema_decay == 0.9999

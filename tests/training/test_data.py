@@ -18,6 +18,7 @@ from training.data import (
     epoch_order,
     evaluation_batches,
     evaluation_steps,
+    finished,
     training_batches,
 )
 
@@ -49,7 +50,7 @@ def labels_of(
         share=share,
         start_step=start_step,
     ).take(steps * share.local_replicas)
-    labels = np.stack([each for _, each in batches.as_numpy_iterator()])
+    labels = np.stack([each for *_, each in batches.as_numpy_iterator()])
     return labels.reshape(steps, share.local_replicas, batch)
 
 
@@ -101,7 +102,8 @@ def test_the_views_also_resume(validation: Records) -> None:
             batch_per_replica=8,
             share=ALONE,
             start_step=start_step,
-        ).take(steps)
+        )
+        batches = finished(batches).take(steps)
         return np.stack([each for each, _ in batches.as_numpy_iterator()])
 
     assert np.array_equal(images(0, 4)[2:], images(2, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.training import simple_inception
 from training.config import AugmentationConfig, EvaluationConfig
-from training.inception import distort_color, eval_view, sample_crop, train_view
+from training.inception import crop, distort, draw, eval_view, sample_crop, train_view
 from training.recipes import improved
 
 
@@ -36,6 +38,22 @@ def tf1_bilinear(image: np.ndarray, size: int) -> np.ndarray:
         below, above = np.take(result, low, axis), np.take(result, high, axis)
         result = below * (1 - weight) + above * weight
     return result
+
+
+def distort_color(image: Any, order: str, seeds: Any) -> Any:
+    """As `simple_inception.distort_color`: one image in [0, 1], no flip."""
+    config = AugmentationConfig(color_order=order, flip=False)
+    draws = draw(config, [tf.zeros([2], tf.int64), *seeds])
+    return distort(image[tf.newaxis] * 255.0, draws[tf.newaxis])[0] / 2 + 0.5
+
+
+FAST = SimpleNamespace(train_view=train_view, distort_color=distort_color)
+
+
+@pytest.fixture(params=[simple_inception, FAST], ids=["simple", "fast"])
+def way(request: pytest.FixtureRequest) -> Any:
+    """Both ways to a training view, which must look the same to every law below."""
+    return request.param
 
 
 @pytest.mark.parametrize(("height", "width"), [(100, 75), (61, 127), (500, 375)])
@@ -81,20 +99,20 @@ def test_grayscale_becomes_three_equal_channels() -> None:
     assert np.array_equal(image[..., 0], image[..., 2])
 
 
-def test_the_same_seed_gives_the_same_view_and_another_seed_another() -> None:
+def test_the_same_seed_gives_the_same_view_and_another_seed_another(way: Any) -> None:
     encoded = jpeg(100, 75)
 
     def view(seed: int) -> np.ndarray:
-        return np.asarray(train_view(encoded, AugmentationConfig(), 32, [0, seed]))
+        return np.asarray(way.train_view(encoded, AugmentationConfig(), 32, [0, seed]))
 
     assert np.array_equal(view(1), view(1))
     assert not np.array_equal(view(1), view(2))
 
 
-def test_training_views_stay_in_range_and_vary_in_every_way() -> None:
+def test_training_views_stay_in_range_and_vary_in_every_way(way: Any) -> None:
     encoded = jpeg(100, 75)
     views = tf.map_fn(
-        lambda seed: train_view(encoded, AugmentationConfig(), 32, tf.stack([0, seed])),
+        lambda seed: way.train_view(encoded, AugmentationConfig(), 32, tf.stack([0, seed])),
         tf.range(200, dtype=tf.int64),
         fn_output_signature=tf.float32,
     ).numpy()
@@ -106,12 +124,12 @@ def test_training_views_stay_in_range_and_vary_in_every_way() -> None:
     assert saturation.max() > 1.5 * saturation.min()
 
 
-def test_without_flips_nothing_is_mirrored() -> None:
+def test_without_flips_nothing_is_mirrored(way: Any) -> None:
     gradient = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (64, 1, 3))
     stream = io.BytesIO()
     Image.fromarray(gradient).save(stream, "JPEG", quality=95)
     config = AugmentationConfig(flip=False)
-    views = [np.asarray(train_view(stream.getvalue(), config, 32, [3, i])) for i in range(100)]
+    views = [np.asarray(way.train_view(stream.getvalue(), config, 32, [3, i])) for i in range(100)]
     assert not any(view[:, 0].mean() > view[:, -1].mean() for view in views)
 
 
@@ -144,13 +162,13 @@ def test_crops_are_distributed_as_the_originals() -> None:
     assert ratios.max() == pytest.approx(1.33, abs=0.02)
 
 
-def test_brightness_is_uniform_in_its_range() -> None:
+def test_brightness_is_uniform_in_its_range(way: Any) -> None:
     """A gray image has no saturation to change, so its level tells the delta."""
     gray = tf.fill([1, 1, 3], 0.5)
 
     def delta(seed: Any) -> Any:
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-        return distort_color(gray, "brightness_first", seeds)[0, 0, 0] - 0.5
+        return way.distort_color(gray, "brightness_first", seeds)[0, 0, 0] - 0.5
 
     deltas = drawn(seeds_of(8).map(delta)) * 255
     assert np.abs(deltas).max() <= 32 + 1e-3
@@ -159,13 +177,13 @@ def test_brightness_is_uniform_in_its_range() -> None:
         assert found == pytest.approx(quantile, abs=FIVE_SIGMA)
 
 
-def test_saturation_is_uniform_in_its_range() -> None:
+def test_saturation_is_uniform_in_its_range(way: Any) -> None:
     """Saturation moves the lowest channel; the highest, the value, tells the brightness."""
     color = tf.constant([[[0.5, 0.4, 0.4]]])  # saturation 0.2: never clipped by a factor of 1.5
 
     def factor(seed: Any) -> Any:
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-        pixel = distort_color(color, "brightness_first", seeds)[0, 0]
+        pixel = way.distort_color(color, "brightness_first", seeds)[0, 0]
         return tf.stack([pixel[0], pixel[1]])
 
     value, lowest = drawn(seeds_of(9).map(factor)).T
@@ -177,14 +195,14 @@ def test_saturation_is_uniform_in_its_range() -> None:
         assert np.mean(factors < 0.5 + quantile) == pytest.approx(quantile, abs=FIVE_SIGMA)
 
 
-def test_the_older_order_puts_saturation_first_in_three_of_four_images() -> None:
+def test_the_older_order_puts_saturation_first_in_three_of_four_images(way: Any) -> None:
     """The orders differ where a vivid colour is brightened and saturated past the limit."""
     colors = [tf.constant([[color]]) for color in ([0.5] * 3, [0.5, 0.4, 0.4], [0.3, 0.02, 0.02])]
 
     def look(seed: Any) -> Any:
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-        gray, pale, vivid = (distort_color(c, "brightness_first", seeds)[0, 0] for c in colors)
-        mixed = distort_color(colors[2], "mixed", seeds)[0, 0]
+        gray, pale, vivid = (way.distort_color(c, "brightness_first", seeds)[0, 0] for c in colors)
+        mixed = way.distort_color(colors[2], "mixed", seeds)[0, 0]
         factor = (pale[0] - pale[1]) / 0.1
         return tf.stack([gray[0] - 0.5, factor, tf.reduce_max(tf.abs(mixed - vivid))])
 
@@ -195,7 +213,7 @@ def test_the_older_order_puts_saturation_first_in_three_of_four_images() -> None
     assert tells.sum() > 400
 
 
-def test_flips_are_even() -> None:
+def test_flips_are_even(way: Any) -> None:
     gradient = np.tile(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (64, 1, 3))
     stream = io.BytesIO()
     Image.fromarray(gradient).save(stream, "JPEG", quality=95)
@@ -203,23 +221,85 @@ def test_flips_are_even() -> None:
     config = AugmentationConfig()
 
     def is_mirrored(seed: Any) -> Any:
-        view = train_view(encoded, config, 8, seed)
+        view = way.train_view(encoded, config, 8, seed)
         return tf.reduce_mean(view[:, 0]) > tf.reduce_mean(view[:, -1])
 
     mirrored = drawn(seeds_of(11).map(is_mirrored, num_parallel_calls=2))
     assert mirrored.mean() == pytest.approx(0.5, abs=FIVE_SIGMA)
 
 
+def photograph(height: int, width: int, subsampling: str) -> bytes:
+    """A JPEG of smooth colours, so that a chroma sample and its neighbour are near."""
+    random = np.random.default_rng(height)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
+    stream = io.BytesIO()
+    coarse.resize((width, height), Image.Resampling.BICUBIC).save(
+        stream, "JPEG", quality=90, subsampling=subsampling
+    )
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("order", ["brightness_first", "mixed"])
+@pytest.mark.parametrize("mode", ["4:4:4", "4:2:0", "gray", "progressive"])
+def test_seed_by_seed_the_fast_view_is_the_simple_one(mode: str, order: str) -> None:
+    """Also at the edge of a crop whose subsampled colour blends with what lies outside."""
+    config = AugmentationConfig(color_order=order)
+    if mode == "progressive":
+        stream = io.BytesIO()
+        Image.open(io.BytesIO(photograph(90, 120, "4:4:4"))).save(
+            stream, "JPEG", progressive=True, subsampling="4:4:4"
+        )
+        encoded = stream.getvalue()
+    else:
+        encoded = jpeg(90, 120, "L") if mode == "gray" else photograph(90, 120, mode)
+
+    def views(seed: Any) -> tuple[Any, Any]:
+        return (
+            train_view(encoded, config, 48, seed),
+            simple_inception.train_view(encoded, config, 48, seed),
+        )
+
+    pairs = tf.data.Dataset.range(60).map(lambda i: views(tf.stack([tf.constant(3, tf.int64), i])))
+    fast, simple = (np.stack(each) for each in zip(*pairs.as_numpy_iterator(), strict=True))
+    # TensorFlow's HSV loses the colour of a pixel whose hue lies a rounding below 360 degrees.
+    assert np.mean(np.abs(fast - simple) > 1e-5) < 1e-5
+
+
+def test_uint8_rounds_the_crop_to_the_nearest_level_and_nothing_else() -> None:
+    encoded = photograph(90, 120, "4:4:4")
+    for seed in range(20):
+        exact, draws = crop(encoded, AugmentationConfig(), 48, [1, seed])
+        rounded, same_draws = crop(encoded, AugmentationConfig(pixels="uint8"), 48, [1, seed])
+        assert rounded.dtype == tf.uint8
+        assert np.abs(tf.cast(rounded, tf.float32) - exact).max() <= 0.5
+        assert np.array_equal(draws, same_draws)
+
+
+def test_no_two_colours_saturate_differently_from_tensorflows_own_op() -> None:
+    """Also outside [0, 1], where brightness puts pixels before the clip."""
+    random = np.random.default_rng(5)
+    images = random.uniform(-0.13, 1.13, (16, 8, 8, 3)).astype(np.float32)
+    factors = np.linspace(0.5, 1.5, 16)
+    draws = np.stack([[0, 0, factor, 0] for factor in factors]).astype(np.float32)
+    ours = distort(images * 255, draws).numpy() / 2 + 0.5
+    for image, factor, found in zip(images, factors, ours, strict=True):
+        expected = np.clip(tf.image.adjust_saturation(image, factor), 0, 1)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_improved_recipe_moves_and_erases_but_leaves_colours_to_randaugment() -> None:
     config = improved("mobilenet_v2_1.0_224").augmentation
-    plain = AugmentationConfig(min_area=0.08, max_aspect_ratio=4 / 3, color=False)
     encoded = jpeg(80, 80)
-    views = tf.function(lambda seed: train_view(encoded, config, 64, seed))
-    before = tf.function(lambda seed: train_view(encoded, plain, 64, seed))
+    views = tf.function(lambda seed: crop(encoded, config, 64, seed))
+    plain = AugmentationConfig(min_area=0.08, max_aspect_ratio=4 / 3, color=False)
+    unchanged = tf.function(lambda seed: crop(encoded, plain, 64, seed))
     same = 0
     for number in range(100):
         seed = tf.constant([1, number], tf.int64)
-        view = views(seed).numpy()
-        assert -1 <= view.min() <= view.max() <= 1
-        same += np.allclose(view, before(seed), atol=1e-5)
+        pixels, draws = views(seed)
+        before, expected_draws = unchanged(seed)
+        assert np.array_equal(draws, expected_draws)
+        assert draws[1:3].numpy().tolist() == [0.0, 1.0]  # no brightness, saturation as it is
+        assert 0 <= pixels.numpy().min() <= pixels.numpy().max() <= 255
+        same += np.array_equal(pixels, before)
     assert 8 <= same <= 40  # 0.25 x 0.8: both operations skipped, nothing erased

@@ -27,6 +27,7 @@ def config_of(*overrides: str) -> RunConfig:
         "loop.steps_per_loop=3",
         "loop.checkpoint_every_steps=6",
         "loop.evaluate_every_steps=6",
+        "loop.histograms_every_steps=10",
         *overrides,
     ):
         config = override(config, assignment)
@@ -65,16 +66,27 @@ def test_tensorboard_gets_loss_rate_accuracy_speed_and_images(finished: Path) ->
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 seen[value.tag] = max(seen.get(value.tag, 0), event.step)
-    assert seen == {
-        "train/loss": 12,
-        "train/regularization": 12,
-        "train/top1": 12,
-        "train/learning_rate": 12,
-        "train/images_per_second": 12,
-        "validation/top1": 12,
-        "validation/top5": 12,
-        "augmented_images": 0,
+    every_loop = {
+        f"train/{name}"
+        for name in ("loss", "regularization", "total_loss", "top1", "learning_rate", "epoch")
+    } | {"speed/images_per_second", "speed/milliseconds_per_step"}
+    every_evaluation = {
+        *(f"{kind}/top{k}" for kind in ("validation", "validation_raw") for k in (1, 5)),
+        "confusion",
+        "most_confidently_wrong",
     }
+    at_start = {
+        "augmented_images",
+        "config",
+        "_hparams_/experiment",
+        "_hparams_/session_start_info",
+    }
+    histograms = {"weights/Conv", "bn_gamma/Conv_BatchNorm", "memory/host_peak_gib"}
+    assert {name: seen.get(name) for name in every_loop | every_evaluation} == dict.fromkeys(
+        every_loop | every_evaluation, 12
+    )
+    assert {name: seen.get(name) for name in at_start} == dict.fromkeys(at_start, 0)
+    assert {seen.get(name) for name in histograms} == {12}
 
 
 def test_a_run_continued_from_a_checkpoint_is_the_run_that_was_never_stopped(
@@ -85,10 +97,6 @@ def test_a_run_continued_from_a_checkpoint_is_the_run_that_was_never_stopped(
     shutil.copytree(finished, workdir)
     for path in (workdir / "checkpoints").glob("ckpt-12.*"):
         path.unlink()
-    state = (workdir / "checkpoints" / "checkpoint").read_text()
-    (workdir / "checkpoints" / "checkpoint").write_text(
-        "\n".join(line.replace("ckpt-12", "ckpt-6") for line in state.splitlines())
-    )
     (workdir / "progress.json").unlink()
     assert run(config_of(), records, workdir)["step"] == 12
     resumed, original = tensors(workdir), tensors(finished)

@@ -1,0 +1,134 @@
+"""Some training steps as one worker of a cluster, for tests that compare clusters.
+
+    python -m tests.training.run_steps RECORDS BATCH_PER_REPLICA LOCAL_REPLICAS STEPS BN
+
+TF_CONFIG says who this is. Prints JSON: the losses, and the bytes that each all-reduce of the
+step sums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import tensorflow as tf
+from tensorflow.python.distribute.collective_all_reduce_strategy import (
+    CollectiveAllReduceExtended,
+)
+
+from preprocessing.schema import Manifest
+from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
+from training.config import RunConfig, override
+from training.data import Records, training_batches
+from training.evaluate import share_of
+from training.recipes import demo
+from training.state import TrainingState
+from training.step import TrainSteps
+
+LEARNING_RATE = 0.02  # of the whole cluster
+SIZE = 32
+
+
+def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
+    """The same training for every division of the global batch."""
+    config = demo(f"mobilenet_v2_0.35_{SIZE}")
+    for assignment in (
+        "model.dropout=0",  # its mask belongs to the replica
+        f"training.batch_per_replica={batch_per_replica}",
+        f"optimizer.learning_rate_per_replica={LEARNING_RATE / num_replicas}",
+    ):
+        config = override(config, assignment)
+    return config
+
+
+@contextlib.contextmanager
+def several_cpu_replicas(count: int) -> Iterator[None]:
+    """On CPUs the strategy takes one device per process, on GPUs all: here, CPUs like GPUs."""
+
+    def local_devices(self: Any, resolver: Any, worker: str) -> tuple[tuple[str, ...], str]:
+        return tuple(f"{worker}/device:CPU:{index}" for index in range(count)), "CPU"
+
+    with mock.patch.object(CollectiveAllReduceExtended, "_initialize_local_devices", local_devices):
+        yield
+
+
+def losses(
+    records: str,
+    strategy: tf.distribute.Strategy,
+    batch_per_replica: int,
+    num_steps: int,
+    normalisation: str,
+) -> tuple[list[float], TrainSteps]:
+    """The loss of each of the first steps, and what made them.
+
+    Args:
+        records: What `prepare` wrote.
+        strategy: How replicas work together.
+        batch_per_replica: Images.
+        num_steps: Steps.
+        normalisation: By the `batch`, or `frozen`.
+    """
+    manifest = Manifest.read(records)
+    train = Records(records, manifest, "train")
+    config = config_of(batch_per_replica, strategy.num_replicas_in_sync)
+    with strategy.scope():
+        state = TrainingState(
+            config,
+            num_outputs=len(manifest.classes) + 1,
+            num_examples=train.num_examples,
+            num_replicas=strategy.num_replicas_in_sync,
+        )
+        if normalisation == "frozen":
+            let_signals_through(state.model)
+
+    def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return training_batches(
+            train,
+            config.augmentation,
+            size=SIZE,
+            seed=5,
+            batch_per_replica=batch_per_replica,
+            share=share_of(context),
+            start_step=0,
+        )
+
+    iterator = iter(strategy.distribute_datasets_from_function(batches))
+    steps = TrainSteps(strategy, state, config)
+    frozen = normalising_by_moving_statistics()
+    with frozen if normalisation == "frozen" else contextlib.nullcontext():
+        return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps
+
+
+def reduced_bytes(steps: TrainSteps) -> list[int]:
+    """What the all-reduces of one replica sum in one step: the traced graph, counted."""
+    graphs = [each.graph for each in steps._run._list_all_concrete_functions()]
+    sizes = {}
+    while graphs:
+        graph = graphs.pop()
+        graphs += [each.graph for each in graph._functions.values()]
+        for operation in graph.get_operations():
+            if operation.type.startswith("CollectiveReduce"):
+                sizes[operation.name] = 4 * operation.inputs[0].shape.num_elements()
+    return list(sizes.values())
+
+
+def main() -> None:
+    """Run as the command line says."""
+    records, batch, local_replicas, num_steps, normalisation = sys.argv[1:]
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * int(local_replicas),
+    )
+    with several_cpu_replicas(int(local_replicas)):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    found, steps = losses(records, strategy, int(batch), int(num_steps), normalisation)
+    replicas = strategy.num_replicas_in_sync
+    print(json.dumps({"replicas": replicas, "losses": found, "reduced": reduced_bytes(steps)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Two workers and who restarts them: what an operator does with pods, on this machine.
+
+As the Training Operator under restart policy ExitCode: whoever ends with 128 or more, or by a
+signal, is started again at once, alone; a code from 1 to 127 fails the job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.processes import free_ports
+from training.workdir import newest_checkpoint_step
+
+POLL_SECONDS = 0.05
+
+
+@dataclass
+class Fault:
+    """What was done to a worker and what came of it."""
+
+    signal: signal.Signals
+    worker: int
+    step: int  # last reported before it
+    exit_codes: dict[int, int] = field(default_factory=dict)  # by worker, the first after it
+    seconds: dict[int, float] = field(default_factory=dict)  # from the signal to that exit
+    checkpoint: int = 0  # newest complete one once all had ended
+    resumed_at: int = -1
+
+    @property
+    def survivor(self) -> int:
+        """The other worker."""
+        return 1 - self.worker
+
+
+class Supervisor:
+    """Runs `mobilenet train ARGUMENTS` as two workers until both are done."""
+
+    def __init__(self, arguments: Sequence[str], workdir: Path, logs: Path) -> None:
+        self.workdir = workdir
+        self._arguments = [*arguments, f"--workdir={workdir}"]
+        self._logs = logs
+        logs.mkdir(parents=True, exist_ok=True)
+        self._addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self.starts = 0
+
+    def run(self, plan: Sequence[tuple[signal.Signals, int, int]], seconds: float) -> list[Fault]:
+        """Send each `(signal, worker, steps)` that many steps after the last resume, then wait.
+
+        Args:
+            plan: Signals, in order.
+            seconds: A bound on everything, so that what hangs fails.
+
+        Returns:
+            What came of each.
+        """
+        deadline = time.monotonic() + seconds
+        faults: list[Fault] = []
+        self._workers = [self._start(index) for index in range(2)]
+        try:
+            for number, worker, steps in plan:
+                resumed_at = self._await_progress(0, deadline)
+                if faults:
+                    faults[-1].resumed_at = resumed_at
+                reported = self._await_progress(resumed_at + steps, deadline)
+                fault = Fault(number, worker, reported)
+                faults.append(fault)
+                self._inflict(fault, deadline)
+            if faults:
+                faults[-1].resumed_at = self._await_progress(0, deadline)
+            while any(worker.poll() is None for worker in self._workers):
+                self._require_time(deadline)
+                self._restart_ended()
+                time.sleep(POLL_SECONDS)
+            assert [worker.returncode for worker in self._workers] == [0, 0], self.log()
+            return faults
+        finally:
+            for process in self._workers:
+                process.kill()
+                process.wait()
+
+    def log(self) -> str:
+        """What the workers said, in the order of their starts."""
+        return "\n".join(
+            f"== {path.name}\n{path.read_text()}"
+            for path in sorted(self._logs.iterdir(), key=lambda path: path.stat().st_mtime)
+        )[-8000:]
+
+    def _inflict(self, fault: Fault, deadline: float) -> None:
+        """Send the signal, then wait until every worker that can end has ended."""
+        at = time.monotonic()
+        self._workers[fault.worker].send_signal(fault.signal)
+        frozen = fault.signal == signal.SIGSTOP
+        ending = {fault.survivor} if frozen else {0, 1}
+        while ending - fault.exit_codes.keys():
+            self._require_time(deadline)
+            for index in ending - fault.exit_codes.keys():
+                code = self._workers[index].poll()
+                if code is not None:
+                    fault.exit_codes[index] = code
+                    fault.seconds[index] = time.monotonic() - at
+                    if index != fault.worker or not frozen:
+                        self._restart_ended()
+            time.sleep(POLL_SECONDS)
+        fault.checkpoint = newest_checkpoint_step(str(self.workdir))
+        if frozen:  # the node is given up
+            self._workers[fault.worker].kill()
+            self._workers[fault.worker].wait()
+            self._restart_ended()
+
+    def _restart_ended(self) -> None:
+        for index, worker in enumerate(self._workers):
+            code = worker.poll()
+            if code is not None and code != 0:
+                assert code < 0 or code >= 128, f"permanent failure {code}\n{self.log()}"
+                self._workers[index] = self._start(index)
+
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        self.starts += 1
+        config = {
+            "cluster": {"worker": self._addresses},
+            "task": {"type": "worker", "index": index},
+        }
+        (self.workdir / "progress.json").unlink(missing_ok=True) if index == 0 else None
+        with open(self._logs / f"{self.starts:02d}-worker-{index}", "wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pipeline", *self._arguments],
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    "TF_CONFIG": json.dumps(config),
+                    "TF_NUM_INTRAOP_THREADS": "1",
+                },
+            )
+
+    def _await_progress(self, step: int, deadline: float) -> int:
+        """The first step reported that is at least `step` and positive."""
+        while True:
+            self._require_time(deadline)
+            self._restart_ended()
+            path = self.workdir / "progress.json"
+            reported = json.loads(path.read_text())["step"] if path.exists() else 0
+            if reported and reported >= step:
+                return int(reported)
+            assert self._workers[0].poll() != 0, f"ended before step {step}\n{self.log()}"
+            time.sleep(POLL_SECONDS)
+
+    def _require_time(self, deadline: float) -> None:
+        assert time.monotonic() < deadline, f"something hangs\n{self.log()}"

@@ -1,0 +1,94 @@
+"""Pictures of what a model gets wrong, as `uint8 [H, W, 3]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLUMNS = 5
+TILE_PIXELS = 160  # small images are enlarged to this
+CAPTION_PIXELS = 28  # two lines
+CAPTION_CHARACTERS = 27
+MATRIX_CLASSES = 30  # more are shown as a list
+LISTED = 25
+
+
+def captioned(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    """`[N, S, S, 3]` images in [-1, 1], each with a caption of two lines, row by row."""
+    side = max(TILE_PIXELS, images.shape[1])
+    rows = -(-len(images) // COLUMNS)
+    canvas = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION_PIXELS)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(index, COLUMNS)
+        left, top = column * side, row * (side + CAPTION_PIXELS)
+        tile = Image.fromarray(np.round((image + 1) * 127.5).astype(np.uint8))
+        canvas.paste(tile.resize((side, side), Image.Resampling.NEAREST), (left, top))
+        draw.multiline_text((left + 3, top + side + 1), _two_lines(caption), fill="black")
+    return np.asarray(canvas)
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Which classes are taken for which: a matrix of few classes, a list for many.
+
+    Args:
+        labels: `[N]`.
+        predicted: `[N]`.
+        names: By class, the background first.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts = confusion_counts(labels, predicted, len(names))
+    figure = Figure(figsize=(8, 7), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    if len(names) <= MATRIX_CLASSES:
+        share = wrong / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        seen = range(1, len(names))  # nothing is labelled background
+        shown = axes.imshow(share[1:, 1:], cmap="Reds", vmin=0, vmax=max(0.01, share.max()))
+        for row in seen:
+            for column in seen:
+                count = counts[row, column]
+                if count:
+                    dark = share[row, column] > share.max() / 2
+                    color = "grey" if row == column else "white" if dark else "black"
+                    axes.text(
+                        column - 1, row - 1, str(count), ha="center", va="center", color=color
+                    )
+        axes.set_xticks(range(len(names) - 1), names[1:], rotation=60, ha="right")
+        axes.set_yticks(range(len(names) - 1), names[1:])
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        figure.colorbar(shown, ax=axes, label="share of the true class that was mistaken")
+    else:
+        order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
+        pairs = [divmod(int(each), len(names)) for each in order if wrong.flat[each]]
+        axes.barh(
+            [
+                f"{names[true][:22]} \N{RIGHTWARDS ARROW} {names[guess][:22]}"
+                for true, guess in pairs
+            ],
+            [int(wrong[pair]) for pair in pairs],
+            color="firebrick",
+        )
+        axes.invert_yaxis()
+        axes.set_xlabel("images (true class, then what it was taken for)")
+    axes.set_title(f"{wrong.sum()} of {counts.sum()} images are mistaken")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """`int64 [classes, classes]`: true class, predicted class."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def _two_lines(caption: str) -> str:
+    return "\n".join(line[:CAPTION_CHARACTERS] for line in caption.split("\n")[:2])
