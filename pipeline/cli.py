@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
+from training.config import SYNTHETIC
 from training.schedule import IMAGENET_EXAMPLES
-from training.synthetic import SYNTHETIC
 
 EXIT_CODES = """\
 exit codes:
