@@ -1,17 +1,22 @@
-# make demo runs the whole pipeline here; make test runs what CI runs.
+# make demo runs the whole pipeline here; CI runs make test and make test-cluster.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test test-cluster lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	$(BIN)/mobilenet demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/cluster
+
+# A real Kubernetes on this machine, built from source the first time: 25 minutes, Go, root.
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m tests.cluster.binaries
+	$(BIN)/pytest tests/cluster
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -35,9 +40,14 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
-	$(COMPILE) --all-extras -o constraints/all.txt
-	$(COMPILE) --extra ingest --extra build -c constraints/all.txt -o constraints/ingest.txt
+	$(COMPILE) --extra ingest --extra train --extra launch --extra demo --extra build --extra dev \
+	  -o constraints/all.txt
+	$(COMPILE) --extra ingest --extra launch --extra build -c constraints/all.txt \
+	  -o constraints/ingest.txt
 	$(COMPILE) --extra train --extra build -c constraints/all.txt -o constraints/train.txt
+	$(COMPILE) --extra train-gpu --extra build -c constraints/all.txt \
+	  -o constraints/train-gpu.txt
+	$(COMPILE) --extra registry -c constraints/all.txt -o constraints/registry.txt
 
 clean:
 	rm -rf $(VENV) demo

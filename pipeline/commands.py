@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import exports, processes
+from pipeline.cluster.commands import doctor, jobs, launch, logs, resume, stop, watch
 from pipeline.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import UsageError
@@ -28,6 +29,8 @@ from training.recipes import recipe
 from training.variants import Variant
 
 Result = dict[str, Any]
+
+__all__ = ["doctor", "jobs", "launch", "logs", "resume", "stop", "watch"]  # from there to here
 
 
 def sample(arguments: argparse.Namespace) -> Result:
