@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,18 @@ from pipeline.cluster.record import Record
 from preprocessing.errors import RetryError
 
 FOLLOW_SECONDS = 5.0
+WIDE = 160  # characters, where no terminal says how wide it is
+COLUMNS = (
+    "run",
+    "layout",
+    "stage",
+    "state",
+    "step",
+    "loss",
+    "images_per_second",
+    "eta",
+    "restarts",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +75,14 @@ def _row(gateway: Gateway, current: Record) -> Row:
         step=f"{said.step}/{said.num_steps}" if said else "",
         loss=f"{said.loss:.4f}" if said else "",
         images_per_second=f"{said.images_per_second:.0f}" if said else "",
-        eta=str(timedelta(seconds=round(said.eta_seconds))) if said else "",
+        eta=_duration(said.eta_seconds) if said else "",
         restarts=_restarts(gateway, found),
         reason=reason,
     )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if math.isfinite(seconds) else ""
 
 
 def _restarts(gateway: Gateway, found: list[observe.Attempt]) -> int:
@@ -84,7 +101,10 @@ def show(found: list[Row]) -> None:
     """Print the table."""
     from rich.console import Console
 
-    Console().print(_table(found))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
+    console.print(_table(found))
 
 
 def follow(gateway: Gateway) -> None:
@@ -101,12 +121,14 @@ def follow(gateway: Gateway) -> None:
 
 
 def _table(found: list[Row]) -> Any:
-    from rich import box
+    """Figures in a grid, and below it what hinders whom."""
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for field in dataclasses.fields(Row):
-        table.add_column(field.name.replace("_per_second", "/s"), overflow="fold")
+    table = Table(box=None, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name.replace("_per_second", "/s"), no_wrap=name != "run", overflow="fold")
     for row in found:
-        table.add_row(*(str(each) for each in row.to_dict().values()))
-    return table
+        table.add_row(*(str(getattr(row, name)) for name in COLUMNS))
+    return Group(table, *(Text(f"{row.run}: {row.reason}") for row in found if row.reason))

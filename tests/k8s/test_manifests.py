@@ -174,6 +174,11 @@ def test_every_pod_is_locked_down(overlay: str, half: str, component: str) -> No
     assert seen
 
 
+def expanded(argument: str, values: dict[str, str]) -> str:
+    """An argument as the kubelet makes it."""
+    return re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], argument)
+
+
 @every_case
 def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: str) -> None:
     docs = built(overlay, half, component)
@@ -186,10 +191,7 @@ def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: s
                 continue
             values = dict(settings["data"])
             values |= {each["name"]: each.get("value", "") for each in container["env"]}
-            arguments = [
-                re.sub(r"\$\((\w+)\)", lambda found, values=values: values[found[1]], each)
-                for each in container["args"]
-            ]
+            arguments = [expanded(each, values) for each in container["args"]]
             parsed = parse(arguments)
             commands.add(parsed.command)
     stages = {"prepare", "train", "evaluate", "export", "publish"}
