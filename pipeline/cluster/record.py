@@ -12,12 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.cluster.gateway import Gateway, Object
-from pipeline.cluster.refusals import NameTakenError
+from pipeline.cluster.refusals import MissingError, NameTakenError
 from pipeline.cluster.render import RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import UsageError
 
 RECORD_LABEL = "mobilenet/record"
+
+
+class NoRunError(UsageError):
+    """There is no run of this name, or not any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,11 +148,11 @@ def read(gateway: Gateway, name: str) -> Record:
     """The record of run `name`.
 
     Raises:
-        UsageError: There is no such run.
+        NoRunError: There is no such run.
     """
     source = gateway.get("ConfigMap", name)
     if source is None or RECORD_LABEL not in source["metadata"].get("labels", {}):
-        raise UsageError(f"no run {name} in namespace {gateway.namespace}; see `mobilenet jobs`")
+        raise _no_run(gateway, name)
     return Record.from_object(source)
 
 
@@ -164,5 +168,13 @@ def write(gateway: Gateway, record: Record) -> Record:
 
     Raises:
         ConflictError: Someone else did since it was read.
+        NoRunError: Someone deleted it since then.
     """
-    return Record.from_object(gateway.replace(record.to_object()))
+    try:
+        return Record.from_object(gateway.replace(record.to_object()))
+    except MissingError:
+        raise _no_run(gateway, record.name) from None
+
+
+def _no_run(gateway: Gateway, name: str) -> NoRunError:
+    return NoRunError(f"no run {name} in namespace {gateway.namespace}; see `mobilenet jobs`")

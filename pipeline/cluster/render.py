@@ -95,7 +95,10 @@ def _kustomize(folder: Path) -> str:
     done = subprocess.run([*program, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().splitlines() or ["no reason given"]
-        raise PermanentError(f"{' '.join(program)} fails: {reason[-1]}")
+        raise PermanentError(
+            f"{' '.join(program)} fails: {reason[-1]} (it must be kubectl 1.21 or kustomize 4.0 "
+            "or newer)"
+        )
     return done.stdout
 
 

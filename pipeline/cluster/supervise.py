@@ -10,8 +10,13 @@ from collections.abc import Callable, Sequence
 
 from pipeline.cluster import decide, observe, progress, record
 from pipeline.cluster.gateway import Gateway
-from pipeline.cluster.record import Record
-from pipeline.cluster.refusals import ConflictError, LoggedOutError, NameTakenError
+from pipeline.cluster.record import NoRunError, Record
+from pipeline.cluster.refusals import (
+    ConflictError,
+    LoggedOutError,
+    MissingError,
+    NameTakenError,
+)
 from pipeline.cluster.render import RUN_LABEL, attempt
 from preprocessing.errors import PermanentError, RetryError
 
@@ -39,6 +44,7 @@ class Supervisor:
         """Do for one run what can be done now.
 
         Raises:
+            NoRunError: Someone deleted its record.
             RetryError: The cluster does not answer; nothing is lost, try again.
         """
         for _ in range(MAX_ACTIONS):
@@ -55,7 +61,7 @@ class Supervisor:
                 return current
             try:
                 self._do(current, action)
-            except ConflictError:  # another supervisor was faster
+            except (ConflictError, MissingError):  # another was faster, or took the job away
                 continue
         return current
 
@@ -146,16 +152,28 @@ def supervise(
 
     Returns:
         The records, all finished or stopped.
+
+    Raises:
+        PermanentError: The records of some of `runs` were deleted; the others are at their end.
     """
     supervisor = Supervisor(gateway, tell)
     changes = Changes(gateway)
     failures = 0
+    gone: dict[str, str] = {}
     try:
         while True:
             try:
                 changes.clear()
                 names = runs or [each.name for each in record.read_all(gateway)]
-                records = [supervisor.advance(name) for name in names]
+                records = []
+                for name in names:
+                    if name in gone and runs:
+                        continue
+                    try:
+                        records.append(supervisor.advance(name))
+                    except NoRunError:
+                        gone[name] = _farewell(name)
+                        tell(gone[name])
                 failures = 0
             except RetryError as error:
                 failures += 1
@@ -164,10 +182,19 @@ def supervise(
                 _pause(gateway, error, failures)
                 continue
             if not stay and all(each.finished or each.state.stopped for each in records):
+                if gone and runs:
+                    raise PermanentError("; ".join(gone.values()))
                 return records
             changes.wait(LOOK_SECONDS)
     finally:
         changes.stop()
+
+
+def _farewell(run: str) -> str:
+    return (
+        f"run {run}: its record was deleted, so nobody looks after it; what it submitted goes on "
+        f"until kubectl delete tfjobs,jobs -l {RUN_LABEL}={run}"
+    )
 
 
 def _pause(gateway: Gateway, error: RetryError, failures: int) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.k8s import tools
@@ -34,12 +32,6 @@ CASES = [
 Manifest = dict[str, Any]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def kustomize(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Kustomize or kubectl, installed or built."""
-    os.environ["PATH"] = tools.kustomize_on_path(tmp_path_factory.mktemp("kustomize"))
-
-
 @functools.cache
 def built(overlay: str, half: str, component: str) -> tuple[Manifest, ...]:
     """An overlay's half with one component, as a user adds it: in the overlay's list."""
@@ -52,7 +44,7 @@ def built(overlay: str, half: str, component: str) -> tuple[Manifest, ...]:
             kustomization = yaml.safe_load(path.read_text())
             kustomization["components"].append(f"../../../components/{component}")
             path.write_text(yaml.safe_dump(kustomization))
-        command = ["kustomize", "build"] if shutil.which("kustomize") else ["kubectl", "kustomize"]
-        done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+        command = [str(tools.program("kustomize")), "build", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return tuple(each for each in yaml.safe_load_all(done.stdout) if each)

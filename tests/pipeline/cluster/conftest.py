@@ -10,6 +10,7 @@ import pytest
 from pipeline.cli import parse
 from pipeline.cluster import launch
 from pipeline.cluster.gateway import Gateway
+from tests.k8s import tools
 from tests.pipeline.cluster.fake_api import FakeApi, serving
 
 LOCAL = ["launch", "--overlay=local", "--recipe=demo", "--name=run"]
@@ -20,6 +21,14 @@ def rendered(*flags: str) -> launch.Rendered:
     """A run of two CPU workers, with more flags."""
     (found,) = launch.from_arguments(parse([*CPU, *flags]))
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The pinned kustomize, which `launch` finds; without Go one line says what to install."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", tools.kustomize_on_path(tmp_path_factory.mktemp("kustomize")))
+        yield
 
 
 @pytest.fixture(scope="session")

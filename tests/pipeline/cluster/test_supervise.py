@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli import parse
 from pipeline.cluster import launch, logs, record, supervise, table
 from pipeline.cluster.gateway import Gateway
 from pipeline.cluster.refusals import NameTakenError
-from preprocessing.errors import UsageError
-from tests.pipeline.cluster.conftest import rendered
+from preprocessing.errors import PermanentError, UsageError
+from tests.pipeline.cluster.conftest import CPU, rendered
 from tests.pipeline.cluster.fake_api import FakeApi
 
 NAMESPACE = "/namespaces/mobilenet"
@@ -322,6 +323,36 @@ def test_logs_name_the_worker_that_said_it(
     assert capsys.readouterr().out == "[1] one\n[1] two\n"
     with pytest.raises(UsageError, match="worker 5"):
         logs.tail(gateway, "run", "train", 5, 10)
+
+
+def test_a_run_whose_record_is_deleted_is_left_alone_and_the_others_are_not(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
+) -> None:
+    (other,) = launch.from_arguments(parse([*CPU, "--name=other"]))
+    launch.submit(gateway, other)
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if line == "run: submitted train, attempt 1":
+            gateway.delete("ConfigMap", "run")
+            operator()
+
+    with pytest.raises(PermanentError, match=r"run run: its record was deleted.*kubectl delete"):
+        supervise.supervise(gateway, ["run", "other"], stay=False, tell=tell)
+    assert record.read(gateway, "other").state.outcome == "succeeded"
+    assert sum("its record was deleted" in line for line in lines) == 1
+    assert [each for each in jobs(api) if each.startswith("run-")] == ["run-train-1"]
+
+
+def test_a_supervisor_of_all_runs_survives_that_one_is_deleted(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    def tell(line: str) -> None:
+        if line == "run: submitted train, attempt 1":
+            gateway.delete("ConfigMap", "run")
+
+    assert supervise.supervise(gateway, [], stay=False, tell=tell) == []
 
 
 def test_an_unknown_run_is_named(gateway: Gateway) -> None:
