@@ -25,6 +25,15 @@ from tests.conftest import Outcome, mobilenet
 
 REPOSITORY = Path(__file__).parents[2]
 NAMESPACE = "mobilenet"
+GROUPS = {
+    kind: f"/{group}/namespaces/{NAMESPACE}"
+    for kind, group in {
+        "tfjobs": "apis/kubeflow.org/v1",
+        "jobsets": "apis/jobset.x-k8s.io/v1alpha2",
+        "jobs": "apis/batch/v1",
+        "pods": "api/v1",
+    }.items()
+}
 REAL_NODES = ("real-0", "real-1")
 WAIT_SECONDS = 600.0  # for a loaded machine
 
@@ -60,10 +69,8 @@ class Cluster:
         return mobilenet(*arguments, timeout_seconds=WAIT_SECONDS, **self.environment)
 
     def jobs(self, kind: str, run: str) -> list[Object]:
-        """The `tfjobs`, `jobs` or `pods` of a run, oldest first."""
-        group = {"tfjobs": "apis/kubeflow.org/v1", "jobs": "apis/batch/v1"}.get(kind, "api/v1")
-        path = f"/{group}/namespaces/{NAMESPACE}/{kind}?labelSelector=mobilenet/run={run}"
-        found = self.api.get(path)["items"]
+        """The `tfjobs`, `jobsets`, `jobs` or `pods` of a run, oldest first."""
+        found = self.api.get(f"{GROUPS[kind]}/{kind}?labelSelector=mobilenet/run={run}")["items"]
         return sorted(found, key=lambda each: each["metadata"]["creationTimestamp"])
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -115,6 +122,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Everything, started."""
     if os.geteuid():
         pytest.exit("tests/cluster gives each pod a network: run make test-cluster as root", 2)
+    if missing := [name for name in ("ip", "nsenter", "unshare") if not shutil.which(name)]:
+        pytest.exit(f"{', '.join(missing)} not found: install iproute2 and util-linux", 2)
     with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 

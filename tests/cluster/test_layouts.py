@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.api import Object
-from tests.cluster.conftest import NAMESPACE, Cluster, fake_node, until
+from tests.cluster.conftest import GROUPS, NAMESPACE, Cluster, fake_node, until
+from training import indexed_job
 
 LAYOUTS = {"8x1": 8, "2x4": 2, "1x8": 1}
 NODE = "gpu-0"
@@ -25,20 +26,33 @@ def gpus(platform: Cluster) -> Iterator[Cluster]:
 @pytest.fixture
 def job(gpus: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A launched run whose workers all run, by its layout; gone after the test."""
-    layout: str = request.param
-    run = f"gpus-{layout}-{request.node.name.split('_')[1]}"
-    launched = gpus.mobilenet(
+    yield from launched(gpus, request.param, f"gpus-{request.param}")
+
+
+@pytest.fixture
+def jobset(gpus: Cluster) -> Iterator[str]:
+    """The same for a run without the Training Operator, of two workers."""
+    yield from launched(gpus, "2x4", "set-2x4", "--backend=jobset")
+
+
+def launched(cluster: Cluster, layout: str, run: str, *flags: str) -> Iterator[str]:
+    """Launch a run; once its workers run give its name, then take it away."""
+    done = cluster.mobilenet(
         *("launch", "--variant=mobilenet_v2_1.0_224", "--overlay=local", "--gpus=8"),
-        *(f"--layout={layout}", f"--name={run}", "--detach", "--max-attempts=1"),
+        *(f"--layout={layout}", f"--name={run}", "--detach", "--max-attempts=1", *flags),
     )
-    assert launched.code == 0, launched.err
-    until("all workers run", lambda: len(workers(gpus, run, "Running")) == LAYOUTS[layout])
+    assert done.code == 0, done.err
+    until("all workers run", lambda: len(workers(cluster, run, "Running")) == LAYOUTS[layout])
     yield run
-    gpus.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
-    for each in gpus.jobs("tfjobs", run):
-        name = each["metadata"]["name"]
-        gpus.api.delete(f"/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/tfjobs/{name}")
-    until("its pods are gone", lambda: not gpus.jobs("pods", run))
+    cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
+
+    def gone() -> bool:
+        for kind in ("tfjobs", "jobsets"):
+            for each in cluster.jobs(kind, run):
+                cluster.api.delete(f"{GROUPS[kind]}/{kind}/{each['metadata']['name']}")
+        return not cluster.jobs("pods", run)
+
+    until("its pods are gone", gone)
 
 
 def workers(cluster: Cluster, run: str, phase: str = "") -> list[Object]:
@@ -108,3 +122,43 @@ def test_exit_code_3_fails_the_job_for_good(gpus: Cluster, job: str) -> None:
         each["type"] == "Failed" and each["status"] == "True"
         for each in tfjob["status"]["conditions"]
     )
+
+
+def test_pods_of_a_jobset_can_tell_who_they_are(gpus: Cluster, jobset: str) -> None:
+    pods = workers(gpus, jobset, "Running")
+    assert {pod["spec"]["nodeName"] for pod in pods} == {NODE}
+    told = []
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        fields = {each["name"]: each.get("value", "") for each in container["env"]}
+        assert "TF_CONFIG" not in fields
+        fields["JOB_COMPLETION_INDEX"] = pod["metadata"]["labels"][
+            "batch.kubernetes.io/job-completion-index"
+        ]
+        told.append(json.loads(indexed_job.tf_config(fields)))
+        assert (
+            f"{pod['spec']['hostname']}.{pod['spec']['subdomain']}:2222"
+            == (told[-1]["cluster"]["worker"][told[-1]["task"]["index"]])
+        )
+    assert [each["task"]["index"] for each in told] == [0, 1]
+
+
+def test_exit_code_143_restarts_all_pods_of_a_jobset(gpus: Cluster, jobset: str) -> None:
+    before = {pod["metadata"]["uid"] for pod in workers(gpus, jobset)}
+    exits(gpus, workers(gpus, jobset)[1], 143)
+
+    def replaced() -> bool:
+        running = {pod["metadata"]["uid"] for pod in workers(gpus, jobset, "Running")}
+        return len(running) == 2 and not running & before
+
+    until("both are new", replaced)
+    (found,) = gpus.jobs("jobsets", jobset)
+    assert found["status"]["restarts"] == 1
+
+
+def test_exit_code_3_fails_a_jobset_for_good(gpus: Cluster, jobset: str) -> None:
+    exits(gpus, workers(gpus, jobset)[0], 3)
+    watched = gpus.mobilenet("watch", jobset)
+    assert watched.code == 3, watched.err
+    (found,) = gpus.jobs("jobsets", jobset)
+    assert found["status"].get("restarts", 0) == 0
