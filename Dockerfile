@@ -16,7 +16,7 @@ FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # The user that the manifests run everything as; the root file system is read-only there.
 RUN useradd --uid 10001 --create-home mobilenet && python3 -m venv /opt/mobilenet
-ENV PATH=/opt/mobilenet/bin:$PATH
+ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true
 WORKDIR /src
 COPY constraints constraints
 
