@@ -245,6 +245,7 @@ def fake_node(cluster: Cluster, name: str) -> Iterator[None]:
         until(f"{name} is ready", lambda: _is_ready(cluster.api, name))
         yield
     finally:
-        cluster.kubectl("delete", "pods", "-A", f"--field-selector=spec.nodeName={name}")
+        pods = f"/api/v1/namespaces/{NAMESPACE}/pods?fieldSelector=spec.nodeName={name}"
+        cluster.api.delete(pods, {"gracePeriodSeconds": 0})  # all in one request
         cluster.api.delete(f"/api/v1/nodes/{name}")
         cluster.kubectl("uncordon", *REAL_NODES)

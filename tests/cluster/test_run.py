@@ -110,6 +110,19 @@ def test_both_workers_trained_together(platform: Cluster, whole: str) -> None:
         }
 
 
+def test_its_state_its_log_and_the_health_of_the_cluster_are_shown(
+    platform: Cluster, whole: str
+) -> None:
+    shown = platform.mobilenet("jobs", "--format=json")
+    (row,) = (each for each in shown.result["runs"] if each["run"] == whole)
+    assert (row["state"], row["restarts"]) == ("succeeded", 0)
+    said = platform.mobilenet("logs", whole, "--stage=train", "--worker=0", "--tail=3")
+    assert f"train: step {STEPS}/{STEPS}" in said.out
+    healthy = platform.mobilenet("doctor", "--overlay=local")
+    assert healthy.code == 0, healthy.err
+    assert "tfjobs.kubeflow.org v1." in healthy.err
+
+
 class Launcher:
     """`mobilenet launch` in the foreground, which tests kill and start again."""
 
