@@ -11,9 +11,10 @@ demo: $(INSTALLED)
 	$(BIN)/mobilenet demo
 
 test: lint
+	$(BIN)/python -m tests.k8s.tools
 	$(BIN)/pytest --ignore=tests/cluster
 
-# A real Kubernetes on this machine, built from source the first time: 25 minutes, Go, root.
+# A real Kubernetes on this machine, built from source the first time; needs Go and root.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(BIN)/pytest tests/cluster

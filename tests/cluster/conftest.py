@@ -129,9 +129,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def platform(cluster: Cluster, records: Path) -> Cluster:
-    """The cluster with what k8s/overlays/local/platform installs, the records in place."""
-    install_platform(cluster, records)
+def platform(cluster: Cluster, archives: Path) -> Cluster:
+    """The cluster with what k8s/overlays/local/platform installs, the archives in place."""
+    install_platform(cluster, archives)
     return cluster
 
 
@@ -188,9 +188,9 @@ def _is_ready(api: Api, node: str) -> bool:
     return conditions.get("Ready") == "True" and not found["spec"].get("taints")
 
 
-def install_platform(cluster: Cluster, records: Path) -> None:
-    """Put the records in place and apply the platform; returns when its servers are ready."""
-    shutil.copytree(records, cluster.data / "records")
+def install_platform(cluster: Cluster, archives: Path) -> None:
+    """Put the archives in place and apply the platform; returns when its servers are ready."""
+    shutil.copytree(archives, cluster.data / "source")
     for path in (cluster.data, *cluster.data.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o644)
     cluster.apply(_volume(cluster.data))

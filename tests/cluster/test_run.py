@@ -25,6 +25,7 @@ RUN = (
     f"--set=training.total_images={96 * STEPS}",  # of 96 images: half a minute undisturbed
     "--set=loop.steps_per_loop=5",
     "--set=loop.checkpoint_every_steps=10",
+    "--set=loop.evaluate_every_steps=150",
 )
 
 
@@ -64,18 +65,18 @@ def step(cluster: Cluster, run: str) -> int:
 @pytest.fixture(scope="module")
 def whole(platform: Cluster) -> str:
     """A run that nothing disturbs, supervised by the cluster's own supervisor."""
-    launched = platform.mobilenet(*RUN, "--name=whole", "--detach")
+    launched = platform.mobilenet(*RUN, "--pipeline", "--name=whole", "--detach")
     assert launched.code == 0, launched.err
     until("the run ends", lambda: outcome(platform, "whole")["outcome"], seconds=850)
     return "whole"
 
 
-def test_a_run_is_trained_evaluated_exported_registered_and_published(
+def test_archives_become_records_and_a_trained_evaluated_registered_and_published_model(
     platform: Cluster, whole: str
 ) -> None:
     state = outcome(platform, whole)
     assert state["outcome"] == "succeeded", (state, platform.log(f"{whole}-"))
-    assert state["done"] == ["train", "evaluate", "export", "publish"]
+    assert state["done"] == ["prepare", "train", "evaluate", "export", "publish"]
     (job,) = platform.jobs("tfjobs", whole)
     assert "Succeeded" in conditions(job)
     assert job["status"]["replicaStatuses"]["Worker"]["succeeded"] == 2

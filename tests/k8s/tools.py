@@ -1,4 +1,7 @@
-"""The real programs that check the manifests, built once from the Go module proxy."""
+"""The real programs that check the manifests, built once into the user's cache.
+
+`python -m tests.k8s.tools` builds them all: minutes the first time, most of them for skaffold.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,7 +34,7 @@ CRD_NAMES = ("tfjobs", "jobsets", "clusterqueues", "localqueues", "resourceflavo
 
 
 def program(name: str) -> Path:
-    """A program, built if it is not in the user's cache yet; minutes for skaffold."""
+    """A program, built if it is not in the user's cache yet."""
     version = "v2.24.0" if name == "skaffold" else INSTALLED[name].partition("@")[2]
     folder = platformdirs.user_cache_path("mobilenet-tests") / "bin"
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +42,7 @@ def program(name: str) -> Path:
     with open(folder / f".{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
+            print(f"building {name} {version}", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 if name == "skaffold":
                     _go("build", "-p=2", "-trimpath", f"-o={scratch}", SKAFFOLD_PACKAGE)
@@ -73,3 +78,11 @@ def _go(*arguments: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+if __name__ == "__main__":
+    try:
+        for each in (*INSTALLED, "skaffold"):
+            program(each)
+    except pytest.fail.Exception as error:
+        sys.exit(str(error))
