@@ -56,19 +56,20 @@ def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
     per_device = {}
     for name, source in sources.items():
         seconds = _seconds(strategy, train_steps, source, config, num_steps)
-        per_device[name] = config.training.batch_per_replica * num_steps / seconds
+        per_device[name] = _rounded(config.training.batch_per_replica * num_steps / seconds)
         print(f"diagnose: {name:9} {per_device[name]:8.0f} images/s per device", file=sys.stderr)
-    per_core = _images_per_core_second(real, config, num_steps)
-    demand = per_device["synthetic"] * strategy.num_replicas_in_sync
+    per_core = _rounded(_images_per_core_second(real, config, num_steps))
     bound = verdict(per_device)
     print(f"diagnose: {EXPLANATION[bound]}", file=sys.stderr)
     return {
         "bound": bound,
         "devices": strategy.num_replicas_in_sync,
-        "images_per_second_per_device": {k: round(v, 1) for k, v in per_device.items()},
-        "images_per_second_per_core": round(per_core, 1),
+        "images_per_second_per_device": per_device,
+        "images_per_second_per_core": per_core,
         "cores": len(os.sched_getaffinity(0)),
-        "cores_needed": math.ceil(demand / per_core),
+        "cores_needed": cores_needed(
+            per_device["synthetic"] * strategy.num_replicas_in_sync, per_core
+        ),
     }
 
 
@@ -92,6 +93,16 @@ def verdict(images_per_second: Mapping[str, float]) -> str:
     if images_per_second["real"] >= NEARLY * images_per_second["cached"]:
         return "host"
     return "input"
+
+
+def cores_needed(images_per_second: float, images_per_second_per_core: float) -> int:
+    """Cores that read and decode as many images as the devices of this machine use."""
+    return math.ceil(images_per_second / images_per_second_per_core)
+
+
+def _rounded(value: float) -> float:
+    """To four digits; no measurement is better."""
+    return float(f"{value:.4g}")
 
 
 def _some_in_memory(records: Readable) -> CachedRecords:

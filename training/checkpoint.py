@@ -49,7 +49,7 @@ class Checkpoints:
         self._keep = keep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
-        self._newest = 0
+        self._newest: int | None = None
 
     def restore(self, verbose: bool = True) -> int | None:
         """Continue from the newest intact checkpoint.

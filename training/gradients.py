@@ -49,10 +49,15 @@ class Gradients:
         """
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         is_first = tf.cast(tf.equal(replica, 0), tf.float32)
-        return self._run(images, labels, seed, is_first)
+        return self._run(images, labels, self._dropout_mask(labels, seed), is_first)
+
+    def _dropout_mask(self, labels: Any, seed: Any) -> Any:
+        """`float32 [B, 1, 1, C]`, made here because XLA and bfloat16 draw other numbers."""
+        ones = tf.ones([tf.shape(labels)[0], *self._state.features.output.shape[1:]])
+        return tf.nn.experimental.stateless_dropout(ones, self._dropout, seed=seed)
 
     def _forward_and_backward(
-        self, images: Any, labels: Any, seed: Any, is_first: Any
+        self, images: Any, labels: Any, mask: Any, is_first: Any
     ) -> tuple[list[Any], Any]:
         variables = self._state.model.trainable_variables
         gradients: dict[int, Any] = {}
@@ -64,7 +69,7 @@ class Gradients:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([boundaries[-1], *[each.value for each in head]])
             features = self._segments[-1](boundaries[-1], training=True)
-            loss, counts = self._loss_of(features, labels, seed)
+            loss, counts = self._loss_of(features, labels, mask)
         upstream = self._collect(tape, loss, None, boundaries[-1], head, gradients)
         for segment, start in zip(self._segments[-2::-1], boundaries[-2::-1], strict=True):
             start = self._not_before(upstream, start)
@@ -88,11 +93,9 @@ class Gradients:
             for variable, shrink in zip(variables, shrinking, strict=True)
         ], counts
 
-    def _loss_of(self, features: Any, labels: Any, seed: Any) -> tuple[Any, Any]:
+    def _loss_of(self, features: Any, labels: Any, mask: Any) -> tuple[Any, Any]:
         state = self._state
-        if self._dropout:
-            features = tf.nn.experimental.stateless_dropout(features, self._dropout, seed=seed)
-        logits = tf.squeeze(state.classifier(features), [1, 2])
+        logits = tf.squeeze(state.classifier(tf.cast(features, tf.float32) * mask), [1, 2])
         targets = tf.one_hot(labels, state.classifier.filters)
         cross_entropy = tf.reduce_sum(self._loss(targets, logits))
         correct = tf.math.count_nonzero(tf.argmax(logits, axis=-1) == labels, dtype=tf.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.diagnose import diagnose, verdict
+from pipeline.diagnose import cores_needed, diagnose, verdict
 from tests.conftest import mobilenet
 from tests.training.test_step import small_config
 
@@ -26,6 +26,13 @@ def test_the_first_thing_that_slows_the_step_is_named(
     assert verdict({"synthetic": synthetic, "cached": cached, "real": real}) == bound
 
 
+@pytest.mark.parametrize(
+    ("devices", "core", "needed"), [(1600, 800, 2), (1601, 800, 3), (20_000, 250, 80), (5, 800, 1)]
+)
+def test_no_core_too_few_is_advised(devices: float, core: float, needed: int) -> None:
+    assert cores_needed(devices, core) == needed
+
+
 def test_a_diagnosis_measures_all_three_inputs_and_counts_the_cores(
     records: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -33,8 +40,8 @@ def test_a_diagnosis_measures_all_three_inputs_and_counts_the_cores(
     speeds = found["images_per_second_per_device"]
     assert set(speeds) == {"synthetic", "cached", "real"}
     assert found["bound"] == verdict(speeds)
-    needed = speeds["synthetic"] * found["devices"] / found["images_per_second_per_core"]
-    assert found["cores_needed"] == pytest.approx(needed, abs=1, rel=0.02)  # rounded figures
+    demand = speeds["synthetic"] * found["devices"]
+    assert found["cores_needed"] == cores_needed(demand, found["images_per_second_per_core"])
     assert f"{found['bound']}-bound" in capsys.readouterr().err
 
 

@@ -8,24 +8,23 @@ step sums.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
 import tensorflow as tf
-from keras import layers
 from tensorflow.python.distribute.collective_all_reduce_strategy import (
     CollectiveAllReduceExtended,
 )
 
 from preprocessing.schema import Manifest
+from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
 from training.config import RunConfig, override
 from training.data import Records, training_batches
 from training.evaluate import share_of
-from training.mobilenet import FusedBatchNormalization
 from training.recipes import demo
 from training.state import TrainingState
 from training.step import TrainSteps
@@ -46,18 +45,7 @@ def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
     return config
 
 
-@contextmanager
-def normalising_by_moving_statistics() -> Iterator[None]:
-    """Batch normalisation in inference mode, scale and offset still trained."""
-
-    def call(self: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        return layers.BatchNormalization.call(self, inputs, training=False)
-
-    with mock.patch.object(FusedBatchNormalization, "call", call):
-        yield
-
-
-@contextmanager
+@contextlib.contextmanager
 def several_cpu_replicas(count: int) -> Iterator[None]:
     """On CPUs the strategy takes one device per process, on GPUs all: here, CPUs like GPUs."""
 
@@ -69,9 +57,21 @@ def several_cpu_replicas(count: int) -> Iterator[None]:
 
 
 def losses(
-    records: str, strategy: tf.distribute.Strategy, batch_per_replica: int, num_steps: int
-) -> tuple[list[float], TrainSteps, Any]:
-    """The loss of each of the first steps; and what made them."""
+    records: str,
+    strategy: tf.distribute.Strategy,
+    batch_per_replica: int,
+    num_steps: int,
+    normalisation: str,
+) -> tuple[list[float], TrainSteps]:
+    """The loss of each of the first steps, and what made them.
+
+    Args:
+        records: What `prepare` wrote.
+        strategy: How replicas work together.
+        batch_per_replica: Images.
+        num_steps: Steps.
+        normalisation: By the `batch`, or `frozen`.
+    """
     manifest = Manifest.read(records)
     train = Records(records, manifest, "train")
     config = config_of(batch_per_replica, strategy.num_replicas_in_sync)
@@ -82,6 +82,8 @@ def losses(
             num_examples=train.num_examples,
             num_replicas=strategy.num_replicas_in_sync,
         )
+        if normalisation == "frozen":
+            let_signals_through(state.model)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training_batches(
@@ -96,12 +98,14 @@ def losses(
 
     iterator = iter(strategy.distribute_datasets_from_function(batches))
     steps = TrainSteps(strategy, state, config)
-    return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps, iterator
+    frozen = normalising_by_moving_statistics()
+    with frozen if normalisation == "frozen" else contextlib.nullcontext():
+        return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps
 
 
-def reduced_bytes(steps: TrainSteps, iterator: Any) -> list[int]:
+def reduced_bytes(steps: TrainSteps) -> list[int]:
     """What the all-reduces of one replica sum in one step: the traced graph, counted."""
-    graphs = [steps._run.get_concrete_function(iterator, tf.constant(1)).graph]
+    graphs = [each.graph for each in steps._run._list_all_concrete_functions()]
     sizes = {}
     while graphs:
         graph = graphs.pop()
@@ -121,17 +125,9 @@ def main() -> None:
     )
     with several_cpu_replicas(int(local_replicas)):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    if normalisation == "frozen":
-        with normalising_by_moving_statistics():
-            found, steps, iterator = losses(records, strategy, int(batch), int(num_steps))
-    else:
-        found, steps, iterator = losses(records, strategy, int(batch), int(num_steps))
+    found, steps = losses(records, strategy, int(batch), int(num_steps), normalisation)
     replicas = strategy.num_replicas_in_sync
-    print(
-        json.dumps(
-            {"replicas": replicas, "losses": found, "reduced": reduced_bytes(steps, iterator)}
-        )
-    )
+    print(json.dumps({"replicas": replicas, "losses": found, "reduced": reduced_bytes(steps)}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from preprocessing.errors import DataError, NonFiniteLossError, StorageFullError, UsageError
+from tests.emulator import Emulator
 from training import checkpoint as checkpoints_module
 from training import workdir as workdirs
 from training.checkpoint import Checkpoints, read_checkpoint
@@ -28,13 +29,14 @@ class State:
 
 
 @pytest.fixture(params=["local", "bucket"])
-def workdir(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A folder on disk, and one that only fsspec can reach, as a bucket."""
-    folder = str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}"
+def workdir(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder on disk and one in a bucket."""
+    if request.param == "local":
+        folder = str(tmp_path)
+    else:
+        folder = f"{request.getfixturevalue('emulator').bucket}/run"
     workdirs.storage.make_folder(workdirs.checkpoints_folder(folder))
-    yield folder
-    if request.param == "bucket":
-        workdirs.storage.remove(folder)
+    return folder
 
 
 def saved(workdir: str, steps: int, keep: int = 10) -> Checkpoints:
@@ -68,6 +70,14 @@ def test_what_was_saved_is_restored_and_the_newest_first(workdir: str) -> None:
     saved(workdir, 3)
     assert restored(workdir) == (3, 3.0)
     assert sorted(read_checkpoint(workdir, 2)) == ["model/layer/weight", "optimizer/step"]
+
+
+def test_step_0_is_a_step_too(workdir: str) -> None:
+    """Imported weights are of no step."""
+    checkpoints = Checkpoints(workdir, State(), 1)  # type: ignore[arg-type]
+    checkpoints.save(0)
+    checkpoints.wait()
+    assert restored(workdir) == (0, 1.0)
 
 
 def test_what_is_saved_is_the_moment_of_saving(workdir: str) -> None:
@@ -142,6 +152,26 @@ def test_a_state_that_is_not_finite_is_not_saved(workdir: str) -> None:
 def test_a_folder_that_vanished_is_named_with_the_step(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{tmp_path}/checkpoints vanished .* step 1 "):
         saved(str(tmp_path), 1)
+
+
+def test_a_bucket_that_vanished_is_named_with_the_step(emulator: Emulator) -> None:
+    workdir = f"{emulator.bucket}/run"
+    checkpoints = saved(workdir, 1)
+    workdirs.storage.remove(workdir)
+    name = emulator.bucket.removeprefix("gs://")
+    request = urllib.request.Request(f"{emulator.url}/storage/v1/b/{name}", method="DELETE")
+    urllib.request.urlopen(request, timeout=10).close()
+    checkpoints.save(2)
+    with pytest.raises(UsageError, match=f"{workdir}/checkpoints vanished .* step 2 "):
+        checkpoints.wait()
+
+
+def test_requests_that_fail_now_and_then_lose_nothing(flaky_emulator: Emulator) -> None:
+    workdir = f"{flaky_emulator.bucket}/run"
+    saved(workdir, 4)
+    assert flaky_emulator.faults.total() > 0
+    assert workdirs.checkpoint_steps(workdir) == [4, 3, 2, 1]
+    assert restored(workdir) == (4, 4.0)
 
 
 def test_a_full_bucket_is_named_with_the_step(

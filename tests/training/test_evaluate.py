@@ -41,14 +41,10 @@ def test_every_image_counts_once_on_one_and_on_two_replicas(
     assert {each.examples for each in found} == {360}
     assert len(set(found)) == 1
 
-    logits, labels = [], []
-    for index in range(360):
-        jpeg, label = validation.read(tf.constant(index, tf.int64))
-        logits.append(
-            model(eval_view(jpeg, 32, config.evaluation)[tf.newaxis], training=False).numpy()[0]
-        )
-        labels.append(int(label))
-    ranks = np.argsort(-np.array(logits), axis=1)
+    read = [validation.read(tf.constant(index, tf.int64)) for index in range(360)]
+    images = tf.stack([eval_view(jpeg, 32, config.evaluation) for jpeg, _ in read])
+    logits, labels = model(images, training=False).numpy(), [int(label) for _, label in read]
+    ranks = np.argsort(-logits, axis=1)
     assert found[0].correct_top1 == sum(ranks[:, 0] == labels)
     assert found[0].correct_top5 == sum(
         label in row for label, row in zip(labels, ranks[:, :5], strict=True)
