@@ -16,7 +16,8 @@ def test_the_line_that_the_readme_shows_is_understood() -> None:
     assert progress is not None
     assert line.startswith(f"train: step {progress.step}/{progress.num_steps}  ")
     assert f"  loss {progress.loss:.4f}  " in line
-    assert f"  {progress.images_per_second:.0f} images/s  ETA {progress.eta_seconds:.0f} s  " in line
+    assert f"  {progress.images_per_second:.0f} images/s  " in line
+    assert f"  ETA {progress.eta_seconds:.0f} s  " in line
 
 
 def test_the_last_line_counts_and_without_one_nothing_is_known() -> None:
