@@ -13,7 +13,7 @@ import yaml
 from pipeline.cli import parse
 from pipeline.cluster import render
 from tests.k8s import schemas, tools
-from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, Manifest, built
+from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, ROOT, Manifest, built
 
 KUBERNETES_VERSIONS = ("1.31.0", "1.33.0", "1.35.0", "1.36.0")
 NO_SCHEMA = {"FlinkDeployment"}  # its definition is in no Go module
@@ -197,6 +197,17 @@ def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: s
     stages = {"prepare", "train", "evaluate", "export", "publish"}
     servers = {"watch", "data-service"} if component == "data-service-servers" else {"watch"}
     assert commands == (stages if half == "jobs" else servers)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_flinks_workers_run_the_image_that_has_beams_entry_point(overlay: str) -> None:
+    docs = built(overlay, "platform", "flink-cluster")
+    (flink,) = (each for each in docs if each["kind"] == "FlinkDeployment")
+    containers = flink["spec"]["taskManager"]["podTemplate"]["spec"]["containers"]
+    (worker,) = (each for each in containers if each["name"] == "beam-worker")
+    assert worker["image"].rpartition("/")[2] == "mobilenet-worker:0.1.0"
+    stage = (ROOT.parent / "Dockerfile").read_text().partition(" AS worker\n")[2]
+    assert f"ENTRYPOINT {json.dumps(worker['command'])}" in stage.partition("\nFROM ")[0]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
