@@ -1,9 +1,10 @@
-"""One process on one core beside two processes on two, with equal work per core, in one run.
+"""One process on one core beside two on two, with equal work per core, in one run.
 
-    python -m benchmarks.scaling [--variant mobilenet_v2_0.35_96] [--batch 32] [--steps 10]
+    python -m benchmarks.scaling [--variant mobilenet_v2_0.35_96] [--batch 32] [--steps 20]
 
-Efficiency is the speed of two over twice the speed of one; rounds alternate. What it loses is
-the all-reduce and waiting for each other. `mobilenet plan` models GPUs from the same bytes.
+Efficiency is the speed of two over twice the speed of one; rounds alternate. Two that do not
+know of each other show what the cores lose to sharing a machine; the rest is the all-reduce
+and waiting for each other. `mobilenet plan` models GPUs from the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--variant", default="mobilenet_v2_0.35_96")
     arguments.add_argument("--batch", type=int, default=32, help="per process")
-    arguments.add_argument("--steps", type=int, default=10)
+    arguments.add_argument("--steps", type=int, default=20)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--worker", action="store_true")
     options = arguments.parse_args()
@@ -36,25 +37,33 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("scaling needs two cores")
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+    setups = {"one": (1, 1), "two apart": (2, 1), "two together": (2, 2)}
+    seconds: dict[str, list[float]] = {name: [] for name in setups}
     for number in range(options.rounds):
-        for count, each in seconds.items():
-            each.append(_together(cores[:count]))
-            speed = count * options.batch * options.steps / each[-1]
-            print(f"round {number}: {count} process(es) {speed:.1f} images/s", file=sys.stderr)
-    ratios = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+        for name, (count, per_cluster) in setups.items():
+            seconds[name].append(_seconds(cores[:count], per_cluster))
+            speed = count * options.batch * options.steps / seconds[name][-1]
+            print(f"round {number}: {name} {speed:.1f} images/s", file=sys.stderr)
+
+    def efficiency(two: str, one: str) -> float:
+        return round(
+            statistics.median(a / b for a, b in zip(seconds[one], seconds[two], strict=True)), 3
+        )
+
     print(
         json.dumps(
             {
-                "efficiency of 2 processes": round(statistics.median(ratios), 3),
+                "efficiency of 2 processes": efficiency("two together", "one"),
+                "of 2 that do not communicate": efficiency("two apart", "one"),
+                "communication alone": efficiency("two together", "two apart"),
                 "gradient_bytes_per_step": _gradient_bytes(options.variant),
             }
         )
     )
 
 
-def _together(cores: list[int]) -> float:
-    """Seconds of the slowest of as many workers as `cores`, each on its own."""
+def _seconds(cores: list[int], per_cluster: int) -> float:
+    """Seconds of the slowest of as many workers as `cores`, in clusters of so many."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in cores]
         workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
@@ -67,7 +76,10 @@ def _together(cores: list[int]) -> float:
                 **os.environ,
                 "TF_NUM_INTRAOP_THREADS": "1",
                 "TF_CONFIG": json.dumps(
-                    {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+                    {
+                        "cluster": {"worker": workers[index - index % per_cluster :][:per_cluster]},
+                        "task": {"type": "worker", "index": index % per_cluster},
+                    }
                 ),
             },
         )

@@ -12,8 +12,8 @@ from typing import Any
 from pipeline import processes
 from pipeline.cluster import cli as cluster_cli
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
+from training.config import SYNTHETIC
 from training.schedule import IMAGENET_EXAMPLES
-from training.synthetic import SYNTHETIC
 
 EXIT_CODES = """\
 exit codes:

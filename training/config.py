@@ -11,6 +11,7 @@ from preprocessing.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
 SWITCH = ("auto", "on", "off")
+SYNTHETIC = "synthetic:"  # in place of a records folder, see `training.synthetic`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

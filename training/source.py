@@ -11,7 +11,7 @@ import tensorflow as tf
 from preprocessing.errors import UsageError
 from preprocessing.schema import Manifest
 from training import synthetic
-from training.config import RunConfig
+from training.config import SYNTHETIC, RunConfig
 from training.data import Readable, Records, Share, training_batches
 from training.data_service import served
 from training.variants import Variant
@@ -36,13 +36,13 @@ class Source:
 
     @classmethod
     def open(cls, records: str, config: RunConfig, data_service: str = "") -> Source:
-        """Open a records folder, or `synthetic.SYNTHETIC`.
+        """Open a records folder, or `SYNTHETIC`.
 
         Raises:
             UsageError: It is not complete, or what is asked for does not go together.
         """
         manifest = synthetic.read_manifest(records)
-        if records == synthetic.SYNTHETIC:
+        if records == SYNTHETIC:
             if data_service:
                 raise UsageError("--synthetic reads nothing; leave out --data-service")
             splits = [

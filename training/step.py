@@ -31,6 +31,7 @@ class TrainSteps:
         self._strategy = strategy
         self._state = state
         self._seed = config.seed
+        self._calls = 0
         self._communication = compute.communication(config.compute)
         self._gradients = Gradients(state, config, strategy.num_replicas_in_sync)
         self._distort = tf.function(
@@ -66,8 +67,11 @@ class TrainSteps:
             the mean loss, at one of the last ten steps.
         """
         started = time.monotonic()
-        regularization, waited = self._run(iterator, tf.constant(num_steps))
-        cross_entropy, correct, images = self._totals.numpy()
+        self._calls += 1
+        # What the profile page shows as a step is a call.
+        with tf.profiler.experimental.Trace("steps", step_num=self._calls, _r=1):
+            regularization, waited = self._run(iterator, tf.constant(num_steps))
+            cross_entropy, correct, images = self._totals.numpy()
         seconds = time.monotonic() - started
         norm = self._strategy.experimental_local_results(self._gradient_norm)[0]
         return {

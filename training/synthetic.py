@@ -6,8 +6,8 @@ TensorFlow is not imported here; `training.source` makes the images.
 from __future__ import annotations
 
 from preprocessing.schema import SCHEMA_VERSION, ImageClass, Manifest, Shard
+from training.config import SYNTHETIC
 
-SYNTHETIC = "synthetic:"  # in place of a records folder
 EXAMPLES = {"train": 1_281_167, "validation": 1_000}
 CLASSES = 1000
 

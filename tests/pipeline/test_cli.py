@@ -75,11 +75,12 @@ def test_what_follows_two_dashes_goes_to_beam_untouched() -> None:
     [
         (["trian"], ["invalid choice: 'trian'"]),
         ([], ["COMMAND"]),
-        (["train", "--variant=x"], ["--records", "required"]),
+        (["train", "--variant=x"], ["--workdir", "required"]),
+        (["train", "--variant=x", "--workdir=y"], ["--records", "--synthetic", "required"]),
         (["sample", "--output=x", "--ouput=y"], ["--ouput"]),
         (["demo", "--workers=none"], ["--workers", "'none'"]),
     ],
-    ids=["command", "nothing", "missing flag", "misspelt flag", "no number"],
+    ids=["command", "nothing", "missing flag", "missing source", "misspelt flag", "no number"],
 )
 def test_wrong_usage_is_one_line_and_2(arguments: list[str], words: list[str]) -> None:
     refused(mobilenet(*arguments), 2, *words)

@@ -29,7 +29,7 @@ from training.recipes import demo
 from training.state import TrainingState
 from training.step import TrainSteps
 
-LEARNING_RATE = 0.02  # of the whole cluster
+LEARNING_RATE = 0.005  # of the whole cluster
 SIZE = 32
 
 

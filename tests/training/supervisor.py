@@ -107,8 +107,7 @@ class Supervisor:
                 if code is not None:
                     fault.exit_codes[index] = code
                     fault.seconds[index] = time.monotonic() - at
-                    if index != fault.worker or not frozen:
-                        self._restart_ended()
+                    self._restart(index, code)  # alone: the other's code is still to be noted
             time.sleep(POLL_SECONDS)
         fault.checkpoint = newest_checkpoint_step(str(self.workdir))
         if frozen:  # the node is given up
@@ -120,8 +119,11 @@ class Supervisor:
         for index, worker in enumerate(self._workers):
             code = worker.poll()
             if code is not None and code != 0:
-                assert code < 0 or code >= 128, f"permanent failure {code}\n{self.log()}"
-                self._workers[index] = self._start(index)
+                self._restart(index, code)
+
+    def _restart(self, index: int, code: int) -> None:
+        assert code < 0 or code >= 128, f"permanent failure {code}\n{self.log()}"
+        self._workers[index] = self._start(index)
 
     def _start(self, index: int) -> subprocess.Popen[bytes]:
         self.starts += 1

@@ -24,6 +24,7 @@ def test_a_run_that_does_not_evaluate_is_evaluated_beside_it(records: Path, tmp_
     progress = train(config, str(records), str(tmp_path), ALONE, strategy, profile_steps=1)
     trace = list((tmp_path / "tensorboard" / "plugins" / "profile").glob("*/*.xplane.pb"))
     assert len(trace) == 1
+    assert b"step_num" in trace[0].read_bytes()  # or the page knows no steps
     path = Path(workdirs.evaluation_file(str(tmp_path), 6))
     mine = storage.read_json(str(path))
     path.unlink()

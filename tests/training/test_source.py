@@ -14,11 +14,10 @@ from preprocessing.schema import Manifest
 from tests.training.test_loop import ALONE as ALONE_CLUSTER
 from tests.training.test_loop import config_of
 from training import source as sources
-from training.config import override
+from training.config import SYNTHETIC, override
 from training.data import Share
 from training.loop import train
 from training.source import Source
-from training.synthetic import SYNTHETIC
 from training.workdir import Run
 
 CACHE = "input.cache=true"
