@@ -124,6 +124,22 @@ def test_its_state_its_log_and_the_health_of_the_cluster_are_shown(
     assert "tfjobs.kubeflow.org v1." in healthy.err
 
 
+def test_two_workers_train_without_the_training_operator(platform: Cluster, whole: str) -> None:
+    launched = platform.mobilenet(
+        *RUN, f"--set=training.total_images={96 * 20}", "--backend=jobset", "--name=set", "--detach"
+    )
+    assert launched.code == 0, launched.err
+    until(
+        "it is trained",
+        lambda: "train" in (state := outcome(platform, "set"))["done"] or state["outcome"],
+    )
+    stopped = platform.mobilenet("stop", "set")
+    assert stopped.code == 0, stopped.err
+    assert "train" in outcome(platform, "set")["done"], platform.log("set-train-*")
+    assert "train: step 20/20" in platform.log("set-train-1-worker-0-0-*")
+    assert not platform.jobs("tfjobs", "set")
+
+
 class Launcher:
     """`mobilenet launch` in the foreground, which tests kill and start again."""
 
