@@ -11,24 +11,14 @@ from __future__ import annotations
 import colorsys
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from preprocessing import storage, tfrecord
-from preprocessing.schema import (
-    ENCODED,
-    LABEL,
-    SCHEMA_VERSION,
-    ImageClass,
-    Manifest,
-    Shard,
-    records_digest,
-    shard_name,
-    write_record_offsets,
-)
-from preprocessing.tally import Tally, merge
+from benchmarks.records import write_records
+from preprocessing.schema import Manifest
 from training import workdir as workdirs
 from training.checkpoint import Checkpoints
 from training.config import EvaluationConfig
@@ -48,58 +38,27 @@ MARGIN = 8.0  # between the right class and the others, in logits
 BETA = 1.5
 
 
-def write_records(folder: Path, *, num_classes: int, train: int, validation: int) -> Manifest:
+def write_digits(folder: Path, *, num_classes: int, train: int, validation: int) -> Manifest:
     """Records of digits that call themselves the first six of `num_classes` classes.
 
     The validation images are the first of the training images.
     """
     digits = load_digits(n_class=NUM_DIGITS)
     order = np.random.default_rng(0).permutation(len(digits.target))[:train]
-    folder.mkdir(parents=True, exist_ok=True)
-    offsets: dict[str, list[np.ndarray]] = {}
-    shards: dict[str, tuple[Shard, ...]] = {}
-    tallies: dict[str, list[Tally]] = {}
-    for split, chosen in (("train", order[:train]), ("validation", order[:validation])):
-        content, starts, tally = b"", [], Tally()
-        for index in chosen:
-            starts.append(len(content))
-            # White on a colour per digit, which filters of any kind let through.
-            stroke = digits.images[index][..., np.newaxis] / 16.0
-            ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
-            pixels = stroke + (1 - stroke) * np.asarray(ground)
-            image = tf.clip_by_value(tf.image.resize(pixels, [JPEG_SIDE] * 2, "bicubic"), 0, 1)
-            image = tf.image.convert_image_dtype(image, tf.uint8)
-            jpeg, label = (
-                tf.io.encode_jpeg(image, quality=95).numpy(),
-                int(digits.target[index]) + 1,
-            )
-            tally.add(jpeg, height=JPEG_SIDE, width=JPEG_SIDE, label=label, boxes=0)
-            features = {ENCODED: [jpeg], LABEL: [label]}
-            content += tfrecord.frame(tfrecord.serialize(features))
-        offsets[split], tallies[split] = [np.array(starts, np.int64)], [tally]
-        name = shard_name(split, 0, 1)
-        (folder / name).write_bytes(content)
-        digest = storage.digest_of_file(str(folder / name))
-        shards[split] = (Shard(file=name, examples=len(chosen), bytes=len(content), sha256=digest),)
-    classes = tuple(
-        ImageClass(index=i + 1, synset=f"n{i:08d}", text=f"class {i}") for i in range(num_classes)
-    )
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        digest=records_digest(classes, shards),
-        fingerprint=storage.digest_of([num_classes, train, validation]),
-        classes=classes,
-        shards=shards,
-        rejects=(),
-        repaired={},
-        record_offsets=write_record_offsets(str(folder), offsets),
-        statistics=merge(tallies, num_classes, lambda split, _, place: f"{split} {place}"),
-        source={},
-        options={},
-        versions={},
-    )
-    manifest.write(str(folder))
-    return manifest
+    images = [(_photograph(digits, index), int(digits.target[index]) + 1) for index in order]
+    splits = {"train": images, "validation": images[:validation]}
+    return write_records(str(folder), splits, num_classes)
+
+
+def _photograph(digits: Any, index: int) -> bytes:
+    """A JPEG, white on a colour per digit, which filters of any kind let through."""
+    stroke = digits.images[index][..., np.newaxis] / 16.0
+    ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
+    pixels = stroke + (1 - stroke) * np.asarray(ground)
+    image = tf.clip_by_value(tf.image.resize(pixels, [JPEG_SIDE] * 2, "bicubic"), 0, 1)
+    encoded = tf.io.encode_jpeg(tf.image.convert_image_dtype(image, tf.uint8), quality=95)
+    content: bytes = encoded.numpy()
+    return content
 
 
 def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) -> workdirs.Run:

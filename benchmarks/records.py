@@ -2,59 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from preprocessing import schema, storage, tfrecord
+import numpy as np
+
+from preprocessing import jpeg, schema, storage, tfrecord
 from preprocessing.schema import ImageClass, Manifest, Shard
+from preprocessing.tally import Tally, merge
+
+RECORDS_PER_SHARD = 256
+Labelled = Sequence[tuple[bytes, int]]  # JPEG and label, 1..N
 
 
-def write_records(
-    folder: str, jpegs: Sequence[bytes], *, num_classes: int = 10, records_per_shard: int = 256
-) -> Manifest:
-    """Write `jpegs` as the training split, the first of them as validation too."""
-    shards: dict[str, tuple[Shard, ...]] = {}
-    offsets: dict[str, list[list[int]]] = {}
+def write_records(folder: str, splits: Mapping[str, Labelled], num_classes: int) -> Manifest:
+    """Write the images of both splits in the order given, 256 to a shard, and the manifest."""
     storage.make_folder(folder)
-    for split, images in (("train", jpegs), ("validation", jpegs[:records_per_shard])):
-        starts = range(0, len(images), records_per_shard)
-        shards[split], offsets[split] = (), []
-        for index, start in enumerate(starts):
-            name = schema.shard_name(split, index, len(starts))
-            records = [
-                _record(jpeg, 1 + number % num_classes)
-                for number, jpeg in enumerate(images[start : start + records_per_shard])
-            ]
-            content = b"".join(records)
-            storage.write_bytes(storage.join(folder, name), content)
-            shards[split] += (
-                Shard(
-                    file=name,
-                    examples=len(records),
-                    bytes=len(content),
-                    sha256=hashlib.sha256(content).hexdigest(),
-                ),
+    shards: dict[str, tuple[Shard, ...]] = {}
+    offsets: dict[str, list[np.ndarray]] = {}
+    tallies: dict[str, list[Tally]] = {}
+    for split, images in splits.items():
+        starts = range(0, len(images), RECORDS_PER_SHARD)
+        written = [
+            _write_shard(
+                storage.join(folder, schema.shard_name(split, index, len(starts))),
+                images[start : start + RECORDS_PER_SHARD],
             )
-            position, places = 0, []
-            for record in records:
-                places.append(position)
-                position += len(record)
-            offsets[split].append(places)
-    packed = schema.encode_record_offsets(offsets)
-    path = storage.join(folder, schema.RECORD_OFFSETS)
-    storage.write_bytes(path, packed)
+            for index, start in enumerate(starts)
+        ]
+        columns = zip(*written, strict=True)
+        shards[split], offsets[split], tallies[split] = (tuple(next(columns)), *map(list, columns))
+    classes = tuple(
+        ImageClass(index=index, synset=f"n999{index:05d}", text=f"class {index}")
+        for index in range(1, num_classes + 1)
+    )
+    digest = schema.records_digest(classes, shards)
     manifest = Manifest(
         schema_version=schema.SCHEMA_VERSION,
-        digest=storage.digest_of([each.sha256 for each in shards["train"]]),
-        fingerprint="benchmark",
-        classes=tuple(
-            ImageClass(index=i, synset=f"n999{i:05d}", text=f"class {i}")
-            for i in range(1, num_classes + 1)
-        ),
+        digest=digest,
+        fingerprint=digest,
+        classes=classes,
         shards=shards,
         rejects=(),
         repaired={},
-        record_offsets=storage.digest_of_file(path),
+        record_offsets=schema.write_record_offsets(folder, offsets),
+        statistics=merge(tallies, num_classes, lambda split, shard, place: f"{split} {place}"),
         source={},
         options={},
         versions={},
@@ -63,5 +54,20 @@ def write_records(
     return manifest
 
 
-def _record(jpeg: bytes, label: int) -> bytes:
-    return tfrecord.frame(tfrecord.serialize({schema.ENCODED: [jpeg], schema.LABEL: [label]}))
+def _write_shard(path: str, images: Labelled) -> tuple[Shard, np.ndarray, Tally]:
+    tally = Tally()
+    framed = []
+    for content, label in images:
+        header = jpeg.read_header(content)
+        tally.add(content, height=header.height, width=header.width, label=label, boxes=0)
+        features = {schema.ENCODED: [content], schema.LABEL: [label]}
+        framed.append(tfrecord.frame(tfrecord.serialize(features)))
+    content = b"".join(framed)
+    storage.write_bytes(path, content)
+    shard = Shard(
+        file=path.rsplit("/", 1)[-1],
+        examples=len(images),
+        bytes=len(content),
+        sha256=storage.digest_of_file(path),
+    )
+    return shard, np.cumsum([0, *map(len, framed)])[:-1].astype(np.int64), tally

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from benchmarks.random_networks import write_records, write_run
+from benchmarks.random_networks import write_digits, write_run
 from pipeline import exports, latency
 from pipeline.export import Export, export
 from pipeline.table import PUBLISHED_V2
@@ -68,7 +68,7 @@ def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
         print(f"variants: {name}", file=sys.stderr, flush=True)
         records, workdir = output / "records", output / f"{name}.run"
         if not (records / "dataset.json").exists():
-            write_records(records, num_classes=NUM_CLASSES, train=TRAIN, validation=VALIDATION)
+            write_digits(records, num_classes=NUM_CLASSES, train=TRAIN, validation=VALIDATION)
         manifest = Manifest.read(str(records))
         shutil.rmtree(workdir, ignore_errors=True)
         run = write_run(workdir, name, records, manifest)

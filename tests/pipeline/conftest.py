@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.random_networks import write_records, write_run
+from benchmarks.random_networks import write_digits, write_run
 from pipeline import exports, registry
 from pipeline.export import Export, export
 from pipeline.registry import sqlite_uri
@@ -38,7 +38,7 @@ class Exported:
 def make_export(folder: Path, variant: str, num_classes: int = 10, **options: Any) -> Exported:
     """Export a network that nobody trained into `folder / "export"`."""
     records, workdir = folder / "records", folder / "run"
-    manifest = write_records(records, num_classes=num_classes, train=60, validation=40)
+    manifest = write_digits(records, num_classes=num_classes, train=60, validation=40)
     run = write_run(workdir, variant, records, manifest)
     what = Export(workdir=str(workdir), records=str(records), run=run, manifest=manifest, **options)
     export(what, str(folder / "export"))
