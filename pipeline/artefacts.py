@@ -14,12 +14,13 @@ from google.protobuf import text_format
 from pipeline import runners, serving, slim_graph, structure, tflite, tflite_metadata
 from pipeline.runners import Runner
 from preprocessing import storage
-from training import slim_checkpoint
+from training import keras_applications, slim_checkpoint
 from training.architecture import Architecture
 from training.config import EvaluationConfig, ModelConfig
 from training.mobilenet import mobilenet
 from training.slim_checkpoint import slim_variables
 from training.state import TrainingState
+from training.variants import Variant
 
 SAVED_MODEL = "saved_model"
 QUANTIZED = ("tflite_dynamic", "tflite_int8", "tflite_int8_signed")
@@ -89,9 +90,11 @@ def write(
     storage.write_bytes(path(f"{name}_info.txt"), _info(name, layout, weights, contract))
     storage.write_bytes(path("labels.txt"), labels)
 
-    _say("SavedModel and .keras")
+    _say("SavedModel, .keras and weights for keras.applications")
     serving.write_saved_model(network, path(SAVED_MODEL), evaluation)
     serving.write_keras(network, path(f"{name}.keras"))
+    variant, weights_file = Variant.parse(name), f"{name}.weights.h5"
+    keras_applications.write_weights(path(weights_file), network, variant, layout)
 
     _say(f"TF-Lite, calibrated on {len(calibration_images)} training images")
     flatbuffers = {}
@@ -106,6 +109,9 @@ def write(
         runners={
             "saved_model": runners.of_saved_model(path(SAVED_MODEL)),
             "keras": runners.of_keras_file(path(f"{name}.keras")),
+            "keras_applications": runners.of_keras_weights(
+                path(weights_file), variant, layout.classifier.out_channels
+            ),
             "frozen_graph": runners.of_frozen_graph(
                 path(f"{name}_frozen.pb"), slim_graph.output_name(layout)
             ),
@@ -115,6 +121,7 @@ def write(
             "checkpoint": f"{name}.ckpt.data-00000-of-00001",
             "saved_model": SAVED_MODEL,
             "keras": f"{name}.keras",
+            "keras_applications": weights_file,
             "frozen_graph": f"{name}_frozen.pb",
             **{key: f"{name}{tflite.SUFFIXES[key]}" for key in flatbuffers},
         },

@@ -14,6 +14,8 @@ from pipeline import slim_graph
 from pipeline.litert import LiteRTModel
 from preprocessing import storage
 from preprocessing.errors import DataError
+from training.keras_applications import application
+from training.variants import Variant
 
 # `float32 [N, S, S, 3]` in [-1, 1] to `float32 [N, outputs]`.
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -53,6 +55,13 @@ def of_keras_file(path: str) -> Runner:
     model = keras.models.load_model(path, compile=False)
     run = tf.function(lambda images: model(images, training=False))
     return lambda images: run(tf.constant(images)).numpy()
+
+
+def of_keras_weights(path: str, variant: Variant, num_outputs: int) -> Runner:
+    """`keras.applications` with `load_weights`."""
+    model = application(variant, num_outputs)
+    model.load_weights(path)
+    return of_network(model)
 
 
 def of_frozen_graph(path: str, output: str) -> Runner:

@@ -32,7 +32,10 @@ from training.variants import PUBLISHED_VARIANTS, Variant
 
 PLAIN = ModelConfig(weight_decay=0.0)
 OUTPUT = "MobilenetV2/Predictions/Reshape_1:0"
-FORMATS = {"checkpoint", "saved_model", "keras", "frozen_graph", *tflite.SUFFIXES}
+FORMATS = {
+    *("checkpoint", "saved_model", "keras", "keras_applications", "frozen_graph"),
+    *tflite.SUFFIXES,
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,8 @@ def test_the_folder_holds_what_the_published_archive_holds_and_what_people_want_
     endings = (
         *(".ckpt.data-00000-of-00001", ".ckpt.index", ".ckpt.meta"),
         *("_eval.pbtxt", "_frozen.pb", "_info.txt", ".tflite"),
-        *("_float16.tflite", "_dynamic.tflite", "_int8.tflite", "_int8_signed.tflite", ".keras"),
+        *("_float16.tflite", "_dynamic.tflite", "_int8.tflite", "_int8_signed.tflite"),
+        *(".keras", ".weights.h5"),
     )
     files = set(exports.list_files(str(exported.folder)))
     assert {f"{VARIANT}{ending}" for ending in endings} <= files
@@ -171,6 +175,23 @@ def test_keras_loads_its_file_and_it_names_nothing_of_ours(
     assert "training." not in config
     model = keras.models.load_model(exported.file(".keras"))
     np.testing.assert_allclose(model(images, training=False), expected, atol=1e-5)
+
+
+def test_keras_applications_load_the_weights_and_give_the_same_logits(
+    exported: Exported, images: np.ndarray
+) -> None:
+    state = load_state(exported.what.workdir, exported.what.run)
+    theirs = keras.applications.MobileNetV2(
+        input_shape=(96, 96, 3),
+        alpha=exported.what.variant.width_multiplier,
+        weights=exported.file(".weights.h5"),
+        classes=state.layout.classifier.out_channels,
+        classifier_activation=None,
+    )
+    expected = state.averaged_model(images, training=False).numpy()
+    found = theirs(images, training=False).numpy()
+    assert np.ptp(expected) > 1
+    np.testing.assert_allclose(found, expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize(
