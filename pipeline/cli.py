@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
         "--quality", type=_quality, default=90, help="of the JPEGs that --short-side makes [90]"
     )
     prepare.add_argument(
-        "--workers", type=_positive, default=0, help="local processes [one a core]"
+        "--workers", type=_positive, default=0, help="local processes [one more than cores]"
     )
     prepare.add_argument("--overwrite", action="store_true", help="replace other records")
 
@@ -93,6 +93,14 @@ def parser() -> argparse.ArgumentParser:
     )
     inspect.add_argument(
         "--output", default="inspection", help="folder for the pictures [inspection]"
+    )
+    inspect.add_argument(
+        "--recipe", default="", help="also draw training images as this recipe augments them"
+    )
+    inspect.add_argument(
+        "--variant",
+        default="mobilenet_v2_1.0_224",
+        help="at whose resolution [mobilenet_v2_1.0_224]",
     )
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")

@@ -90,7 +90,13 @@ def inspect(arguments: argparse.Namespace) -> Result:
     """`mobilenet inspect`."""
     from pipeline.inspection import inspect
 
-    return inspect(arguments.records, arguments.output, verify_bytes=arguments.verify)
+    config = None
+    if arguments.recipe:
+        config = recipe(arguments.recipe, arguments.variant)
+        import_tensorflow()
+    return inspect(
+        arguments.records, arguments.output, verify_bytes=arguments.verify, config=config
+    )
 
 
 def train(arguments: argparse.Namespace) -> Result:

@@ -11,20 +11,26 @@ from pipeline.pictures import Picture
 from preprocessing import imagenet, schema, storage, verify
 from preprocessing.records import read_at
 from preprocessing.schema import SPLITS, Manifest
+from training.config import RunConfig
+from training.variants import Variant
 
 HISTOGRAMS = "histograms.png"
 CONTACT_SHEET = "contact-sheet-{split}.png"
+AUGMENTED_SHEET = "contact-sheet-augmented.png"
 NUM_PICTURES = 48
 MAX_LISTED_CLASSES = 20  # on stderr; the JSON has all
 
 
-def inspect(records: str, output: str, *, verify_bytes: bool) -> dict[str, Any]:
+def inspect(
+    records: str, output: str, *, verify_bytes: bool, config: RunConfig | None = None
+) -> dict[str, Any]:
     """Summarise `records` and draw it into the folder `output`.
 
     Args:
         records: Folder that `prepare` wrote, local or a URL.
         output: Folder for the pictures, local or a URL.
         verify_bytes: Read every shard and compare all digests.
+        config: Also draw training images as this run would augment them; needs TensorFlow.
 
     Raises:
         UsageError: No complete records.
@@ -36,7 +42,7 @@ def inspect(records: str, output: str, *, verify_bytes: bool) -> dict[str, Any]:
         verify.verify(records, manifest)
     result = {"records": records, "verified": verify_bytes, **summary(manifest)}
     print(table(manifest), file=sys.stderr)
-    result["pictures"] = draw(records, manifest, output)
+    result["pictures"] = draw(records, manifest, output, config)
     return result
 
 
@@ -118,7 +124,7 @@ def _class_lines(manifest: Manifest) -> list[str]:
     ]
 
 
-def draw(records: str, manifest: Manifest, output: str) -> list[str]:
+def draw(records: str, manifest: Manifest, output: str, config: RunConfig | None) -> list[str]:
     """Write the pictures; returns their paths."""
     storage.make_folder(output)
     drawn = {HISTOGRAMS: pictures.histograms(manifest)}
@@ -129,6 +135,12 @@ def draw(records: str, manifest: Manifest, output: str) -> list[str]:
             f"{len(manifest.classes):,} classes"
         )
         drawn[CONTACT_SHEET.format(split=split)] = pictures.contact_sheet(chosen, title)
+        if config and split == "train":
+            from pipeline.augmented import augmented
+
+            views = augmented(chosen, config, Variant.parse(config.variant).resolution)
+            title = f"{len(views)} of them as {config.variant} sees them in training"
+            drawn[AUGMENTED_SHEET] = pictures.contact_sheet(views, title)
     for name, content in drawn.items():
         storage.write_bytes(storage.join(output, name), content)
     return [storage.join(output, name) for name in drawn]

@@ -57,7 +57,8 @@ def prepare(
         image: What is done to each image besides repairing it.
         max_rejects: More rejected images than this fail the whole ingest.
         overwrite: Replace records of other sources or options.
-        num_workers: Processes of the local runner; 0 means one a core, or none for little data.
+        num_workers: Processes of the local runner; 0 means one more than cores, or none for
+            little data.
         beam_arguments: Passed to Beam untouched; none means the local runner.
 
     Raises:
@@ -199,7 +200,8 @@ def _run_beam(
 
 
 def _useful_workers(shards: list[ShardPlan]) -> int:
-    return min(num_cores(), sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER)
+    """One a core, and one more that works while another waits for the disk to have a shard."""
+    return min(num_cores() + 1, sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER)
 
 
 def _beam_graph() -> Any:

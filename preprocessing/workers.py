@@ -1,4 +1,4 @@
-"""Worker processes of this machine: one a core, without Beam, and gone when their parent is."""
+"""Worker processes of this machine, without Beam, and gone when their parent is."""
 
 from __future__ import annotations
 

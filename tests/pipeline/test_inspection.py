@@ -13,12 +13,15 @@ import pytest
 from PIL import Image
 
 from pipeline import cli
-from pipeline.inspection import choose, inspect
+from pipeline.augmented import augmented
+from pipeline.inspection import AUGMENTED_SHEET, choose, inspect
 from pipeline.pictures import CAPTION, TILE, contact_sheet, histograms
 from preprocessing import schema, tfrecord
 from preprocessing.schema import Manifest
 from tests.conftest import ingest
 from tests.preprocessing.layouts import BOXES, write_folders, write_official
+from training.inception import train_view
+from training.recipes import recipe
 
 
 def test_the_command_prints_json_and_draws(
@@ -33,6 +36,19 @@ def test_the_command_prints_json_and_draws(
     assert all(Image.open(path).format == "PNG" for path in result["pictures"])
     assert "truncated JPEG" in printed.err
     assert "n99900007 seven" in printed.err
+
+
+def test_augmented_images_are_those_that_training_would_see(records: Path, tmp_path: Path) -> None:
+    config = recipe("published", "mobilenet_v2_0.35_96")
+    inspect(str(records), str(tmp_path), verify_bytes=False, config=config)
+    assert Image.open(tmp_path / AUGMENTED_SHEET).format == "PNG"
+    chosen = choose(str(records), Manifest.read(str(records)), "train")[:5]
+    for number, shown in enumerate(augmented(chosen, config, 96)):
+        jpeg = chosen[number].features[schema.ENCODED][0]
+        expected = train_view(jpeg, config.augmentation, 96, [config.seed, number]).numpy()
+        pixels = np.asarray(Image.open(io.BytesIO(shown.features[schema.ENCODED][0])))
+        assert np.abs(pixels / 127.5 - 1 - expected).max() <= 1 / 127.5
+        assert shown.tile().size == (TILE, TILE + CAPTION)
 
 
 def test_counts_are_those_of_the_records(records: Path, tmp_path: Path) -> None:
