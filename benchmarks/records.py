@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,8 +61,8 @@ def _write_shard(path: str, images: Labelled) -> tuple[Shard, np.ndarray, Tally]
     for content, label in images:
         header = jpeg.read_header(content)
         tally.add(content, height=header.height, width=header.width, label=label, boxes=0)
-        features = {schema.ENCODED: [content], schema.LABEL: [label]}
-        framed.append(tfrecord.frame(tfrecord.serialize(features)))
+        features: dict[str, list[Any]] = {schema.ENCODED: [content], schema.LABEL: [label]}
+        framed.append(tfrecord.record(features))
     content = b"".join(framed)
     storage.write_bytes(path, content)
     shard = Shard(
