@@ -1,27 +1,51 @@
-# Images from one file: `ingest` (Beam, no TensorFlow), `worker` (the same for Beam's workers)
-# and `train` (everything a run needs).
-#   docker build --target ingest -t mobilenet-ingest .
-#   docker build --target worker -t mobilenet-ingest-worker .
+# Five images from one file, by role:
+#   ingest     Beam and the launcher, no TensorFlow: stage `prepare` and the supervisor
+#   worker     the same for the workers of Dataflow and Flink
+#   train      TensorFlow on CPUs: evaluate, export, publish, TensorBoard, tf.data service
+#   train-gpu  the same with CUDA: stage `train`
+#   registry   the MLflow server with its PostgreSQL driver
 #   docker build --target train -t mobilenet-train .
+# BASE is any Debian with Python 3.11 and venv, GO one with Go 1.26.
+ARG BASE=python:3.11-slim-bookworm
+ARG GO=golang:1.26-bookworm
 
-FROM python:3.11-slim-bookworm AS base
+FROM ${GO} AS kustomize
+RUN CGO_ENABLED=0 GOBIN=/out go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+
+FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN useradd --uid 1000 --create-home mobilenet && python -m venv /opt/mobilenet
-ENV PATH=/opt/mobilenet/bin:$PATH
+# The user that the manifests run everything as; the root file system is read-only there.
+RUN useradd --uid 10001 --create-home mobilenet && python3 -m venv /opt/mobilenet
+ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
 COPY constraints constraints
+
+# Dependencies first: a change of the code does not install them anew.
+FROM base AS ingest-dependencies
+RUN pip install --require-hashes -r constraints/ingest.txt
+FROM base AS train-dependencies
+RUN pip install --require-hashes -r constraints/train.txt
+FROM base AS train-gpu-dependencies
+RUN pip install --require-hashes -r constraints/train-gpu.txt
+FROM base AS registry
+RUN pip install --require-hashes -r constraints/registry.txt
+USER 10001
+WORKDIR /home/mobilenet
+ENTRYPOINT ["mlflow"]
+CMD ["server", "--help"]
+
+FROM ingest-dependencies AS ingest
+COPY --from=kustomize /out/kustomize /usr/local/bin/kustomize
+COPY k8s /opt/mobilenet/share/mobilenet/k8s
+COPY pyproject.toml README.md LICENSE ./
 COPY preprocessing preprocessing
 COPY training training
 COPY pipeline pipeline
+RUN pip install --no-deps --no-build-isolation .
 # The commit that exports name as their origin; there is no git in the image.
 ARG GIT_COMMIT=unknown
 ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
-
-FROM base AS ingest
-RUN pip install --require-hashes -r constraints/ingest.txt \
- && pip install --no-deps --no-build-isolation .
-USER 1000
+USER 10001
 WORKDIR /home/mobilenet
 ENTRYPOINT ["mobilenet"]
 CMD ["prepare", "--help"]
@@ -34,10 +58,28 @@ ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 ENTRYPOINT ["/opt/apache/beam/boot"]
 CMD []
 
-FROM base AS train
-RUN pip install --require-hashes -r constraints/train.txt \
- && pip install --no-deps --no-build-isolation .
-USER 1000
+FROM train-dependencies AS train
+COPY pyproject.toml README.md LICENSE ./
+COPY preprocessing preprocessing
+COPY training training
+COPY pipeline pipeline
+RUN pip install --no-deps --no-build-isolation .
+ARG GIT_COMMIT=unknown
+ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
+USER 10001
+WORKDIR /home/mobilenet
+ENTRYPOINT ["mobilenet"]
+CMD ["train", "--help"]
+
+FROM train-gpu-dependencies AS train-gpu
+COPY pyproject.toml README.md LICENSE ./
+COPY preprocessing preprocessing
+COPY training training
+COPY pipeline pipeline
+RUN pip install --no-deps --no-build-isolation .
+ARG GIT_COMMIT=unknown
+ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
+USER 10001
 WORKDIR /home/mobilenet
 ENTRYPOINT ["mobilenet"]
 CMD ["train", "--help"]

@@ -1,17 +1,23 @@
-# make demo runs the whole pipeline here; make test runs what CI runs.
+# make demo runs the whole pipeline here; CI runs make test and make test-cluster.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test test-cluster lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	$(BIN)/mobilenet demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/python -m tests.k8s.tools
+	$(BIN)/pytest --ignore=tests/cluster
+
+# A real Kubernetes on this machine, built from source the first time; needs Go and root.
+test-cluster: $(INSTALLED)
+	$(BIN)/python -m tests.cluster.binaries
+	$(BIN)/pytest tests/cluster
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -26,7 +32,7 @@ format: $(INSTALLED)
 $(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing 160 pinned packages into $(VENV), about two minutes the first time"
+	@echo "installing 207 pinned packages into $(VENV), about two minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
@@ -35,9 +41,14 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
-	$(COMPILE) --all-extras -o constraints/all.txt
-	$(COMPILE) --extra ingest --extra build -c constraints/all.txt -o constraints/ingest.txt
+	$(COMPILE) --extra ingest --extra train --extra launch --extra demo --extra build --extra dev \
+	  -o constraints/all.txt
+	$(COMPILE) --extra ingest --extra launch --extra build -c constraints/all.txt \
+	  -o constraints/ingest.txt
 	$(COMPILE) --extra train --extra build -c constraints/all.txt -o constraints/train.txt
+	$(COMPILE) --extra train-gpu --extra build -c constraints/all.txt \
+	  -o constraints/train-gpu.txt
+	$(COMPILE) --extra registry -c constraints/all.txt -o constraints/registry.txt
 
 clean:
 	rm -rf $(VENV) demo

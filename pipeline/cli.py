@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline import processes
+from pipeline.cluster import cli as cluster_cli
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
 from training.config import SYNTHETIC
 from training.schedule import IMAGENET_EXAMPLES
@@ -263,6 +264,8 @@ def parser() -> argparse.ArgumentParser:
     registry = command("registry", "the embedded registry's page (MLflow)")
     registry.add_argument("--database", help="its SQLite file [the one in your data folder]")
     registry.add_argument("--port", type=_positive, default=5000, help="[5000]")
+
+    cluster_cli.add(command)
     return root
 
 

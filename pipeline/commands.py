@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 
+from pipeline.cluster.commands import doctor, jobs, launch, logs, resume, stop, watch
 from pipeline.quiet import import_tensorflow
 from pipeline.release_commands import (
     benchmark,
@@ -44,20 +45,27 @@ __all__ = [
     "data_service",
     "demo",
     "diagnose",
+    "doctor",
     "evaluate",
     "export",
     "fetch",
     "import_checkpoint",
     "inspect",
+    "jobs",
+    "launch",
+    "logs",
     "plan",
     "prepare",
     "publish",
     "register",
     "registry",
     "report",
+    "resume",
     "sample",
+    "stop",
     "table",
     "train",
+    "watch",
 ]
 
 

@@ -24,6 +24,9 @@ from pipeline import exports, history, mlflow_entry
 from preprocessing import storage
 from preprocessing.errors import DataError, PermanentError, UsageError
 
+# MLflow would tell its makers of every use; a user who wants that says so.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
 DIGEST_TAG = "mobilenet.export_digest"
 TRAINING_TAG = "mobilenet.training_digest"
 FOLDER_TAG = "mobilenet.artifact_folder"

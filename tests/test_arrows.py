@@ -16,7 +16,7 @@ SHARED = {"preprocessing.schema", "preprocessing.storage", "preprocessing.errors
 
 
 def modules(folder: str) -> list[Path]:
-    found = sorted((ROOT / folder).glob("*.py"))
+    found = sorted((ROOT / folder).rglob("*.py"))
     assert found, f"{folder} is empty"
     return found
 
@@ -71,10 +71,24 @@ def test_beam_is_imported_by_one_module() -> None:
     assert users == ["beam_graph.py"]
 
 
+def test_kubernetes_is_known_to_one_module() -> None:
+    users = {
+        path.name
+        for folder in ("preprocessing", "training", "pipeline")
+        for path in modules(folder)
+        if {"kubeflow", "kubernetes"} & {name.split(".")[0] for name in imported(path)}
+    }
+    assert users == {"gateway.py"}
+
+
 def test_the_command_line_imports_nothing_heavy_at_start() -> None:
-    heavy = {"tensorflow", "keras", "apache_beam", "mlflow", "sklearn", "kubeflow"}
-    for name in ("cli", "commands", "training_commands", "release_commands", "processes"):
-        assert not imported_at_start(ROOT / "pipeline" / f"{name}.py") & heavy
+    heavy = {"tensorflow", "keras", "apache_beam", "mlflow", "sklearn", "kubeflow", "kubernetes"}
+    names = ("cli", "commands", "training_commands", "release_commands", "processes")
+    for path in (
+        *(ROOT / "pipeline" / f"{name}.py" for name in names),
+        *modules("pipeline/cluster"),
+    ):
+        assert not imported_at_start(path) & {*heavy, "rich", "yaml"}
 
 
 def test_inspect_imports_nothing_that_only_one_of_the_two_images_has() -> None:
@@ -89,7 +103,7 @@ def test_inspect_imports_nothing_that_only_one_of_the_two_images_has() -> None:
 
 
 def test_every_folder_says_its_one_job() -> None:
-    for folder in ("preprocessing", "training", "pipeline", "tests"):
+    for folder in ("preprocessing", "training", "pipeline", "pipeline/cluster", "tests"):
         docstring = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
         assert docstring
         assert len(docstring.splitlines()) == 1

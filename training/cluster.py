@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from preprocessing.errors import RetryError, UsageError
+from training import indexed_job
 
 CALL_SECONDS = 1.0  # for a peer that is there to say so
 
@@ -33,10 +34,16 @@ class Cluster:
     def from_environment(cls) -> Cluster:
         """Read TF_CONFIG; without it (one pod, one process) this is the only worker.
 
+        In a pod of an Indexed Job, which has none, it is made and set for TensorFlow to read.
+
         Raises:
             UsageError: TF_CONFIG is not the JSON that the Training Operator writes.
         """
         text = os.environ.get("TF_CONFIG", "")
+        if not text and "MOBILENET_WORKERS" in os.environ:
+            text = indexed_job.tf_config(os.environ)
+            if text:
+                os.environ["TF_CONFIG"] = text
         if not text:
             return cls(("localhost",), 0)
         try:

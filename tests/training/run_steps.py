@@ -62,8 +62,10 @@ def losses(
     batch_per_replica: int,
     num_steps: int,
     normalisation: str,
-) -> tuple[list[float], TrainSteps]:
+) -> tuple[list[float], TrainSteps, Any]:
     """The loss of each of the first steps, and what made them.
+
+    The iterator is for the caller to keep: giving up one of several devices takes a minute.
 
     Args:
         records: What `prepare` wrote.
@@ -100,7 +102,7 @@ def losses(
     steps = TrainSteps(strategy, state, config)
     frozen = normalising_by_moving_statistics()
     with frozen if normalisation == "frozen" else contextlib.nullcontext():
-        return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps
+        return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps, iterator
 
 
 def reduced_bytes(steps: TrainSteps) -> list[int]:
@@ -125,7 +127,7 @@ def main() -> None:
     )
     with several_cpu_replicas(int(local_replicas)):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    found, steps = losses(records, strategy, int(batch), int(num_steps), normalisation)
+    found, steps, _iterator = losses(records, strategy, int(batch), int(num_steps), normalisation)
     replicas = strategy.num_replicas_in_sync
     print(json.dumps({"replicas": replicas, "losses": found, "reduced": reduced_bytes(steps)}))
 

@@ -70,9 +70,9 @@ def two_workers(module: str, *arguments: Path | str | int) -> list[str]:
 def alone(records: Path) -> list[float]:
     """One worker with one replica and all 16 images."""
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    found, _ = losses(str(records), strategy, 16, STEPS, "frozen")
+    found, *_ = losses(str(records), strategy, 16, STEPS, "frozen")
     with mock.patch.object(run_steps, "LEARNING_RATE", 1e-9):
-        unlearned, _ = losses(str(records), strategy, 16, STEPS, "frozen")
+        unlearned, *_ = losses(str(records), strategy, 16, STEPS, "frozen")
     learned = [abs(one - other) for one, other in zip(found, unlearned, strict=True)]
     assert max(learned) > 0.01  # or nothing would be compared
     return found
@@ -103,7 +103,7 @@ def test_with_batch_statistics_two_workers_are_one_process_with_two_replicas(
     records: Path, two_replicas: tf.distribute.Strategy
 ) -> None:
     first, _ = cluster(records, 8, 1, 5, "batch")
-    expected, _ = losses(str(records), two_replicas, 8, 5, "batch")
+    expected, *_ = losses(str(records), two_replicas, 8, 5, "batch")
     assert first["losses"] == pytest.approx(expected, rel=1e-4)
 
 

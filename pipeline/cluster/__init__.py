@@ -1,0 +1,1 @@
+"""Runs on a Kubernetes cluster: render, launch, watch, resume; the manifests are in `k8s/`."""

@@ -1,0 +1,222 @@
+"""`mobilenet doctor`: one finding per check, each with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pipeline.cluster import render
+from pipeline.cluster.gateway import Gateway, Object
+from preprocessing import storage
+from preprocessing.errors import PermanentError, RetryError
+
+OPERATORS = {
+    "tfjobs.kubeflow.org": "Training Operator: runs TFJobs (--backend tfjob)",
+    "jobsets.jobset.x-k8s.io": "JobSet: runs --backend jobset",
+    "clusterqueues.kueue.x-k8s.io": "Kueue: queues --queue and --all",
+}
+# What the TensorFlow 2.21 wheel carries (tf.sysconfig.get_build_info()): native code for these
+# compute capabilities, each also good for later minors of its major, and PTX that the driver of
+# anything newer compiles at the first start.
+NATIVE_CAPABILITIES = ((6, 0), (7, 0), (8, 0), (8, 9))
+PTX_CAPABILITY = (9, 0)
+CUDA_VERSION = (12, 5)
+MIN_DRIVER = 525  # CUDA 12 runs on any driver of its major (NVIDIA's minor version compatibility)
+ACCELERATORS = {  # label cloud.google.com/gke-accelerator
+    "nvidia-tesla-p4": (6, 1),
+    "nvidia-tesla-p100": (6, 0),
+    "nvidia-tesla-v100": (7, 0),
+    "nvidia-tesla-t4": (7, 5),
+    "nvidia-tesla-a100": (8, 0),
+    "nvidia-a100-80gb": (8, 0),
+    "nvidia-l4": (8, 9),
+    "nvidia-h100-80gb": (9, 0),
+    "nvidia-h100-mega-80gb": (9, 0),
+    "nvidia-h200-141gb": (9, 0),
+    "nvidia-b200": (10, 0),
+}
+GPU = "nvidia.com/gpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check."""
+
+    wrong: bool
+    text: str
+
+    def line(self) -> str:
+        """For stderr."""
+        return f"{'WRONG' if self.wrong else 'ok   '}  {self.text}"
+
+
+Check = Callable[[Gateway], Iterator[Finding]]
+
+
+def examine(gateway: Gateway, overlay: str) -> list[Finding]:
+    """All checks.
+
+    Raises:
+        RetryError: No cluster answers.
+    """
+    findings = [Finding(False, f"Kubernetes {gateway.version()} at {gateway.host}")]
+    checks: list[tuple[str, Check]] = [
+        ("operators", _operators),
+        ("rights", _rights),
+        ("platform", _platform),
+        ("GPUs", _gpus),
+        ("quota", _quota),
+        ("images", _images),
+    ]
+    for name, check in checks:
+        try:
+            findings += check(gateway)
+        except (PermanentError, RetryError) as error:
+            findings.append(Finding(True, f"{name}: {error}"))
+    findings += _storage(overlay, gateway.namespace)
+    return findings
+
+
+def _operators(gateway: Gateway) -> Iterator[Finding]:
+    there = {each["metadata"]["name"]: each for each in gateway.find("CustomResourceDefinition")}
+    for name, text in OPERATORS.items():
+        crd = there.get(name)
+        if crd is None:
+            yield Finding(name.startswith("tfjobs"), f"{name} is not installed. {text}")
+            continue
+        versions = ", ".join(each["name"] for each in crd["spec"]["versions"] if each["served"])
+        yield Finding(False, f"{name} {versions}. {text}")
+    if "tfjobs.kubeflow.org" in there:
+        yield from _operator_alive(gateway)
+
+
+def _operator_alive(gateway: Gateway) -> Iterator[Finding]:
+    """The operator gives each new job a condition within moments."""
+    waiting = [
+        each["metadata"]["name"]
+        for each in gateway.find("TFJob")
+        if not each.get("status", {}).get("conditions")
+    ]
+    if waiting:
+        yield Finding(
+            True,
+            f"the Training Operator has not looked at TFJob {waiting[0]}; is it running? "
+            "kubectl -n kubeflow logs deployment/training-operator",
+        )
+
+
+def _rights(gateway: Gateway) -> Iterator[Finding]:
+    needed = [
+        ("create", "TFJob"),
+        ("patch", "TFJob"),
+        ("create", "Job"),
+        ("create", "ConfigMap"),
+        ("update", "ConfigMap"),
+        ("list", "Pod"),
+        ("list", "Event"),
+    ]
+    missing = [f"{verb} {kind}s" for verb, kind in needed if not gateway.allowed(verb, kind)]
+    if missing:
+        yield Finding(True, f"you may not {', '.join(missing)}; ask for the Role `launcher`")
+    else:
+        yield Finding(False, f"your rights in namespace {gateway.namespace}")
+
+
+def _platform(gateway: Gateway) -> Iterator[Finding]:
+    namespace = gateway.get("Namespace", gateway.namespace)
+    if namespace is None or gateway.get("ServiceAccount", "pipeline") is None:
+        yield Finding(
+            True,
+            f"the platform is not installed in namespace {gateway.namespace}: "
+            "kubectl apply --server-side -k k8s/overlays/NAME/platform",
+        )
+        return
+    level = namespace["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+    yield Finding(level != "restricted", f"Pod Security of the namespace: {level or 'not set'}")
+
+
+def _gpus(gateway: Gateway) -> Iterator[Finding]:
+    nodes = [each for each in gateway.find("Node") if _allocatable(each)]
+    if not nodes:
+        yield Finding(False, "no GPU node now; an autoscaler may bring some, --gpus 0 needs none")
+        return
+    total = sum(_allocatable(each) for each in nodes)
+    yield Finding(False, f"{total} GPUs on {len(nodes)} nodes")
+    for text in sorted({_generation(each) for each in nodes} - {""}):
+        yield Finding(True, text)
+
+
+def _allocatable(node: Object) -> int:
+    return int(node.get("status", {}).get("allocatable", {}).get(GPU, 0))
+
+
+def _generation(node: Object) -> str:
+    """What is wrong with a node's GPU or driver for the wheel; empty if nothing."""
+    labels = node["metadata"].get("labels", {})
+    driver = labels.get("nvidia.com/cuda.driver-version.major") or labels.get(
+        "nvidia.com/cuda.driver.major"
+    )
+    if driver and int(driver) < MIN_DRIVER:
+        return (
+            f"driver {driver} on {node['metadata']['name']} is too old for CUDA "
+            f"{'.'.join(map(str, CUDA_VERSION))}; {MIN_DRIVER} and later will do"
+        )
+    return gpu_problem(capability(labels))
+
+
+def capability(labels: dict[str, str]) -> tuple[int, int] | None:
+    """A node's compute capability, from GPU feature discovery or GKE's label."""
+    if major := labels.get("nvidia.com/gpu.compute.major"):
+        return int(major), int(labels.get("nvidia.com/gpu.compute.minor", 0))
+    return ACCELERATORS.get(labels.get("cloud.google.com/gke-accelerator", ""))
+
+
+def gpu_problem(found: tuple[int, int] | None) -> str:
+    """What a GPU of this compute capability means for the TensorFlow wheel; empty if nothing."""
+    if found is None or any(
+        found[0] == native[0] and found >= native for native in NATIVE_CAPABILITIES
+    ):
+        return ""
+    name = ".".join(map(str, found))
+    if found >= PTX_CAPABILITY:
+        return (
+            f"GPUs of compute capability {name}: the TensorFlow wheel has no native code for "
+            "them; the driver compiles for minutes at each start, unless you launch "
+            "--with jit-cache"
+        )
+    return f"GPUs of compute capability {name} are too old for the TensorFlow wheel"
+
+
+def _quota(gateway: Gateway) -> Iterator[Finding]:
+    for quota in gateway.find("ResourceQuota"):
+        hard = quota["spec"].get("hard", {}).get(f"requests.{GPU}")
+        if hard is not None:
+            used = quota.get("status", {}).get("used", {}).get(f"requests.{GPU}", "0")
+            yield Finding(False, f"GPU quota: {used} of {hard} in use")
+
+
+def _images(gateway: Gateway) -> Iterator[Finding]:
+    from pipeline.cluster.observe import pod_from
+
+    for pod in map(pod_from, gateway.find("Pod")):
+        if pod.reason.startswith("image not pullable"):
+            yield Finding(True, f"{pod.name}: {pod.reason}")
+
+
+def _storage(overlay: str, namespace: str) -> Iterator[Finding]:
+    """Whether what the overlay's settings name can be read from here."""
+    try:
+        docs = render.render(overlay, (), namespace)
+    except PermanentError as error:
+        yield Finding(True, str(error))
+        return
+    settings = next(each["data"] for each in docs if each["kind"] == "ConfigMap")
+    for name, path in settings.items():
+        if not path.startswith("gs://"):
+            continue
+        try:
+            storage.list_names(path)
+        except Exception as error:  # gcsfs raises many kinds; each means the same here
+            yield Finding(True, f"{name} {path} cannot be read from here: {error}")
+        else:
+            yield Finding(False, f"{name} {path}")

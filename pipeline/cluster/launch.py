@@ -1,0 +1,218 @@
+"""`mobilenet launch`: render, say what it will be and cost, let the cluster check it, submit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.cluster import record, render
+from pipeline.cluster.gateway import Gateway
+from pipeline.cluster.record import Limits, Record, State
+from pipeline.cluster.refusals import NameTakenError
+from pipeline.cluster.spec import COMPONENTS, Layout, RunSpec, check_name
+from pipeline.plan import Plan
+from preprocessing.errors import PermanentError, UsageError, did_you_mean
+from training.config import RunConfig, override
+from training.recipes import recipe
+from training.schedule import IMAGENET_EXAMPLES
+from training.variants import PUBLISHED_VARIANTS
+
+GPU = "nvidia.com/gpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A run and the objects that it shares with others."""
+
+    record: Record
+    shared: list[render.Manifest]
+
+
+def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
+    """The runs that the flags ask for, rendered; refuses every mistake in them.
+
+    Raises:
+        UsageError: A wrong variant, recipe, setting, layout, overlay or component.
+    """
+    if arguments.all and arguments.name:
+        raise UsageError("--name names one run; --all makes 22")
+    for each in arguments.components:
+        if each not in COMPONENTS:
+            raise UsageError(f"--with {each}: {did_you_mean(each, COMPONENTS)}")
+    if arguments.max_attempts < 1 or arguments.workers < 1 or arguments.gpus < 0:
+        raise UsageError("--max-attempts and --workers must be positive, --gpus not negative")
+    if arguments.name:
+        check_name(arguments.name)
+    layout = Layout.choose(arguments.gpus, arguments.layout, arguments.workers)
+    variants = (
+        [each for each in PUBLISHED_VARIANTS if "_v2_" in each]
+        if arguments.all
+        else [arguments.variant]
+    )
+    queued = arguments.queue or arguments.all
+    specs = [
+        RunSpec(
+            variant=variant,
+            recipe=arguments.recipe,
+            settings=tuple(arguments.set),
+            layout=layout,
+            overlay=arguments.overlay,
+            components=tuple(sorted(set(arguments.components))),
+            backend=arguments.backend,
+            queued=queued,
+            prepare=arguments.pipeline,
+        )
+        for variant in variants
+    ]
+    for spec in specs:
+        config_of(spec)
+    docs = render.render(
+        arguments.overlay,
+        render.components_of(specs[0].components, layout.name, queued),
+        arguments.namespace,
+    )
+    return [_rendered(spec, docs, arguments) for spec in specs]
+
+
+def _rendered(
+    spec: RunSpec, docs: list[render.Manifest], arguments: argparse.Namespace
+) -> Rendered:
+    name = arguments.name or spec.default_name
+    shared, stages = render.split(docs, spec)
+    new = Record(
+        name=name,
+        spec=spec,
+        limits=Limits(max_attempts=arguments.max_attempts, deadline_hours=arguments.deadline_hours),
+        stages=render.fill(stages, spec, name),
+        state=State(since=record.now().isoformat()),
+    )
+    return Rendered(new, shared)
+
+
+def config_of(spec: RunSpec) -> RunConfig:
+    """The run's config; refuses what `mobilenet train` would refuse in the pod."""
+    config = recipe(spec.recipe, spec.variant)
+    for assignment in spec.settings:
+        config = override(config, assignment)
+    return config
+
+
+def summary(
+    spec: RunSpec, name: str, images_per_second: int | None, price_per_hour: float | None
+) -> dict[str, Any]:
+    """What will run and, with the two figures, what it costs."""
+    if price_per_hour is not None and images_per_second is None:
+        raise UsageError("--price-per-hour needs --images-per-second to know the hours")
+    plan = Plan(
+        config=config_of(spec), num_replicas=spec.layout.replicas, num_examples=IMAGENET_EXAMPLES
+    )
+    figures = plan.summary(images_per_second, price_per_hour)
+    kept = ("recipe", "replicas", "global_batch", "steps", "hours", "cost")
+    return {
+        "run": name,
+        "variant": spec.variant,
+        "layout": spec.layout.name,
+        "gpus": spec.layout.gpus,
+        "backend": spec.backend,
+        "stages": list(spec.stages),
+        **{key: figures[key] for key in kept if key in figures},
+    }
+
+
+def first_objects(run: Record) -> list[render.Manifest]:
+    """All objects of the first attempts of all stages."""
+    return [
+        doc
+        for stage in run.spec.stages
+        for doc in render.attempt(run.stages[stage], run.spec, run.name, 1)
+    ]
+
+
+def check(gateway: Gateway, rendered: Rendered) -> None:
+    """Let the cluster check every object of a run, strictly, and keep nothing.
+
+    Raises:
+        PermanentError: It refuses one, or has no room for the run at all.
+    """
+    for doc in (rendered.record.to_object(), *rendered.shared, *first_objects(rendered.record)):
+        try:
+            gateway.create(doc, dry_run=True)
+        except NameTakenError:
+            continue  # of an earlier launch of this run, which `submit` finds
+    require_platform(gateway, rendered)
+    require_quota(gateway, rendered.record.spec)
+
+
+def require_platform(gateway: Gateway, rendered: Rendered) -> None:
+    """Refuse if an account or volume that the pods name is missing.
+
+    Raises:
+        UsageError: Names it, and the command that installs it.
+    """
+    wanted: set[tuple[str, str]] = set()
+    for doc in first_objects(rendered.record):
+        template = render.pod_template(doc)
+        if template is None:
+            continue
+        wanted.add(("ServiceAccount", template["spec"]["serviceAccountName"]))
+        for volume in template["spec"]["volumes"]:
+            if claim := volume.get("persistentVolumeClaim"):
+                wanted.add(("PersistentVolumeClaim", claim["claimName"]))
+    if rendered.record.spec.queued:
+        wanted.add(("LocalQueue", _queue_name(rendered.record)))
+    shared = {(each["kind"], each["metadata"]["name"]) for each in rendered.shared}
+    for kind, name in sorted(wanted - shared):
+        if gateway.get(kind, name) is None:
+            raise UsageError(
+                f"namespace {gateway.namespace} has no {kind} {name}; install the platform: "
+                f"kubectl apply --server-side -k k8s/overlays/{rendered.record.spec.overlay}"
+                "/platform"
+            )
+
+
+def _queue_name(run: Record) -> str:
+    labels = run.stages["train"][0]["metadata"]["labels"]
+    return str(labels[render.QUEUE_LABEL])
+
+
+def require_quota(gateway: Gateway, spec: RunSpec) -> None:
+    """Refuse a run that the namespace's GPU quota could never hold.
+
+    Raises:
+        PermanentError: Names the quota.
+    """
+    for quota in gateway.find("ResourceQuota"):
+        allowed = quota["spec"].get("hard", {}).get(f"requests.{GPU}")
+        if allowed is not None and spec.layout.gpus > int(allowed):
+            raise PermanentError(
+                f"no quota: the run needs {spec.layout.gpus} GPUs, ResourceQuota "
+                f"{quota['metadata']['name']} allows {allowed}; raise it (k8s/base/platform)"
+            )
+
+
+def submit(gateway: Gateway, rendered: Rendered) -> Record:
+    """Put a run's record on the cluster; the supervisor does the rest."""
+    for doc in rendered.shared:
+        try:
+            gateway.create(doc)
+        except NameTakenError:
+            continue  # named after its content
+    return record.create(gateway, rendered.record)
+
+
+def print_manifests(all_rendered: list[Rendered]) -> None:
+    """As YAML on stdout."""
+    import yaml
+
+    docs: list[render.Manifest] = []
+    for rendered in all_rendered:
+        docs += [each for each in rendered.shared if each not in docs]
+        docs += first_objects(rendered.record)
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    yaml.dump_all(docs, sys.stdout, Dumper=Plain, sort_keys=False)

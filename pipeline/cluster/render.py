@@ -1,0 +1,193 @@
+"""An overlay, its components and one run, through kustomize, to the manifests of each stage."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster.jobset import to_jobset
+from pipeline.cluster.spec import RunSpec
+from preprocessing.errors import PermanentError, UsageError, did_you_mean
+
+Manifest = dict[str, Any]
+STAGE_LABEL = "app.kubernetes.io/component"
+RUN_LABEL = "mobilenet/run"
+ATTEMPT_LABEL = "mobilenet/attempt"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+JOB_KINDS = ("TFJob", "JobSet", "Job")
+
+
+def manifests_folder() -> Path:
+    """Where `k8s/` is: beside this package, in the current folder, or where the image has it.
+
+    Raises:
+        UsageError: Nowhere.
+    """
+    candidates = (
+        Path(__file__).parents[2] / "k8s",
+        Path.cwd() / "k8s",
+        Path(sys.prefix) / "share" / "mobilenet" / "k8s",
+    )
+    for candidate in candidates:
+        if (candidate / "base").is_dir():
+            return candidate
+    raise UsageError(
+        f"no manifests at {' or '.join(map(str, candidates))}; run this in a checkout of the "
+        "repository"
+    )
+
+
+def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Manifest]:
+    """The stages of `k8s/overlays/OVERLAY/jobs` with `components`, as templates.
+
+    Raises:
+        UsageError: No such overlay, or its placeholders are still there, or no kustomize.
+    """
+    root = manifests_folder().resolve()
+    overlays = sorted(each.parent.name for each in (root / "overlays").glob("*/jobs"))
+    if overlay not in overlays:
+        raise UsageError(f"--overlay {overlay}: {did_you_mean(overlay, overlays)}")
+    with tempfile.TemporaryDirectory(prefix="mobilenet-") as folder:
+        here = Path(folder).resolve()
+        (here / "kustomization.yaml").write_text(
+            _kustomization(here, root, overlay, components, namespace)
+        )
+        text = _kustomize(here)
+    for placeholder in ("gs://BUCKET", "PROJECT/"):
+        if placeholder in text:
+            raise UsageError(
+                f"{root}/overlays/{overlay} still says {placeholder}; put in yours "
+                "(docs/operations.md)"
+            )
+    import yaml
+
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def _kustomization(
+    here: Path, root: Path, overlay: str, components: tuple[str, ...], namespace: str
+) -> str:
+    lines = [
+        "apiVersion: kustomize.config.k8s.io/v1beta1",
+        "kind: Kustomization",
+        f"namespace: {namespace}",
+        "resources:",
+        f"  - {os.path.relpath(root / 'overlays' / overlay / 'jobs', here)}",
+    ]
+    if components:
+        lines.append("components:")
+        lines += [f"  - {os.path.relpath(root / 'components' / each, here)}" for each in components]
+    return "\n".join(lines) + "\n"
+
+
+def _kustomize(folder: Path) -> str:
+    for program in (["kustomize", "build"], ["kubectl", "kustomize"]):
+        if shutil.which(program[0]):
+            break
+    else:
+        raise UsageError("neither kustomize nor kubectl is installed; launching needs one of them")
+    done = subprocess.run([*program, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or ["no reason given"]
+        raise PermanentError(
+            f"{' '.join(program)} fails: {reason[-1]} (it must be kubectl 1.21 or kustomize 4.0 "
+            "or newer)"
+        )
+    return done.stdout
+
+
+def components_of(spec_components: tuple[str, ...], layout: str, queued: bool) -> tuple[str, ...]:
+    """All components of a run: those asked for, and what its layout and queue need."""
+    base = "cpu" if layout.endswith("cpu") else f"layout-{layout}"
+    return (base, *spec_components, *(("kueue",) if queued else ()))
+
+
+def split(docs: list[Manifest], spec: RunSpec) -> tuple[list[Manifest], dict[str, list[Manifest]]]:
+    """What all stages share, and what each stage of `spec` consists of, its job first.
+
+    Raises:
+        PermanentError: The manifests lack a stage.
+    """
+    shared = [each for each in docs if STAGE_LABEL not in each["metadata"].get("labels", {})]
+    stages: dict[str, list[Manifest]] = {}
+    for stage in spec.stages:
+        mine = [
+            each for each in docs if each["metadata"].get("labels", {}).get(STAGE_LABEL) == stage
+        ]
+        mine.sort(key=lambda each: each["kind"] not in JOB_KINDS)
+        if not mine or mine[0]["kind"] not in JOB_KINDS:
+            raise PermanentError(f"the manifests of overlay {spec.overlay} have no job for {stage}")
+        stages[stage] = [copy.deepcopy(each) for each in mine]
+    return shared, stages
+
+
+def fill(stages: dict[str, list[Manifest]], spec: RunSpec, run: str) -> dict[str, list[Manifest]]:
+    """The templates with this run's name, variant, recipe and settings."""
+    filled = copy.deepcopy(stages)
+    for stage, docs in filled.items():
+        for doc in docs:
+            doc["metadata"].setdefault("labels", {})[RUN_LABEL] = run
+            template = pod_template(doc)
+            if template is None:
+                if doc["kind"] == "PodDisruptionBudget":
+                    doc["spec"]["minAvailable"] = spec.layout.workers
+                continue
+            template["metadata"].setdefault("labels", {})[RUN_LABEL] = run
+            container = template["spec"]["containers"][0]
+            values = {"RUN": run, "VARIANT": spec.variant, "RECIPE": spec.recipe}
+            for variable in container["env"]:
+                variable["value"] = values.get(variable["name"], variable.get("value"))
+            if stage == "train":
+                container["args"] += [f"--set={each}" for each in spec.settings]
+                doc["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] = spec.layout.workers
+    return filled
+
+
+def pod_template(doc: Manifest) -> Manifest | None:
+    """The pod template of a job."""
+    if doc["kind"] == "TFJob":
+        template: Manifest = doc["spec"]["tfReplicaSpecs"]["Worker"]["template"]
+        return template
+    if doc["kind"] == "JobSet":
+        (replicated,) = doc["spec"]["replicatedJobs"]
+        template = replicated["template"]["spec"]["template"]
+        return template
+    if doc["kind"] == "Job":
+        template = doc["spec"]["template"]
+        return template
+    return None
+
+
+def attempt_name(run: str, stage: str, attempt: int) -> str:
+    """Name of all objects of one attempt."""
+    return f"{run}-{stage}-{attempt}"
+
+
+def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[Manifest]:
+    """A stage's manifests as the objects of its attempt `number`, the job first."""
+    job, *others = copy.deepcopy(docs)
+    name = attempt_name(run, job["metadata"]["labels"][STAGE_LABEL], number)
+    for doc in (job, *others):
+        doc["metadata"]["name"] = name
+        doc["metadata"]["labels"][ATTEMPT_LABEL] = str(number)
+    template = pod_template(job)
+    assert template is not None
+    template["metadata"]["labels"][ATTEMPT_LABEL] = str(number)
+    if job["kind"] == "TFJob" and spec.backend == "jobset":
+        job = to_jobset(job)
+    if QUEUE_LABEL in job["metadata"]["labels"]:  # not a moment before Kueue admits it
+        (job["spec"]["runPolicy"] if job["kind"] == "TFJob" else job["spec"])["suspend"] = True
+    for doc in others:
+        if doc["kind"] == "PodDisruptionBudget":
+            key = "jobset.sigs.k8s.io/jobset-name" if job["kind"] == "JobSet" else JOB_NAME_LABEL
+            doc["spec"]["selector"] = {"matchLabels": {key: name}}
+    return [job, *others]
+
+
+JOB_NAME_LABEL = "training.kubeflow.org/job-name"

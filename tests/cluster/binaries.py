@@ -1,0 +1,133 @@
+"""The programs of a cluster, built once from the Go module proxy into the user's cache.
+
+`golang/go.mod` pins them. What they are installed with (CRDs, webhooks, roles) lies in the same
+modules and is copied beside the programs. `python -m tests.cluster.binaries` builds them: minutes
+the first time, which `-p=2` keeps within the memory of a small machine; nothing afterwards.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+GOLANG = Path(__file__).parent / "golang"
+KUBERNETES_VERSION = "v1.36.3"  # the client libraries of all the controllers are of this version
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kubernetes": "./kubernetes",
+    "training-operator": "github.com/kubeflow/training-operator/cmd/training-operator.v1",
+    "jobset": "sigs.k8s.io/jobset",
+    "kueue": "sigs.k8s.io/kueue/cmd/kueue",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
+MANIFESTS = {
+    "training-operator": ("github.com/kubeflow/training-operator", "manifests"),
+    "jobset": ("sigs.k8s.io/jobset", "config"),
+    "kueue": ("sigs.k8s.io/kueue", "config"),
+    "kwok": ("sigs.k8s.io/kwok", "kustomize"),
+}
+NO_GO = "tests/cluster builds Kubernetes: install Go 1.26 or newer (https://go.dev/dl)"
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where the built programs and their manifests are."""
+
+    folder: Path
+
+    def program(self, name: str) -> list[str]:
+        """How to call a program of `PACKAGES`, or one of the four inside `kubernetes`."""
+        if name in PACKAGES:
+            return [str(self.folder / name)]
+        return [str(self.folder / "kubernetes"), name]
+
+    def manifests(self, name: str) -> Path:
+        """The folder of kustomizations that a project ships, of exactly the built version."""
+        return self.folder / "manifests" / name
+
+
+def built() -> Binaries:
+    """Build what is missing in the user's cache; one builder at a time.
+
+    Raises:
+        RuntimeError: There is no Go, or it could not build; the message says what to do.
+    """
+    cache = platformdirs.user_cache_path("mobilenet-tests")
+    folder = cache / f"cluster-{_digest()}"
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / ".cluster.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            go = shutil.which("go")
+            if not go:
+                raise RuntimeError(NO_GO)
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                _build(go, Path(scratch) / "built")
+                os.replace(Path(scratch) / "built", folder)
+    return Binaries(folder)
+
+
+def _build(go: str, folder: Path) -> None:
+    stamp = "k8s.io/component-base/version"
+    major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+    linker = " ".join(
+        [
+            "-s -w",  # no debugging symbols: half the size, and the links are faster
+            f"-X {stamp}.gitVersion={KUBERNETES_VERSION}",
+            f"-X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}",
+            f"-X {stamp}.gitTreeState=clean",
+        ]
+    )
+    for name, package in PACKAGES.items():
+        print(f"building {name} ({package})", file=sys.stderr, flush=True)
+        _go(
+            *(go, "build", "-p=2", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false"),
+            *(f"-ldflags={linker}", f"-o={folder / name}", package),
+        )
+    kubectl = folder / "bin" / "kubectl"  # for programs that look for it on their PATH
+    kubectl.parent.mkdir()
+    kubectl.write_text('#!/bin/sh\nexec "${0%/bin/*}/kubernetes" kubectl "$@"\n')
+    kubectl.chmod(0o755)
+    for name, (module, subfolder) in MANIFESTS.items():
+        source = _go(go, "list", "-m", "-f={{.Dir}}", module).strip()
+        copy = folder / "manifests" / name
+        shutil.copytree(f"{source}/{subfolder}", copy, copy_function=shutil.copyfile)
+        for path in [copy, *copy.rglob("*")]:  # the module cache is read-only
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _go(*command: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=GOLANG,
+        env={**os.environ, "CGO_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed in {GOLANG} (output above)")
+    return done.stdout
+
+
+def _digest() -> str:
+    digest = hashlib.sha256(repr((KUBERNETES_VERSION, PACKAGES, MANIFESTS)).encode())
+    for path in sorted(GOLANG.rglob("*.*")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    try:
+        print(built().folder)
+    except RuntimeError as error:
+        sys.exit(str(error))

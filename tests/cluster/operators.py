@@ -1,0 +1,240 @@
+"""The controllers that our jobs need: Training Operator, JobSet, Kueue, and kwok's fake nodes.
+
+Installed from what each project ships, except that they run beside the API server instead of in
+pods: webhooks are called on loopback, and nobody looks at RBAC of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.api import Api
+from tests.cluster.certificates import Authority
+from tests.cluster.control_plane import ControlPlane, Daemon, free_port
+
+INSTALLED = (
+    "Namespace",
+    "CustomResourceDefinition",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+)
+UNUSED = {  # the large schemas of the Training Operator's other jobs
+    f"{kind}s.kubeflow.org"
+    for kind in ("jaxjob", "mpijob", "paddlejob", "pytorchjob", "xgboostjob")
+}
+STAGES = Path(__file__).parent / "stages.yaml"
+FAKE_LOG = "2026-01-01T00:00:00.0Z stdout F train: step 5/100  loss 2.0  top-1 0.1\n"
+FAKE = "kwok.x-k8s.io/node=fake"
+
+# Each finds its certificate in a folder of /tmp that cannot be chosen: each gets a /tmp of its own.
+PRIVATE_TMP = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec "$@"']
+
+
+class Operator:
+    """A controller with webhooks, whose certificates it manages in a Secret.
+
+    Args:
+        plane: Where it works.
+        name: Of the program.
+        kustomization: Below the manifests that the project ships.
+        namespace: Its own.
+        service: That its webhooks would be called at.
+        secret: With its certificates: it renews those that it does not like, and waits until
+            they are mounted.
+    """
+
+    def __init__(
+        self,
+        plane: ControlPlane,
+        name: str,
+        kustomization: str,
+        namespace: str,
+        service: str,
+        secret: str,
+    ) -> None:
+        self._plane, self._name, self._namespace, self._secret = plane, name, namespace, secret
+        self._authority = Authority(f"{name}-ca")
+        self._certificate = self._authority.sign(name, dns_names=(f"{service}.{namespace}.svc",))
+        self.webhook_port, self.health_port = free_port(), free_port()
+        self._tmp = plane.folder / name
+        self._certificate.write(self._tmp / "k8s-webhook-server" / "serving-certs", "tls")
+        shutil.copy(plane.kubeconfig, self._tmp / "kubeconfig")
+        self._kustomization = plane.binaries.manifests(name) / kustomization
+
+    def install(self, api: Api, kubectl: list[str]) -> None:
+        """Apply its namespace, Secret, CRDs and webhooks."""
+        metadata: Any = {"name": self._namespace}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        path = f"/api/v1/namespaces/{self._namespace}"
+        api.apply(namespace, path)
+        api.apply(self._secret_object(), f"{path}/secrets/{self._secret}")
+        rendered = subprocess.run(
+            [*kubectl, "kustomize", str(self._kustomization)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        documents = yaml.load_all(rendered, Loader=yaml.CSafeLoader)  # megabytes of schemas
+        wanted = [
+            doc
+            for doc in documents
+            if doc["kind"] in INSTALLED and doc["metadata"]["name"] not in UNUSED
+        ]
+        for document in wanted:
+            self._call_on_loopback(document)
+        subprocess.run(
+            [*kubectl, "apply", "--server-side", "-f", "-"],
+            input=json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted}),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    def daemon(self, *arguments: str) -> Daemon:
+        """The program; paths in `arguments` are as it sees them."""
+        command = [*PRIVATE_TMP, str(self._tmp), *self._plane.binaries.program(self._name)]
+        return Daemon(
+            self._name,
+            [*command, *arguments],
+            self._plane.logs,
+            {"KUBECONFIG": "/tmp/kubeconfig"},
+            health_port=self.health_port,
+        )
+
+    def configured(self, **config: Any) -> Daemon:
+        """The program with a configuration file instead of flags."""
+        config |= {
+            "kind": "Configuration",
+            "health": {"healthProbeBindAddress": f"127.0.0.1:{self.health_port}"},
+            "metrics": {"bindAddress": "0"},
+            "webhook": {"port": self.webhook_port},
+            "leaderElection": {"leaderElect": False},
+        }
+        (self._tmp / "config.yaml").write_text(yaml.safe_dump(config))
+        return self.daemon("--config=/tmp/config.yaml")
+
+    def _secret_object(self) -> Any:
+        pairs = {"ca": self._authority.pair, "tls": self._certificate}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": self._secret, "namespace": self._namespace},
+            "data": {
+                f"{name}.{part}": base64.b64encode(data).decode()
+                for name, pair in pairs.items()
+                for part, data in (("crt", pair.certificate), ("key", pair.key))
+            },
+        }
+
+    def _call_on_loopback(self, part: Any) -> None:
+        if isinstance(part, list):
+            for each in part:
+                self._call_on_loopback(each)
+        if not isinstance(part, dict):
+            return
+        if "service" in (client := part.get("clientConfig") or {}):
+            path = client.pop("service").get("path", "")
+            client["url"] = f"https://127.0.0.1:{self.webhook_port}{path}"
+            client["caBundle"] = base64.b64encode(self._authority.pair.certificate).decode()
+        for each in part.values():
+            self._call_on_loopback(each)
+
+
+def training_operator(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
+    """Kubeflow's Training Operator with its validating webhooks."""
+    operator = Operator(
+        plane,
+        "training-operator",
+        "base",
+        namespace="kubeflow",
+        service="training-operator",
+        secret="training-operator-webhook-cert",
+    )
+    operator.install(api, kubectl)
+    return operator.daemon(
+        "--metrics-bind-address=0",
+        f"--health-probe-bind-address=127.0.0.1:{operator.health_port}",
+        f"--webhook-server-port={operator.webhook_port}",
+        "--enable-scheme=tfjob",
+    )
+
+
+def jobset(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
+    """The JobSet controller."""
+    operator = Operator(
+        plane,
+        "jobset",
+        "default",
+        namespace="jobset-system",
+        service="jobset-webhook-service",
+        secret="jobset-webhook-server-cert",
+    )
+    operator.install(api, kubectl)
+    return operator.configured(apiVersion="config.jobset.x-k8s.io/v1alpha1")
+
+
+def kueue(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
+    """Kueue, with TFJobs, JobSets and Jobs under its rule."""
+    operator = Operator(
+        plane,
+        "kueue",
+        "default",
+        namespace="kueue-system",
+        service="kueue-webhook-service",
+        secret="kueue-webhook-server-cert",
+    )
+    operator.install(api, kubectl)
+    return operator.configured(
+        apiVersion="config.kueue.x-k8s.io/v1beta2",
+        namespace="kueue-system",
+        integrations={"frameworks": ["batch/job", "kubeflow.org/tfjob", "jobset.x-k8s.io/jobset"]},
+        featureGates={"VisibilityOnDemand": False},
+    )
+
+
+def kwok(plane: ControlPlane) -> Daemon:
+    """Plays the nodes with annotation `kwok.x-k8s.io/node: fake` and the pods bound to them."""
+    shipped = plane.binaries.manifests("kwok") / "stage"
+    stages = [
+        *sorted((shipped / "node" / "fast").glob("node-*.yaml")),
+        *sorted((shipped / "node" / "heartbeat-with-lease").glob("node-*.yaml")),
+        shipped / "pod" / "fast" / "pod-ready.yaml",
+        shipped / "pod" / "fast" / "pod-delete.yaml",
+        shipped / "pod" / "chaos" / "pod-container-running-failed.yaml",
+        STAGES,
+    ]
+    log = plane.folder / "fake.log"
+    log.write_text(FAKE_LOG)
+    logs = {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": "all"},
+        "spec": {"logs": [{"logsFile": str(log), "follow": False}]},
+    }
+    config = plane.folder / "kwok.yaml"
+    config.write_text(
+        "\n---\n".join([*(path.read_text() for path in stages), yaml.safe_dump(logs)])
+    )
+    certificate, key = plane.authority.sign("kwok").write(plane.folder / "keys", "kwok")
+    port = free_port()
+    command = [
+        *plane.binaries.program("kwok"),
+        f"--kubeconfig={plane.kubeconfig}",
+        f"--config={config}",
+        "--manage-all-nodes=false",
+        f"--manage-nodes-with-annotation-selector={FAKE}",
+        "--node-ip=127.0.0.1",
+        "--cidr=10.0.0.0/16",
+        f"--server-address=127.0.0.1:{port}",
+        f"--node-port={port}",
+        f"--tls-cert-file={certificate}",
+        f"--tls-private-key-file={key}",
+    ]
+    return Daemon("kwok", command, plane.logs)

@@ -1,0 +1,164 @@
+"""8 GPUs in three layouts on a simulated node: admitted, scheduled, named, restarted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.api import Object
+from tests.cluster.conftest import GROUPS, NAMESPACE, Cluster, fake_node, until
+from training import indexed_job
+
+LAYOUTS = {"8x1": 8, "2x4": 2, "1x8": 1}
+NODE = "gpu-0"
+FAIL = "pod-container-running-failed.stage.kwok.x-k8s.io"
+
+
+@pytest.fixture(scope="module")
+def gpus(platform: Cluster) -> Iterator[Cluster]:
+    """The cluster with one node of 8 GPUs."""
+    with fake_node(platform, NODE):
+        yield platform
+
+
+@pytest.fixture
+def job(gpus: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A launched run whose workers all run, by its layout; gone after the test."""
+    yield from launched(gpus, request.param, f"gpus-{request.param}")
+
+
+@pytest.fixture
+def jobset(gpus: Cluster) -> Iterator[str]:
+    """The same for a run without the Training Operator, of two workers."""
+    yield from launched(gpus, "2x4", "set-2x4", "--backend=jobset")
+
+
+def launched(cluster: Cluster, layout: str, run: str, *flags: str) -> Iterator[str]:
+    """Launch a run; once its workers run give its name, then take it away."""
+    done = cluster.mobilenet(
+        *("launch", "--variant=mobilenet_v2_1.0_224", "--overlay=local", "--gpus=8"),
+        *(f"--layout={layout}", f"--name={run}", "--detach", "--max-attempts=1", *flags),
+    )
+    assert done.code == 0, done.err
+    until("all workers run", lambda: len(workers(cluster, run, "Running")) == LAYOUTS[layout])
+    yield run
+    cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
+
+    def gone() -> bool:
+        for kind in ("tfjobs", "jobsets"):
+            for each in cluster.jobs(kind, run):
+                cluster.api.delete(f"{GROUPS[kind]}/{kind}/{each['metadata']['name']}")
+        return not cluster.jobs("pods", run)
+
+    until("its pods are gone", gone)
+
+
+def workers(cluster: Cluster, run: str, phase: str = "") -> list[Object]:
+    """The run's pods in a phase, by worker."""
+    found = [
+        pod
+        for pod in cluster.jobs("pods", run)
+        if not phase or pod.get("status", {}).get("phase") == phase
+    ]
+    return sorted(found, key=lambda pod: pod["metadata"]["name"])
+
+
+def exits(cluster: Cluster, pod: Object, code: int) -> None:
+    """Let a simulated container end."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}"
+    changed = {
+        "labels": {FAIL: "true"},
+        "annotations": {f"{FAIL}/exit-code": str(code), f"{FAIL}/delay": "0s"},
+    }
+    cluster.api.patch(path, {"metadata": {"uid": pod["metadata"]["uid"], **changed}})
+
+
+@pytest.mark.parametrize("job", LAYOUTS, indirect=True)
+def test_workers_are_admitted_scheduled_and_told_who_they_are(gpus: Cluster, job: str) -> None:
+    layout = job.split("-")[1]
+    namespace = gpus.api.get(f"/api/v1/namespaces/{NAMESPACE}")["metadata"]["labels"]
+    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
+    pods = workers(gpus, job, "Running")
+    assert {pod["spec"]["nodeName"] for pod in pods} == {NODE}
+    names = [f"{job}-train-1-worker-{each}.{NAMESPACE}.svc:2222" for each in range(len(pods))]
+    for index, pod in enumerate(pods):
+        (container,) = pod["spec"]["containers"]
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == str(8 // LAYOUTS[layout])
+        configs = [each["value"] for each in container["env"] if each["name"] == "TF_CONFIG"]
+        expected = {
+            "cluster": {"worker": names},
+            "task": {"type": "worker", "index": index},
+            "environment": "cloud",
+        }
+        assert [json.loads(each) for each in configs] == ([expected] if len(pods) > 1 else [])
+
+
+@pytest.mark.parametrize("job", ["2x4"], indirect=True)
+def test_exit_code_143_restarts_the_worker(gpus: Cluster, job: str) -> None:
+    first, second = workers(gpus, job)
+    exits(gpus, second, 143)
+
+    def replaced() -> bool:
+        pods = workers(gpus, job, "Running")
+        return len(pods) == 2 and pods[1]["metadata"]["uid"] != second["metadata"]["uid"]
+
+    until("the operator makes a new worker", replaced)
+    assert workers(gpus, job)[0]["metadata"]["uid"] == first["metadata"]["uid"]
+    (tfjob,) = gpus.jobs("tfjobs", job)
+    kinds = {each["type"] for each in tfjob["status"]["conditions"]}
+    assert "Restarting" in kinds or tfjob["status"]["replicaStatuses"]["Worker"].get("active") == 2
+    assert "Failed" not in kinds
+
+
+@pytest.mark.parametrize("job", ["2x4"], indirect=True)
+def test_exit_code_3_fails_the_job_for_good(gpus: Cluster, job: str) -> None:
+    exits(gpus, workers(gpus, job)[0], 3)
+    watched = gpus.mobilenet("watch", job)
+    assert watched.code == 3, watched.err
+    (tfjob,) = gpus.jobs("tfjobs", job)
+    assert any(
+        each["type"] == "Failed" and each["status"] == "True"
+        for each in tfjob["status"]["conditions"]
+    )
+
+
+def test_pods_of_a_jobset_can_tell_who_they_are(gpus: Cluster, jobset: str) -> None:
+    pods = workers(gpus, jobset, "Running")
+    assert {pod["spec"]["nodeName"] for pod in pods} == {NODE}
+    told = []
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        fields = {each["name"]: each.get("value", "") for each in container["env"]}
+        assert "TF_CONFIG" not in fields
+        fields["JOB_COMPLETION_INDEX"] = pod["metadata"]["labels"][
+            "batch.kubernetes.io/job-completion-index"
+        ]
+        told.append(json.loads(indexed_job.tf_config(fields)))
+        assert (
+            f"{pod['spec']['hostname']}.{pod['spec']['subdomain']}:2222"
+            == (told[-1]["cluster"]["worker"][told[-1]["task"]["index"]])
+        )
+    assert [each["task"]["index"] for each in told] == [0, 1]
+
+
+def test_exit_code_143_restarts_all_pods_of_a_jobset(gpus: Cluster, jobset: str) -> None:
+    before = {pod["metadata"]["uid"] for pod in workers(gpus, jobset)}
+    exits(gpus, workers(gpus, jobset)[1], 143)
+
+    def replaced() -> bool:
+        running = {pod["metadata"]["uid"] for pod in workers(gpus, jobset, "Running")}
+        return len(running) == 2 and not running & before
+
+    until("both are new", replaced)
+    (found,) = gpus.jobs("jobsets", jobset)
+    assert found["status"]["restarts"] == 1
+
+
+def test_exit_code_3_fails_a_jobset_for_good(gpus: Cluster, jobset: str) -> None:
+    exits(gpus, workers(gpus, jobset)[0], 3)
+    watched = gpus.mobilenet("watch", jobset)
+    assert watched.code == 3, watched.err
+    (found,) = gpus.jobs("jobsets", jobset)
+    assert found["status"].get("restarts", 0) == 0

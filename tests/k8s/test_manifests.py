@@ -1,0 +1,271 @@
+"""Every overlay with every component is valid, locked down, and runs commands that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cli import parse
+from pipeline.cluster import render
+from tests.k8s import schemas, tools
+from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, ROOT, Manifest, built
+
+KUBERNETES_VERSIONS = ("1.31.0", "1.33.0", "1.35.0", "1.36.0")
+NO_SCHEMA = {"FlinkDeployment"}  # its definition is in no Go module
+
+every_case = pytest.mark.parametrize(("overlay", "half", "component"), CASES)
+
+
+def pod_template(doc: Manifest) -> Manifest | None:
+    """The pod template of anything that has one."""
+    if doc["kind"] in render.JOB_KINDS:
+        return render.pod_template(doc)
+    if doc["kind"] in ("Deployment", "StatefulSet"):
+        template: Manifest = doc["spec"]["template"]
+        return template
+    return None
+
+
+def shadow(doc: Manifest) -> Manifest:
+    """A Job with the pods of a TFJob, which linters do not know."""
+    template = render.pod_template(doc)
+    assert template is not None
+    spec = {**template["spec"], "restartPolicy": "Never"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**doc["metadata"], "name": f"{doc['metadata']['name']}-pods"},
+        "spec": {
+            "ttlSecondsAfterFinished": 1,
+            "template": {"metadata": template["metadata"], "spec": spec},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def schema_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Schemas of every kind that any case has."""
+    folder = tmp_path_factory.mktemp("schemas")
+    kinds = {(each["apiVersion"], each["kind"]) for case in CASES for each in built(*case)}
+    kinds = {each for each in kinds if each[1] not in NO_SCHEMA}
+    schemas.write(folder, KUBERNETES_VERSIONS, kinds)
+    return folder
+
+
+def check(docs: list[Manifest], version: str, schema_folder: Path, tmp_path: Path) -> str:
+    """What kubeconform says of the documents."""
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all(docs))
+    done = subprocess.run(
+        [
+            str(tools.program("kubeconform")),
+            "-strict",
+            "-summary",
+            f"-kubernetes-version={version}",
+            f"-schema-location={schema_folder}/{version}/"
+            "{{.ResourceKind}}{{.KindSuffix}}.json",
+            str(path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@every_case
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_kubeconform_finds_nothing(
+    overlay: str, half: str, component: str, version: str, schema_folder: Path, tmp_path: Path
+) -> None:
+    docs = [each for each in built(overlay, half, component) if each["kind"] not in NO_SCHEMA]
+    docs += [shadow(each) for each in docs if each["kind"] == "TFJob"]
+    assert f"Valid: {len(docs)}, " in check(docs, version, schema_folder, tmp_path)
+
+
+def test_kubeconform_would_find_a_typo(schema_folder: Path, tmp_path: Path) -> None:
+    for kind, spoil in (
+        ("TFJob", lambda doc: doc["spec"]["runPolicy"].update(cleanPodPolice="All")),
+        ("Job", lambda doc: doc["spec"].update(backofLimit=1)),
+    ):
+        doc = next(each for each in built("local", "jobs", "") if each["kind"] == kind)
+        doc = json.loads(json.dumps(doc))
+        spoil(doc)
+        with pytest.raises(AssertionError, match=r"cleanPodPolice|backofLimit"):
+            check([doc], "1.36.0", schema_folder, tmp_path)
+
+
+# What kube-score wants and we do not, each for a reason.
+NOT_WANTED = {
+    "networkpolicy-targets-pod": "the pods of the stages are in the other half",
+    "deployment-strategy": "Recreate, for the same reason as one replica",
+    "statefulset-has-host-podantiaffinity": "data workers may share a node",
+    "pod-networkpolicy": "the policies of the platform are in the other half",
+    "container-security-context-user-group-id": "the pod's security context sets them",
+    "container-image-pull-policy": "tags are immutable; Always would need the registry to be up",
+    "deployment-has-poddisruptionbudget": "one replica each; a drain may move them",
+    "deployment-replicas": "one writer of one database, one supervisor at a time",
+    "statefulset-has-poddisruptionbudget": "as Deployments",
+    "pod-probes-identical": "both are a connection to the port, at different paces",
+    "pod-probes": "stages end by themselves; the supervisor serves nothing",
+    "container-resources": "CPU has no limit on purpose: a throttled stage only takes longer",
+    "container-ephemeral-storage-request-and-limit": "servers write to a bounded emptyDir only",
+}
+
+
+@every_case
+def test_kube_score_finds_nothing_critical(
+    overlay: str, half: str, component: str, tmp_path: Path
+) -> None:
+    docs = list(built(overlay, half, component))
+    docs += [shadow(each) for each in docs if each["kind"] == "TFJob"]
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all(docs))
+    ignored = [f"--ignore-test={each}" for each in NOT_WANTED]
+    done = subprocess.run(
+        [str(tools.program("kube-score")), "score", "-o=json", *ignored, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = [
+        f"{scored['object_name']}: {check['check']['id']}: {comment['summary']}"
+        for scored in json.loads(done.stdout)
+        for check in scored["checks"]
+        for comment in check["comments"] or []
+        if check["grade"] <= 5 and not check["skipped"]
+    ]
+    assert not found
+
+
+@every_case
+def test_every_pod_is_locked_down(overlay: str, half: str, component: str) -> None:
+    """Pod Security "restricted", and more than that asks for."""
+    seen = 0
+    for doc in built(overlay, half, component):
+        template = pod_template(doc)
+        if template is None:
+            continue
+        seen += 1
+        spec, name = template["spec"], f"{doc['kind']} {doc['metadata']['name']}"
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is (name == "Deployment supervisor"), name
+        assert spec["serviceAccountName"] in ("pipeline", "supervisor"), name
+        for forbidden in ("hostNetwork", "hostPID", "hostIPC"):
+            assert not spec.get(forbidden), name
+        for volume in spec["volumes"]:
+            assert "hostPath" not in volume, name
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["readOnlyRootFilesystem"] is True, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+            assert {"cpu", "memory"} <= set(container["resources"]["requests"]), name
+            assert not container["image"].endswith(":latest"), name
+            assert ":" in container["image"].rpartition("/")[2], name
+    assert seen
+
+
+def expanded(argument: str, values: dict[str, str]) -> str:
+    """An argument as the kubelet makes it."""
+    return re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], argument)
+
+
+@every_case
+def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: str) -> None:
+    docs = built(overlay, half, component)
+    (settings,) = (each for each in docs if each["kind"] == "ConfigMap")
+    commands = set()
+    for doc in docs:
+        template = pod_template(doc)
+        for container in template["spec"]["containers"] if template else []:
+            if container.get("command") != ["mobilenet"]:
+                continue
+            values = dict(settings["data"])
+            values |= {each["name"]: each.get("value", "") for each in container["env"]}
+            arguments = [expanded(each, values) for each in container["args"]]
+            parsed = parse(arguments)
+            commands.add(parsed.command)
+    stages = {"prepare", "train", "evaluate", "export", "publish"}
+    servers = {"watch", "data-service"} if component == "data-service-servers" else {"watch"}
+    assert commands == (stages if half == "jobs" else servers)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_flinks_workers_run_the_image_that_has_beams_entry_point(overlay: str) -> None:
+    docs = built(overlay, "platform", "flink-cluster")
+    (flink,) = (each for each in docs if each["kind"] == "FlinkDeployment")
+    containers = flink["spec"]["taskManager"]["podTemplate"]["spec"]["containers"]
+    (worker,) = (each for each in containers if each["name"] == "beam-worker")
+    assert worker["image"].rpartition("/")[2] == "mobilenet-worker:0.1.0"
+    stage = (ROOT.parent / "Dockerfile").read_text().partition(" AS worker\n")[2]
+    assert f"ENTRYPOINT {json.dumps(worker['command'])}" in stage.partition("\nFROM ")[0]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_hyperparameter_is_in_a_manifest(overlay: str) -> None:
+    for component in ("", *JOB_COMPONENTS):
+        text = json.dumps(built(overlay, "jobs", component))
+        assert "--set" not in text
+        for word in ("learning_rate", "batch", "momentum", "epoch", "decay"):
+            assert word not in text.replace("batch/v1", "").replace("batch.", "")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_pods_name_is_there(overlay: str) -> None:
+    """Accounts, volumes and settings of all components exist, generated names included."""
+    platform = list(built(overlay, "platform", ""))
+    for component in ("", *JOB_COMPONENTS):
+        docs = [*platform, *built(overlay, "jobs", component)]
+        there = {(each["kind"], each["metadata"]["name"]) for each in docs}
+        for doc in docs:
+            template = pod_template(doc)
+            if template is None:
+                continue
+            spec = template["spec"]
+            assert ("ServiceAccount", spec["serviceAccountName"]) in there
+            for volume in spec["volumes"]:
+                if claim := volume.get("persistentVolumeClaim"):
+                    assert ("PersistentVolumeClaim", claim["claimName"]) in there
+            mounted = {each["name"] for each in spec["containers"][0]["volumeMounts"]}
+            own = {each["metadata"]["name"] for each in doc["spec"].get("volumeClaimTemplates", [])}
+            assert mounted <= {each["name"] for each in spec["volumes"]} | own
+            for source in spec["containers"][0].get("envFrom", []):
+                assert ("ConfigMap", source["configMapRef"]["name"]) in there
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_network_policies_name_components_that_exist(overlay: str) -> None:
+    docs = [*built(overlay, "platform", ""), *built(overlay, "jobs", "")]
+    templates = [template for doc in docs if (template := pod_template(doc))]
+    there = {each["metadata"]["labels"][render.STAGE_LABEL] for each in templates}
+    named = set(
+        re.findall(
+            r'"app.kubernetes.io/component": "([\w-]+)"',
+            json.dumps([each["spec"] for each in docs if each["kind"] == "NetworkPolicy"]),
+        )
+    )
+    assert named - {"postgres"} <= there
+    assert any(
+        each["kind"] == "NetworkPolicy"
+        and each["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        for each in docs
+    )
+
+
+def test_the_namespace_enforces_what_the_pods_keep() -> None:
+    for overlay in OVERLAYS:
+        docs = built(overlay, "platform", "")
+        (namespace,) = (each for each in docs if each["kind"] == "Namespace")
+        labels = namespace["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        names = {each["metadata"].get("namespace", "mobilenet") for each in docs}
+        assert names == {"mobilenet"}

@@ -1,0 +1,64 @@
+"""The real skaffold accepts the configuration and puts the images it builds into every pod."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.cli import parse
+from tests.k8s import tools
+
+REPOSITORY = Path(__file__).parents[2]
+PROFILES = ("local", "gke")
+
+
+def skaffold(*arguments: str) -> str:
+    """Run skaffold in the repository; its stdout."""
+    done = subprocess.run(
+        [str(tools.program("skaffold")), *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_COLLECT_METRICS": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_render_puts_what_was_built_into_every_pod(profile: str, tmp_path: Path) -> None:
+    """TFJobs too, which skaffold leaves alone unless told otherwise."""
+    config = yaml.safe_load(skaffold("diagnose", "--yaml-only", f"--profile={profile}"))
+    artifacts = [each["image"] for each in config["build"]["artifacts"]]
+    built = [{"imageName": name, "tag": f"{name}:just-built"} for name in artifacts]
+    (tmp_path / "build.json").write_text(json.dumps({"builds": built}))
+    text = skaffold(
+        "render",
+        f"--profile={profile}",
+        f"--build-artifacts={tmp_path}/build.json",
+        "--digest-source=tag",
+    )
+    images = set(re.findall(r"image: (\S+)", text))
+    assert images - {"postgres:17.6-bookworm"} == {each["tag"] for each in built}
+    kinds = {each["kind"] for each in yaml.safe_load_all(text) if each}
+    assert {"TFJob", "Job", "Deployment", "Namespace"} <= kinds
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_diagnose_sees_targets_that_the_dockerfile_has(profile: str) -> None:
+    config = yaml.safe_load(skaffold("diagnose", "--yaml-only", f"--profile={profile}"))
+    stages = re.findall(r"^FROM .* AS (\S+)", (REPOSITORY / "Dockerfile").read_text(), re.M)
+    targets = [each["docker"]["target"] for each in config["build"]["artifacts"]]
+    assert set(targets) <= set(stages)
+    for artifact, target in zip(config["build"]["artifacts"], targets, strict=True):
+        assert artifact["image"].endswith(f"mobilenet-{target}")
+    (verify,) = config["verify"]
+    assert parse(verify["container"]["args"]).command == "plan"
+    assert {each["resourceName"] for each in config["portForward"]} == {"tensorboard", "mlflow"}

@@ -1,0 +1,30 @@
+"""What the trainer prints is what `jobs` reads; tests/cluster reads it off real pods."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from pipeline.cluster.progress import parse
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_the_line_that_the_readme_shows_is_understood() -> None:
+    line = next(each for each in README.read_text().splitlines() if each.startswith("train: step"))
+    progress = parse(line)
+    assert progress is not None
+    assert line.startswith(f"train: step {progress.step}/{progress.num_steps}  ")
+    assert f"  loss {progress.loss:.4f}  " in line
+    assert f"  {progress.images_per_second:.0f} images/s  " in line
+    assert f"  ETA {progress.eta_seconds:.0f} s  " in line
+
+
+def test_the_last_line_counts_and_without_one_nothing_is_known() -> None:
+    lines = [f"train: step {step}/9  loss nan  top-1 0.1" for step in (1, 5)]
+    progress = parse("\n".join(lines))
+    assert progress is not None
+    assert progress.step == 5
+    assert math.isnan(progress.loss)
+    assert math.isnan(progress.eta_seconds)
+    assert parse("nothing of the kind") is None

@@ -1,0 +1,360 @@
+"""Runs come to their end whatever the cluster and the launcher do meanwhile.
+
+A few lines here play the operator: what a job's status becomes. The real one, with real pods,
+is in tests/cluster.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from pipeline.cli import parse
+from pipeline.cluster import launch, logs, record, supervise, table
+from pipeline.cluster.gateway import Gateway
+from pipeline.cluster.refusals import NameTakenError
+from preprocessing.errors import PermanentError, UsageError
+from tests.pipeline.cluster.conftest import CPU, rendered
+from tests.pipeline.cluster.fake_api import FakeApi
+
+NAMESPACE = "/namespaces/mobilenet"
+TFJOBS = f"/apis/kubeflow.org/v1{NAMESPACE}/tfjobs"
+JOBS = f"/apis/batch/v1{NAMESPACE}/jobs"
+PODS = f"/api/v1{NAMESPACE}/pods"
+
+
+@pytest.fixture
+def submitted(gateway: Gateway, cpu_run: launch.Rendered) -> record.Record:
+    """A run whose record is on the cluster."""
+    return launch.submit(gateway, cpu_run)
+
+
+def condition(api: FakeApi, path: str, kind: str) -> None:
+    """Give a job a condition."""
+    doc = dict(api.objects[path])
+    conditions = [
+        each for each in doc.get("status", {}).get("conditions", []) if each["type"] != kind
+    ]
+    doc["status"] = {"conditions": [*conditions, {"type": kind, "status": "True"}]}
+    api.put(path, doc)
+
+
+def put_pod(api: FakeApi, job: str, index: int, exit_code: int | None, **status: Any) -> None:
+    """A pod of a job that runs, or ended with `exit_code`."""
+    doc = next(doc for path, doc in api.objects.items() if path.endswith(f"/{job}"))
+    state = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code}}
+    phase = "Running" if exit_code is None else "Failed" if exit_code else "Succeeded"
+    api.put(
+        f"{PODS}/{job}-worker-{index}",
+        {
+            "metadata": {
+                "name": f"{job}-worker-{index}",
+                "labels": {
+                    **doc["metadata"]["labels"],
+                    "training.kubeflow.org/replica-index": str(index),
+                },
+            },
+            "spec": {"containers": [{"name": "tensorflow"}]},
+            "status": {
+                "phase": phase,
+                "containerStatuses": [{"name": "tensorflow", "state": state}],
+                **status,
+            },
+        },
+    )
+
+
+def jobs(api: FakeApi) -> list[str]:
+    """Names of all jobs on the cluster."""
+    return [
+        path.rpartition("/")[2] for path in sorted(api.objects) if path.startswith((TFJOBS, JOBS))
+    ]
+
+
+class Operator(threading.Thread):
+    """Lets every job succeed as soon as it is there, except those that it is told to fail."""
+
+    def __init__(self, api: FakeApi, fails: set[str]) -> None:
+        super().__init__(daemon=True)
+        self.api, self.fails, self.stopped = api, fails, threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            with self.api.changed:
+                for path, doc in list(self.api.objects.items()):
+                    if path.startswith((TFJOBS, JOBS)) and "status" not in doc:
+                        kind = "Complete" if path.startswith(JOBS) else "Succeeded"
+                        name = path.rpartition("/")[2]
+                        condition(self.api, path, "Failed" if name in self.fails else kind)
+                self.api.changed.wait(0.1)
+
+
+@pytest.fixture
+def operator(api: FakeApi) -> Any:
+    """Starts it."""
+    started: list[Operator] = []
+
+    def start(*fails: str) -> None:
+        started.append(Operator(api, set(fails)))
+        started[0].start()
+
+    yield start
+    for each in started:
+        each.stopped.set()
+        each.join()
+
+
+def test_a_run_passes_all_its_stages(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
+) -> None:
+    operator()
+    (ended,) = supervise.supervise(gateway, ["run"], stay=False, tell=lambda line: None)
+    assert ended.state.outcome == "succeeded"
+    assert jobs(api) == ["run-evaluate-1", "run-export-1", "run-publish-1", "run-train-1"]
+
+
+def test_a_disrupted_attempt_is_followed_by_another(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
+) -> None:
+    operator("run-train-1", "run-export-1")
+    (ended,) = supervise.supervise(gateway, ["run"], stay=False, tell=lambda line: None)
+    assert ended.state.outcome == "succeeded"
+    assert [each for each in jobs(api) if "train" in each] == ["run-train-1", "run-train-2"]
+    assert [each for each in jobs(api) if "export" in each] == ["run-export-1", "run-export-2"]
+
+
+def test_answers_that_fail_are_survived(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
+) -> None:
+    """The SDK's wait ends at the first of them."""
+    operator()
+    for status in (500, 0, 401, 429, 503):
+        api.failures.put((status, '{"kind": "Status", "message": "away"}'))
+    lines: list[str] = []
+    (ended,) = supervise.supervise(gateway, ["run"], stay=False, tell=lines.append)
+    assert ended.state.outcome == "succeeded"
+    assert api.failures.empty()
+
+
+def test_every_launcher_may_die_anywhere_and_another_goes_on(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    """Each step by a new supervisor that knows nothing."""
+    for stage in submitted.spec.stages:
+        for _ in range(3):
+            supervise.Supervisor(gateway, lambda line: None).advance("run")
+        path = f"{TFJOBS if stage == 'train' else JOBS}/run-{stage}-1"
+        condition(api, path, "Succeeded" if stage == "train" else "Complete")
+    ended = supervise.Supervisor(gateway, lambda line: None).advance("run")
+    assert ended.state.outcome == "succeeded"
+    assert len(jobs(api)) == 4
+
+
+def test_two_supervisors_at_once_submit_each_attempt_once(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
+) -> None:
+    operator("run-train-1")
+    others = [
+        threading.Thread(
+            target=supervise.supervise,
+            args=(Gateway("mobilenet"), ["run"]),
+            kwargs={"stay": False, "tell": lambda line: None},
+        )
+        for _ in range(3)
+    ]
+    for each in others:
+        each.start()
+    for each in others:
+        each.join(60)
+        assert not each.is_alive()
+    assert record.read(gateway, "run").state.outcome == "succeeded"
+    assert len(jobs(api)) == 5
+
+
+def test_a_budget_belongs_to_its_job_and_names_its_pods(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    for _ in range(2):
+        supervise.Supervisor(gateway, lambda line: None).advance("run")
+    (path,) = (each for each in api.objects if "poddisruptionbudgets" in each)
+    (owner,) = api.objects[path]["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"]) == ("TFJob", "run-train-1")
+    assert owner["uid"] == api.objects[f"{TFJOBS}/run-train-1"]["metadata"]["uid"]
+
+
+def test_stop_suspends_and_resume_goes_on(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    supervisor = supervise.Supervisor(gateway, lambda line: None)
+    supervisor.advance("run")
+    policy = lambda: api.objects[f"{TFJOBS}/run-train-1"]["spec"]["runPolicy"]  # noqa: E731
+    assert policy()["suspend"] is False
+    assert supervise.stop(gateway, "run").state.stopped
+    assert policy()["suspend"] is True
+    supervisor.advance("run")
+    assert policy()["suspend"] is True
+    supervise.resume(gateway, "run")
+    supervisor.advance("run")
+    assert policy()["suspend"] is False
+
+
+def test_a_permanent_failure_ends_the_run_until_it_is_resumed(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    supervisor = supervise.Supervisor(gateway, lambda line: None)
+    supervisor.advance("run")
+    put_pod(api, "run-train-1", 1, 2)
+    condition(api, f"{TFJOBS}/run-train-1", "Failed")
+    failed = supervisor.advance("run")
+    assert (failed.state.outcome, failed.state.exit_code) == ("failed", 2)
+    assert jobs(api) == ["run-train-1"]
+    supervise.resume(gateway, "run")
+    supervisor.advance("run")
+    assert jobs(api) == ["run-train-1", "run-train-2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            {
+                "phase": "Pending",
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+                    }
+                ],
+            },
+            "unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+        ),
+        (
+            {
+                "phase": "Pending",
+                "containerStatuses": [
+                    {
+                        "name": "tensorflow",
+                        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no x:1"}},
+                    }
+                ],
+            },
+            "image not pullable: no x:1",
+        ),
+    ],
+    ids=["unschedulable", "image"],
+)
+def test_what_hinders_a_run_is_said(
+    gateway: Gateway,
+    api: FakeApi,
+    submitted: record.Record,
+    status: dict[str, Any],
+    words: str,
+) -> None:
+    lines: list[str] = []
+    supervisor = supervise.Supervisor(gateway, lines.append)
+    supervisor.advance("run")
+    put_pod(api, "run-train-1", 0, None, **status)
+    supervisor.advance("run")
+    assert words in lines[-1]
+    (row,) = table.rows(gateway)
+    assert words in row.reason
+
+
+def test_a_quota_that_is_used_up_is_said(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    supervise.Supervisor(gateway, lambda line: None).advance("run")
+    api.put(
+        f"/api/v1{NAMESPACE}/events/e",
+        {
+            "metadata": {"name": "e"},
+            "involvedObject": {"name": "run-train-1"},
+            "type": "Warning",
+            "reason": "FailedCreatePod",
+            "message": 'pods "x" is forbidden: exceeded quota: gpus, requested: 4, used: 8',
+        },
+    )
+    (row,) = table.rows(gateway)
+    assert row.reason == "no quota: gpus, requested: 4, used: 8"
+
+
+def test_launching_the_same_again_finds_the_run_and_another_is_refused(
+    gateway: Gateway, cpu_run: launch.Rendered, submitted: record.Record
+) -> None:
+    assert launch.submit(gateway, cpu_run).source == submitted.source
+    with pytest.raises(NameTakenError, match="choose another --name"):
+        launch.submit(gateway, rendered("--set=seed=7"))
+
+
+def test_a_missing_platform_is_refused_with_the_command_that_installs_it(
+    gateway: Gateway, cpu_run: launch.Rendered
+) -> None:
+    with pytest.raises(UsageError, match=r"no PersistentVolumeClaim data; .*kubectl apply"):
+        launch.check(gateway, cpu_run)
+
+
+def test_the_table_shows_what_the_chief_said(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    supervise.Supervisor(gateway, lambda line: None).advance("run")
+    for index in (0, 1):
+        put_pod(api, "run-train-1", index, None)
+    api.logs["run-train-1-worker-0"] = (
+        "train: step 435/449  loss 0.5882  top-1 0.9882  learning rate 0.00229  "
+        "817 images/s  ETA 2 s  validation top-1 0.9889\n"
+    )
+    (row,) = table.rows(gateway)
+    assert (row.state, row.step, row.loss) == ("running", "435/449", "0.5882")
+    assert (row.images_per_second, row.eta) == ("817", "0:00:02")
+
+
+def test_logs_name_the_worker_that_said_it(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The SDK shows worker 0 only, and names others wrongly while one is pending."""
+    supervise.Supervisor(gateway, lambda line: None).advance("run")
+    put_pod(api, "run-train-1", 0, None, phase="Pending")
+    put_pod(api, "run-train-1", 1, None)
+    api.logs["run-train-1-worker-1"] = "one\ntwo\n"
+    logs.tail(gateway, "run", "train", None, 10)
+    assert capsys.readouterr().out == "[1] one\n[1] two\n"
+    with pytest.raises(UsageError, match="worker 5"):
+        logs.tail(gateway, "run", "train", 5, 10)
+
+
+def test_a_run_whose_record_is_deleted_is_left_alone_and_the_others_are_not(
+    gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
+) -> None:
+    (other,) = launch.from_arguments(parse([*CPU, "--name=other"]))
+    launch.submit(gateway, other)
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if line == "run: submitted train, attempt 1":
+            gateway.delete("ConfigMap", "run")
+            operator()
+
+    with pytest.raises(PermanentError, match=r"run run: its record was deleted.*kubectl delete"):
+        supervise.supervise(gateway, ["run", "other"], stay=False, tell=tell)
+    assert record.read(gateway, "other").state.outcome == "succeeded"
+    assert sum("its record was deleted" in line for line in lines) == 1
+    assert [each for each in jobs(api) if each.startswith("run-")] == ["run-train-1"]
+
+
+def test_a_supervisor_of_all_runs_survives_that_one_is_deleted(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    def tell(line: str) -> None:
+        if line == "run: submitted train, attempt 1":
+            gateway.delete("ConfigMap", "run")
+
+    assert supervise.supervise(gateway, [], stay=False, tell=tell) == []
+
+
+def test_an_unknown_run_is_named(gateway: Gateway) -> None:
+    with pytest.raises(UsageError, match="no run nobody"):
+        supervise.stop(gateway, "nobody")
