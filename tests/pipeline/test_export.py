@@ -211,7 +211,7 @@ def test_litert_runs_every_file_by_what_is_inside_it_alone(
     model = litert.LiteRTModel(flatbuffer)
     assert model.input_type == model.output_type == kind
     labels = tflite_metadata.read_files(flatbuffer)["labels.txt"].decode().splitlines()
-    assert labels == ["background", *(f"class {i}" for i in range(10))]
+    assert labels == ["background", *(f"class {i}" for i in range(1, 11))]
     contract = json.loads(tflite_metadata.read_files(flatbuffer)["input_contract.json"])
     assert contract == exported.metrics["input_contract"]
     found = np.stack([model.probabilities(image) for image in images])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
@@ -14,6 +17,13 @@ from tests.pipeline.cluster.test_render import first, gpu_run
 from training.cluster import Cluster
 
 ADDED = {"MOBILENET_WORKERS", "MOBILENET_WORKER_ADDRESS"}
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a pod sets for TensorFlow must not reach other tests."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.mark.parametrize(("layout", "workers"), [("1x8", 1), ("2x4", 2), ("8x1", 8)])
@@ -53,8 +63,6 @@ def test_each_pod_makes_the_tf_config_that_the_operator_would(
         monkeypatch.delenv("TF_CONFIG", raising=False)
         cluster = Cluster.from_environment()
         assert (list(cluster.workers), cluster.index) == (peers, index)
-        import os
-
         assert json.loads(os.environ["TF_CONFIG"]) == {
             "cluster": {"worker": peers},
             "task": {"type": "worker", "index": index},
@@ -65,8 +73,6 @@ def test_each_pod_makes_the_tf_config_that_the_operator_would(
 def test_one_worker_alone_has_no_tf_config_as_with_the_operator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import os
-
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setenv("MOBILENET_WORKERS", "1")
     monkeypatch.setenv("MOBILENET_WORKER_ADDRESS", "w-{index}:2222")
