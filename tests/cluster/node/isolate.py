@@ -70,7 +70,9 @@ def _file_system(spec: dict[str, Any]) -> None:
     _mount("none", "/", flags=RECURSIVE | PRIVATE)  # nothing from here on reaches the host
     _mount("tmpfs", root, kind="tmpfs")
     os.chmod(root, 0o755)
-    for source, path, read_only in spec["mounts"]:
+    # Parents first: what is mounted later over a folder hides what was mounted below it.
+    mounts = sorted(spec["mounts"], key=lambda mount: mount[1].count("/"))
+    for source, path, _ in mounts:
         target = root + path
         if os.path.isdir(source):
             os.makedirs(target, exist_ok=True)
@@ -79,8 +81,9 @@ def _file_system(spec: dict[str, Any]) -> None:
             if not os.path.exists(target):
                 Path(target).touch()
         _mount(source, target, flags=BIND | RECURSIVE)
+    for _, path, read_only in mounts:
         if read_only:
-            _mount("none", target, flags=REMOUNT | BIND | READ_ONLY)
+            _mount("none", root + path, flags=REMOUNT | BIND | READ_ONLY)
     for name in ("bin", "lib", "lib64", "sbin"):
         if os.path.islink(f"/{name}"):
             os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
