@@ -8,6 +8,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
 OURS = ("mobilenet-train", "mobilenet-train-gpu", "mobilenet-ingest", "mobilenet-registry")
+COPIED = ("k8s", "pipeline", "preprocessing", "training")
 SETTINGS = tuple(
     f"/etc/{name}"
     for name in (
@@ -72,8 +73,7 @@ def find(name: str, scratch: Path) -> Image | None:
     mounts += [(path, path, True) for path in SETTINGS if Path(path).exists()]
     prefixes = {str(Path(sys.prefix).resolve()), str(Path(sys.base_prefix).resolve())}
     mounts += [(path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")]
-    mounts += [
-        (str(REPOSITORY), "/src", True),
-        (str(programs), "/opt/mobilenet/bin", True),
-    ]
+    # Folder by folder: the repository's own may be closed to the user that pods run as.
+    mounts += [(str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED]
+    mounts.append((str(programs), "/opt/mobilenet/bin", True))
     return Image(mounts)
