@@ -171,12 +171,15 @@ def _prefix(path: str) -> Iterator[str]:
 
 
 def _only_prefix(folder: str, shown: str) -> str:
-    prefixes = sorted(
-        os.path.join(parent, name.removesuffix(".index"))
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.endswith(".index")
-    )
+    prefixes = []
+    for parent, folders, names in os.walk(folder):
+        if "saved_model.pb" in names:  # its variables are no checkpoint of slim's names
+            folders.clear()
+        prefixes += [
+            os.path.join(parent, name.removesuffix(".index"))
+            for name in names
+            if name.endswith(".index")
+        ]
     if len(prefixes) != 1:
         raise UsageError(f"{shown} holds {len(prefixes)} checkpoints; pass the prefix of one")
     return prefixes[0]

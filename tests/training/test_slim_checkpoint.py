@@ -101,8 +101,13 @@ def test_a_tf1_graph_restores_it_with_a_saver(written: tuple[Path, dict[str, dic
 def test_the_folder_and_the_published_archive_are_read_too(
     written: tuple[Path, dict[str, dict]], tmp_path: Path, form: str
 ) -> None:
+    """Also where an export has put a SavedModel, with variables of its own, beside it."""
     prefix, values = written
     path = prefix.parent
+    variables = path / "saved_model" / "variables"
+    variables.mkdir(parents=True, exist_ok=True)
+    (path / "saved_model" / "saved_model.pb").touch()
+    (variables / "variables.index").touch()
     if form == "tgz":
         path = tmp_path / "mobilenet_v2_0.35_96.tgz"
         with tarfile.open(path, "w:gz") as archive:
