@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,21 @@ PROFILES = ("local", "gke")
 
 
 def skaffold(*arguments: str) -> str:
-    """Run skaffold in the repository; its stdout."""
-    done = subprocess.run(
-        [str(tools.program("skaffold")), *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, "SKAFFOLD_UPDATE_CHECK": "false", "SKAFFOLD_COLLECT_METRICS": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Run skaffold in the repository, with the pinned kustomize on its PATH; its stdout."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(tools.program("skaffold")), *arguments],
+            cwd=REPOSITORY,
+            env={
+                **os.environ,
+                "PATH": tools.kustomize_on_path(Path(folder)),
+                "SKAFFOLD_UPDATE_CHECK": "false",
+                "SKAFFOLD_COLLECT_METRICS": "false",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
