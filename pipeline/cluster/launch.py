@@ -13,8 +13,9 @@ from pipeline.cluster.record import Limits, Record, State
 from pipeline.cluster.refusals import NameTakenError
 from pipeline.cluster.spec import COMPONENTS, Layout, RunSpec, check_name
 from pipeline.plan import Plan
+from pipeline.training_commands import overridden
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
-from training.config import RunConfig, override
+from training.config import RunConfig
 from training.recipes import recipe
 from training.schedule import IMAGENET_EXAMPLES
 from training.variants import PUBLISHED_VARIANTS
@@ -93,10 +94,7 @@ def _rendered(
 
 def config_of(spec: RunSpec) -> RunConfig:
     """The run's config; refuses what `mobilenet train` would refuse in the pod."""
-    config = recipe(spec.recipe, spec.variant)
-    for assignment in spec.settings:
-        config = override(config, assignment)
-    return config
+    return overridden(recipe(spec.recipe, spec.variant), spec.settings)
 
 
 def summary(
