@@ -7,7 +7,6 @@ and the Google clients find it by `STORAGE_EMULATOR_HOST`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import http.server
 import json
@@ -28,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import platformdirs
 import pytest
+
+from tests.built_once import CACHE, built_once
 
 MODULE = "github.com/fsouza/fake-gcs-server"
 VERSION = "v1.56.1"
@@ -54,27 +54,22 @@ class Emulator:
 
 def server_binary() -> Path:
     """Build fake-gcs-server unless this user has it; needs Go."""
-    folder = platformdirs.user_cache_path("mobilenet-tests") / f"fake-gcs-server-{VERSION}"
-    binary = folder / "fake-gcs-server"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            go = shutil.which("go")
-            if not go:
-                pytest.fail("the gs:// tests build fake-gcs-server: install Go 1.24 or newer")
-            built = folder / "built"
-            done = subprocess.run(
-                [go, "install", f"{MODULE}@{VERSION}"],
-                env={**os.environ, "GOBIN": str(built), "CGO_ENABLED": "0"},
-                capture_output=True,
-                text=True,
-                timeout=800,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            os.replace(built / "fake-gcs-server", binary)
-    return binary
+    return built_once(CACHE / f"fake-gcs-server-{VERSION}" / "fake-gcs-server", _build)
+
+
+def _build(binary: Path) -> None:
+    go = shutil.which("go")
+    if not go:
+        pytest.fail("the gs:// tests build fake-gcs-server: install Go 1.24 or newer")
+    done = subprocess.run(
+        [go, "install", f"{MODULE}@{VERSION}"],
+        env={**os.environ, "GOBIN": str(binary.parent), "CGO_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @contextlib.contextmanager

@@ -7,17 +7,15 @@ the first time, which `-p=2` keeps within the memory of a small machine; nothing
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
+from tests.built_once import CACHE, built_once
 
 GOLANG = Path(__file__).parent / "golang"
 KUBERNETES_VERSION = "v1.36.3"  # the client libraries of all the controllers are of this version
@@ -61,22 +59,13 @@ def built() -> Binaries:
     Raises:
         RuntimeError: There is no Go, or it could not build; the message says what to do.
     """
-    cache = platformdirs.user_cache_path("mobilenet-tests")
-    folder = cache / f"cluster-{_digest()}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / ".cluster.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            go = shutil.which("go")
-            if not go:
-                raise RuntimeError(NO_GO)
-            with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                _build(go, Path(scratch) / "built")
-                os.replace(Path(scratch) / "built", folder)
-    return Binaries(folder)
+    return Binaries(built_once(CACHE / f"cluster-{_digest()}", _build))
 
 
-def _build(go: str, folder: Path) -> None:
+def _build(folder: Path) -> None:
+    go = shutil.which("go")
+    if not go:
+        raise RuntimeError(NO_GO)
     stamp = "k8s.io/component-base/version"
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     linker = " ".join(

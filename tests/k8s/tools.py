@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-import platformdirs
 import pytest
+
+from tests.built_once import CACHE, built_once
 
 INSTALLED = {
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0",
@@ -36,20 +35,16 @@ CRD_NAMES = ("tfjobs", "jobsets", "clusterqueues", "localqueues", "resourceflavo
 def program(name: str) -> Path:
     """A program, built if it is not in the user's cache yet."""
     version = "v2.24.0" if name == "skaffold" else INSTALLED[name].partition("@")[2]
-    folder = platformdirs.user_cache_path("mobilenet-tests") / "bin"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{version}"
-    with open(folder / f".{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            print(f"building {name} {version}", file=sys.stderr, flush=True)
-            with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                if name == "skaffold":
-                    _go("build", "-p=2", "-trimpath", f"-o={scratch}", SKAFFOLD_PACKAGE)
-                else:
-                    _go("install", INSTALLED[name], GOBIN=scratch)
-                os.replace(Path(scratch) / name, path)
-    return path
+
+    def build(path: Path) -> None:
+        print(f"building {name} {version}", file=sys.stderr, flush=True)
+        if name == "skaffold":
+            _go("build", "-p=2", "-trimpath", f"-o={path}", SKAFFOLD_PACKAGE)
+        else:
+            _go("install", INSTALLED[name], GOBIN=str(path.parent))
+            os.replace(path.parent / name, path)
+
+    return built_once(CACHE / "bin" / f"{name}-{version}", build)
 
 
 def crd_folder(module: str) -> Path:
