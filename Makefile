@@ -32,7 +32,7 @@ format: $(INSTALLED)
 $(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing 207 pinned packages into $(VENV), about two minutes the first time"
+	@echo "installing $$(grep -c == constraints/all.txt) pinned packages into $(VENV), about two minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

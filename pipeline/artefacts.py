@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from google.protobuf import text_format
 
-from pipeline import runners, serving, slim_graph, structure, tflite, tflite_metadata
+from pipeline import onnx_model, runners, serving, slim_graph, structure, tflite, tflite_metadata
 from pipeline.runners import Runner
 from preprocessing import storage
 from training import keras_applications, slim_checkpoint
@@ -85,8 +85,8 @@ def write(
     storage.write_bytes(path(f"{name}.ckpt.meta"), graph.SerializeToString(deterministic=True))
     text = text_format.MessageToString(graph.graph_def)
     storage.write_bytes(path(f"{name}_eval.pbtxt"), text.encode())
-    frozen = slim_graph.frozen_graph(layout, size, values).SerializeToString(deterministic=True)
-    storage.write_bytes(path(f"{name}_frozen.pb"), frozen)
+    frozen = slim_graph.frozen_graph(layout, size, values)
+    storage.write_bytes(path(f"{name}_frozen.pb"), frozen.SerializeToString(deterministic=True))
     storage.write_bytes(path(f"{name}_info.txt"), _info(name, layout, weights, contract))
     storage.write_bytes(path("labels.txt"), labels)
 
@@ -95,6 +95,13 @@ def write(
     serving.write_keras(network, path(f"{name}.keras"))
     variant, weights_file = Variant.parse(name), f"{name}.weights.h5"
     keras_applications.write_weights(path(weights_file), network, variant, layout)
+
+    _say("ONNX")
+    output = slim_graph.output_name(layout)
+    converted = onnx_model.convert(
+        frozen, name=name, output=output, contract=contract, labels=labels
+    )
+    storage.write_bytes(path(f"{name}.onnx"), converted)
 
     _say(f"TF-Lite, calibrated on {len(calibration_images)} training images")
     flatbuffers = {}
@@ -112,9 +119,8 @@ def write(
             "keras_applications": runners.of_keras_weights(
                 path(weights_file), variant, layout.classifier.out_channels
             ),
-            "frozen_graph": runners.of_frozen_graph(
-                path(f"{name}_frozen.pb"), slim_graph.output_name(layout)
-            ),
+            "frozen_graph": runners.of_frozen_graph(path(f"{name}_frozen.pb"), output),
+            "onnx": runners.of_onnx(path(f"{name}.onnx")),
             **{key: runners.of_tflite(each, key) for key, each in flatbuffers.items()},
         },
         files={
@@ -123,6 +129,7 @@ def write(
             "keras": f"{name}.keras",
             "keras_applications": weights_file,
             "frozen_graph": f"{name}_frozen.pb",
+            "onnx": f"{name}.onnx",
             **{key: f"{name}{tflite.SUFFIXES[key]}" for key in flatbuffers},
         },
         tflite=flatbuffers,

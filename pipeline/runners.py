@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
+import onnxruntime
 import tensorflow as tf
 
 from pipeline import slim_graph
@@ -80,6 +81,15 @@ def of_frozen_graph(path: str, output: str) -> Runner:
         tf.import_graph_def(definition, name="")
     session = tf.compat.v1.Session(graph=graph)
     return lambda images: np.asarray(session.run(output, {slim_graph.INPUT: images}))
+
+
+def of_onnx(path: str) -> Runner:
+    """ONNX Runtime on the processor."""
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no public base class
+        raise DataError(f"{path} is no complete ONNX model ({error}); export it again") from error
+    return lambda images: np.asarray(session.run(None, {slim_graph.INPUT: images})[0])
 
 
 def of_tflite(flatbuffer: bytes, name: str = "the model") -> Runner:

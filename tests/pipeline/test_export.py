@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
@@ -32,8 +36,28 @@ from training.variants import PUBLISHED_VARIANTS, Variant
 
 PLAIN = ModelConfig(weight_decay=0.0)
 OUTPUT = "MobilenetV2/Predictions/Reshape_1:0"
+CONVERT_TWICE = f"""
+import json, sys
+from pathlib import Path
+import tensorflow as tf
+from pipeline import onnx_model
+frozen, contract, labels, output = map(Path, sys.argv[1:])
+graph = tf.compat.v1.GraphDef.FromString(frozen.read_bytes())
+first, second = (
+    onnx_model.convert(
+        graph,
+        name="{VARIANT}",
+        output="{OUTPUT}",
+        contract=json.loads(contract.read_text()),
+        labels=labels.read_bytes(),
+    )
+    for _ in range(2)
+)
+assert first == second
+output.write_bytes(first)
+"""
 FORMATS = {
-    *("checkpoint", "saved_model", "keras", "keras_applications", "frozen_graph"),
+    *("checkpoint", "saved_model", "keras", "keras_applications", "frozen_graph", "onnx"),
     *tflite.SUFFIXES,
 }
 
@@ -64,7 +88,7 @@ def test_the_folder_holds_what_the_published_archive_holds_and_what_people_want_
         *(".ckpt.data-00000-of-00001", ".ckpt.index", ".ckpt.meta"),
         *("_eval.pbtxt", "_frozen.pb", "_info.txt", ".tflite"),
         *("_float16.tflite", "_dynamic.tflite", "_int8.tflite", "_int8_signed.tflite"),
-        *(".keras", ".weights.h5"),
+        *(".keras", ".weights.h5", ".onnx"),
     )
     files = set(exports.list_files(str(exported.folder)))
     assert {f"{VARIANT}{ending}" for ending in endings} <= files
@@ -153,6 +177,38 @@ def test_opencv_runs_the_frozen_graph(
     network = cv2.dnn.readNetFromTensorflow(exported.file("_frozen.pb"))
     network.setInput(images.transpose(0, 3, 1, 2))
     np.testing.assert_allclose(network.forward(), expected, atol=1e-4)
+
+
+def test_onnx_runtime_and_opencv_run_the_onnx_file_by_what_is_inside_it_alone(
+    exported: Exported, images: np.ndarray, expected: np.ndarray
+) -> None:
+    session = onnxruntime.InferenceSession(exported.file(".onnx"))
+    (given,) = session.get_inputs()
+    assert given.shape == ["N", 96, 96, 3]
+    (found,) = session.run([OUTPUT], {given.name: images})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    inside = session.get_modelmeta().custom_metadata_map
+    assert inside["labels"].splitlines() == ["background", *(f"class {i}" for i in range(1, 11))]
+    assert json.loads(inside["input_contract"]) == exported.metrics["input_contract"]
+    network = cv2.dnn.readNetFromONNX(exported.file(".onnx"))
+    for image, wanted in zip(images, expected, strict=True):
+        network.setInput(image[np.newaxis])
+        np.testing.assert_allclose(network.forward()[0], wanted, atol=1e-4)
+
+
+def test_the_onnx_file_is_the_same_in_every_process(exported: Exported, tmp_path: Path) -> None:
+    contract = tmp_path / "contract.json"
+    contract.write_text(json.dumps(exported.metrics["input_contract"]))
+    again = tmp_path / "again.onnx"
+    subprocess.run(
+        [
+            *(sys.executable, "-c", CONVERT_TWICE, exported.file("_frozen.pb"), str(contract)),
+            *(str(exported.folder / "labels.txt"), str(again)),
+        ],
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        check=True,
+    )
+    assert again.read_bytes() == Path(exported.file(".onnx")).read_bytes()
 
 
 def test_the_saved_model_takes_images_and_jpegs_without_our_code(
