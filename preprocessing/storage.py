@@ -3,7 +3,7 @@
 Every path a user can pass is a string: local, or a URL that fsspec knows
 (`gs://` through gcsfs). Locally a file is written beside its final name, synced
 and renamed; an object in a bucket becomes visible only when its upload ends.
-Requests to a bucket are repeated when the network or the service failed.
+Requests to a bucket are repeated, see `preprocessing.retries`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import hashlib
 import json
 import os
 import posixpath
-import random
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,30 +25,11 @@ from typing import IO, Any, NamedTuple, TypeVar
 import fsspec
 import google_crc32c
 
-from preprocessing.errors import DataError, RetryError, UsageError
+from preprocessing import retries
+from preprocessing.errors import DataError, UsageError
 
 PARTIAL = ".partial-"  # in the name of everything that is not complete
 BLOCK_BYTES = 1 << 20
-ATTEMPTS = 6  # gcsfs repeats most single requests itself; this repeats whole operations
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 16.0
-TRANSIENT_CODES = {408, 429, 500, 502, 503, 504}
-# A second try would be refused the same way.
-PERMANENT_ERRNOS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
-# Raised by aiohttp, requests and gcsfs, which are not imported for local paths.
-TRANSIENT_NAMES = {
-    "ChecksumError",
-    "ChunkedEncodingError",
-    "ClientConnectionError",
-    "ClientConnectorError",
-    "ClientOSError",
-    "ClientPayloadError",
-    "ConnectionError",
-    "ProxyError",
-    "ReadTimeout",
-    "ServerDisconnectedError",
-    "ServerTimeoutError",
-    "TransportError",
-}
 
 Result = TypeVar("Result")
 
@@ -71,36 +50,9 @@ def _filesystem(path: str) -> tuple[Any, str]:
     return filesystem
 
 
-def _is_transient(error: BaseException) -> bool:
-    code = getattr(error, "code", None)
-    if code is not None:
-        return str(code).isdecimal() and int(code) in TRANSIENT_CODES
-    if {cls.__name__ for cls in type(error).__mro__} & TRANSIENT_NAMES:
-        return True
-    if isinstance(error, FileNotFoundError | PermissionError | FileExistsError):
-        return False
-    return isinstance(error, OSError) and error.errno not in {*PERMANENT_ERRNOS, None}
-
-
 def _persistently(path: str, operation: Callable[[], Result]) -> Result:
     """Run an idempotent operation; on URLs repeat what the network or the service broke."""
-    if not is_remote(path):
-        return operation()
-    pause = FIRST_PAUSE_SECONDS
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return operation()
-        except Exception as error:
-            if not _is_transient(error):
-                raise
-            if attempt == ATTEMPTS:
-                raise RetryError(
-                    f"{path} failed {ATTEMPTS} times, last with {type(error).__name__}: {error}; "
-                    "run the same command again later, it continues"
-                ) from error
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-    raise AssertionError  # the loop returns or raises
+    return retries.persistently(path, operation) if is_remote(path) else operation()
 
 
 def exists(path: str) -> bool:
@@ -245,7 +197,7 @@ def read_ranges(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         for index, part in zip(missing, fetched, strict=True):
             if not isinstance(part, BaseException):
                 parts[index] = part
-            elif failure is None or not _is_transient(part):
+            elif failure is None or not retries.is_transient(part):
                 failure = part
         if failure:
             raise failure
