@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline import processes
+from pipeline import flags, processes
 from pipeline.cluster import cli as cluster_cli
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
 from training.config import SYNTHETIC
@@ -21,8 +21,6 @@ exit codes:
   checkpoint or is below the champion; 6 no space left; 143 interrupted or lost a peer, run it
   again to continue
 """
-
-RECIPE_HELP = "published, improved, demo, quantized or demo_quantized [published]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,8 +46,10 @@ def parser() -> argparse.ArgumentParser:
 
     demo = command("demo", "the whole pipeline on a small real dataset, on this machine")
     demo.add_argument("--output", default="demo", help="folder for everything it makes [demo]")
-    demo.add_argument("--workers", type=_positive, default=2, help="local training processes [2]")
-    _add_set(demo)
+    demo.add_argument(
+        "--workers", type=flags.positive, default=2, help="local training processes [2]"
+    )
+    flags.add_set(demo)
 
     sample = command("sample", "write that dataset as ILSVRC2012 archives")
     sample.add_argument("--output", required=True, help="folder to make")
@@ -60,29 +60,32 @@ def parser() -> argparse.ArgumentParser:
     for split, most in (("train", 1024), ("validation", 128)):
         prepare.add_argument(
             f"--{split}-shards",
-            type=_positive,
+            type=flags.positive,
             default=0,
             help=f"number of {split} shards [{most}, fewer for small data]",
         )
     prepare.add_argument("--seed", type=int, default=0, help="of the global shuffle [0]")
     prepare.add_argument(
-        "--max-rejects", type=_natural, default=100, help="unreadable images to accept [100]"
+        "--max-rejects", type=flags.natural, default=100, help="unreadable images to accept [100]"
     )
     prepare.add_argument(
         "--decode-check", action="store_true", help="decode every pixel, to find all damage"
     )
     prepare.add_argument(
         "--short-side",
-        type=_positive,
+        type=flags.positive,
         default=0,
         metavar="N",
         help="shrink images to N pixels on the shorter side [keep the original bytes]",
     )
     prepare.add_argument(
-        "--quality", type=_quality, default=90, help="of the JPEGs that --short-side makes [90]"
+        "--quality",
+        type=flags.quality,
+        default=90,
+        help="of the JPEGs that --short-side makes [90]",
     )
     prepare.add_argument(
-        "--workers", type=_positive, default=0, help="local processes [one more than cores]"
+        "--workers", type=flags.positive, default=0, help="local processes [one more than cores]"
     )
     prepare.add_argument("--overwrite", action="store_true", help="replace other records")
 
@@ -105,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    train.add_argument("--recipe", default="published", help=RECIPE_HELP)
+    train.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
     images = train.add_mutually_exclusive_group(required=True)
     images.add_argument("--records", help="folder that `prepare` wrote")
     images.add_argument(
@@ -122,7 +125,9 @@ def parser() -> argparse.ArgumentParser:
         help="let a tf.data service make the batches",
     )
     train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
-    train.add_argument("--workers", type=_positive, default=1, help="processes to start here [1]")
+    train.add_argument(
+        "--workers", type=flags.positive, default=1, help="processes to start here [1]"
+    )
     train.add_argument(
         "--initial-checkpoint",
         default="",
@@ -131,23 +136,23 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--profile",
-        type=_natural,
+        type=flags.natural,
         default=0,
         metavar="STEPS",
         help="trace about so many steps for TensorBoard's profile page [0]",
     )
-    _add_set(train)
+    flags.add_set(train)
 
     evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")
     evaluate.add_argument("--workdir", required=True, help="folder of the run")
-    _add_records(evaluate)
+    flags.add_records(evaluate)
     evaluate.add_argument(
         "--follow", action="store_true", help="every new checkpoint, until the run is complete"
     )
 
     export = command("export", "every format, each checked against the checkpoint")
     export.add_argument("--workdir", required=True, help="folder of the run")
-    _add_records(export)
+    flags.add_records(export)
     export.add_argument("--output", required=True, help="export directory to make")
     export.add_argument(
         "--int8-tolerance", type=float, default=0.02, help="top-1 that int8 may lose [0.02]"
@@ -175,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     publish = command("publish", "register an export, pack it and refresh the table")
     publish.add_argument("export", metavar="EXPORT", help="export directory")
     publish.add_argument("--to", help="folder to publish in [published, beside EXPORT]")
-    _add_registry(publish)
+    flags.add_registry(publish)
     publish.add_argument("--overwrite", action="store_true", help="replace a published variant")
     publish.add_argument(
         "--force", action="store_true", help="publish even what is worse than the champion"
@@ -183,7 +188,7 @@ def parser() -> argparse.ArgumentParser:
 
     register = command("register", "exports into the registry, without publishing them")
     register.add_argument("exports", nargs="+", metavar="EXPORT", help="export directory")
-    _add_registry(register)
+    flags.add_registry(register)
 
     fetch = command("fetch", "download a published model and verify it")
     fetch.add_argument("variant", metavar="NAME", help="for example mobilenet_v2_1.0_224")
@@ -195,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
         compare.add_argument(
             name, metavar=name.upper(), help="export directory, VARIANT@champion or VARIANT/VERSION"
         )
-    _add_registry(compare)
+    flags.add_registry(compare)
 
     report = command("report", "one HTML page: table, plots, predictions, worst mistakes")
     report.add_argument("folder", metavar="FOLDER", help="export directory, or a published folder")
@@ -222,35 +227,39 @@ def parser() -> argparse.ArgumentParser:
 
     plan = command("plan", "steps, schedule, data and cost of a run, before anything is spent")
     plan.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    plan.add_argument("--gpus", type=_positive, required=True, help="replicas")
-    plan.add_argument("--recipe", default="published", help=RECIPE_HELP)
+    plan.add_argument("--gpus", type=flags.positive, required=True, help="replicas")
+    plan.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
     plan.add_argument(
         "--examples",
-        type=_positive,
+        type=flags.positive,
         default=IMAGENET_EXAMPLES,
         help=f"training images [{IMAGENET_EXAMPLES}]",
     )
-    plan.add_argument("--images-per-second", type=_positive, help="of all replicas; gives hours")
-    plan.add_argument("--price-per-hour", type=_price, help="of all machines; gives the cost")
+    plan.add_argument(
+        "--images-per-second", type=flags.positive, help="of all replicas; gives hours"
+    )
+    plan.add_argument("--price-per-hour", type=flags.amount, help="of all machines; gives the cost")
     plan.add_argument(
         "--gigabits-per-second",
-        type=_positive,
+        type=flags.positive,
         default=100,
         help="of one GPU's link to the others, for the model of their scaling [100]",
     )
     plan.add_argument("--plot", metavar="FILE", help="draw the schedule into this picture")
-    _add_set(plan)
+    flags.add_set(plan)
 
     diagnose = command("diagnose", "what limits the speed here: devices, cores or storage")
     diagnose.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    diagnose.add_argument("--recipe", default="published", help="published or demo [published]")
-    _add_records(diagnose)
-    diagnose.add_argument("--steps", type=_positive, default=20, help="to time, of each kind [20]")
-    _add_set(diagnose)
+    diagnose.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
+    flags.add_records(diagnose)
+    diagnose.add_argument(
+        "--steps", type=flags.positive, default=20, help="to time, of each kind [20]"
+    )
+    flags.add_set(diagnose)
 
     service = command("data-service", "serve batches to trainers from this machine (tf.data)")
     service.add_argument("--role", choices=("dispatcher", "worker"), required=True)
-    service.add_argument("--port", type=_positive, required=True, help="to listen on")
+    service.add_argument("--port", type=flags.positive, required=True, help="to listen on")
     service.add_argument("--work-dir", default="", help="the dispatcher's memory")
     service.add_argument("--dispatcher", default="", metavar="grpc://HOST:PORT")
     service.add_argument(
@@ -259,64 +268,14 @@ def parser() -> argparse.ArgumentParser:
 
     dashboard = command("dashboard", "TensorBoard on a run")
     dashboard.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
-    dashboard.add_argument("--port", type=_positive, default=6006, help="[6006]")
+    dashboard.add_argument("--port", type=flags.positive, default=6006, help="[6006]")
 
     registry = command("registry", "the embedded registry's page (MLflow)")
     registry.add_argument("--database", help="its SQLite file [the one in your data folder]")
-    registry.add_argument("--port", type=_positive, default=5000, help="[5000]")
+    registry.add_argument("--port", type=flags.positive, default=5000, help="[5000]")
 
     cluster_cli.add(command)
     return root
-
-
-def _add_records(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--records", required=True, help="folder that `prepare` wrote")
-
-
-def _add_registry(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--registry", help="MLflow URI [MLFLOW_TRACKING_URI, or a file in your data folder]"
-    )
-
-
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="change the recipe, for example optimizer.momentum=0.8; repeatable",
-    )
-
-
-def _positive(text: str) -> int:
-    value = _natural(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"expects a positive whole number, got {text!r}")
-    return value
-
-
-def _quality(text: str) -> int:
-    value = _positive(text)
-    if value > 100:
-        raise argparse.ArgumentTypeError(f"expects 1 to 100, got {text!r}")
-    return value
-
-
-def _price(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expects an amount, got {text!r}")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expects a whole number, got {text!r}")
-    return int(text)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

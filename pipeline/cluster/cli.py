@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from pipeline import flags
 from pipeline.cluster.spec import BACKENDS, COMPONENTS, LAYOUTS
 
 NAMESPACE = "mobilenet"
@@ -23,9 +24,11 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     logs = command("logs", "what a run's pods say")
     _add_run(logs)
     logs.add_argument("--follow", action="store_true", help="until the run ends")
-    logs.add_argument("--worker", type=int, metavar="N", help="only this one [all]")
+    logs.add_argument("--worker", type=flags.natural, metavar="N", help="only this one [all]")
     logs.add_argument("--stage", help="prepare, train, evaluate, export or publish [the present]")
-    logs.add_argument("--tail", type=int, default=100, metavar="LINES", help="of each pod [100]")
+    logs.add_argument(
+        "--tail", type=flags.natural, default=100, metavar="LINES", help="of each pod [100]"
+    )
 
     stop = command("stop", "take a run's pods away; its checkpoints stay")
     _add_run(stop)
@@ -49,19 +52,13 @@ def _add_launch(launch: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--all", action="store_true", help="all 22 variants of MobileNetV2, queued by Kueue"
     )
-    launch.add_argument("--recipe", default="published", help="as `mobilenet train` [published]")
-    launch.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="change the recipe; repeatable",
-    )
-    launch.add_argument("--gpus", type=int, default=8, help="8, or 0 for CPU workers [8]")
+    launch.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
+    flags.add_set(launch)
+    launch.add_argument("--gpus", type=flags.natural, default=8, help="8, or 0 for CPU workers [8]")
     launch.add_argument(
         "--layout", help=f"workers x GPUs each: {', '.join(LAYOUTS)} [{LAYOUTS[0]}]"
     )
-    launch.add_argument("--workers", type=int, default=2, help="with --gpus 0 [2]")
+    launch.add_argument("--workers", type=flags.positive, default=2, help="with --gpus 0 [2]")
     launch.add_argument("--overlay", default="gke", help="folder of k8s/overlays [gke]")
     launch.add_argument(
         "--with",
@@ -77,14 +74,20 @@ def _add_launch(launch: argparse.ArgumentParser) -> None:
     launch.add_argument("--name", help="of the run [from variant and flags]")
     launch.add_argument(
         "--max-attempts",
-        type=int,
+        type=flags.positive,
         default=5,
         metavar="N",
         help="resubmissions in a row without a new step [5]",
     )
-    launch.add_argument("--deadline-hours", type=float, metavar="H", help="stop it then [never]")
-    launch.add_argument("--images-per-second", type=int, help="of all replicas; gives hours")
-    launch.add_argument("--price-per-hour", type=float, help="of all machines; gives the cost")
+    launch.add_argument(
+        "--deadline-hours", type=flags.amount, metavar="H", help="stop it then [never]"
+    )
+    launch.add_argument(
+        "--images-per-second", type=flags.positive, help="of all replicas; gives hours"
+    )
+    launch.add_argument(
+        "--price-per-hour", type=flags.amount, help="of all machines; gives the cost"
+    )
     launch.add_argument("--detach", action="store_true", help="leave it to the supervisor")
     launch.add_argument(
         "--dry-run", action="store_true", help="let the cluster check everything, start nothing"

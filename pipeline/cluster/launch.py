@@ -42,8 +42,6 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
     for each in arguments.components:
         if each not in COMPONENTS:
             raise UsageError(f"--with {each}: {did_you_mean(each, COMPONENTS)}")
-    if arguments.max_attempts < 1 or arguments.workers < 1 or arguments.gpus < 0:
-        raise UsageError("--max-attempts and --workers must be positive, --gpus not negative")
     if arguments.name:
         check_name(arguments.name)
     layout = Layout.choose(arguments.gpus, arguments.layout, arguments.workers)

@@ -148,12 +148,24 @@ def test_placeholders_that_are_still_there_are_refused() -> None:
         (["--set=optimizer.momentun=1"], "did you mean 'momentum'"),
         (["--variant=mobilenet_v2_1.0_244x"], "did you mean 'mobilenet_v2_1.0_224'"),
         (["--name=Not_A_Name"], "--name 'Not_A_Name'"),
-        (["--max-attempts=0"], "--max-attempts"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_rendered(flags: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         launch.from_arguments(parse([*CPU, *flags]))
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--max-attempts=0", "--workers=0", "--gpus=-1", "--deadline-hours=nan", "--price-per-hour=-1"],
+)
+def test_a_number_that_cannot_be_meant_is_refused_by_its_flag(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse([*CPU, flag])
+    assert ended.value.code == 2
+    assert f"{flag.split('=')[0]}: expects" in capsys.readouterr().err
 
 
 def test_without_kustomize_and_kubectl_the_message_names_both(
