@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from benchmarks.random_networks import write_digits, write_run
-from pipeline import exports, latency
+from pipeline import exports, latency, plots
 from pipeline.export import Export, export
 from pipeline.table import PUBLISHED_V2
 from preprocessing.schema import Manifest
@@ -44,6 +44,7 @@ def main() -> None:
     arguments.add_argument("--only", default="", help="variants whose name starts so")
     arguments.add_argument("--int8-tolerance", type=float, default=0.02)
     arguments.add_argument("--export-only", action="store_true", help="leave the timing for later")
+    arguments.add_argument("--plot", type=Path, help="draw V1 against V2 into this SVG")
     given = arguments.parse_args()
     names = [name for name in PUBLISHED_VARIANTS if name.startswith(given.only)]
     found = {name: exported(name, given.output, given.int8_tolerance) for name in names}
@@ -51,6 +52,17 @@ def main() -> None:
         return
     timed = latencies(given.output, found)
     print(table(found, timed))
+    if given.plot:
+        entries = [
+            {
+                "variant": name,
+                "macs": metrics["macs"],
+                "latency_ms": timed[name],
+                "host": metrics["latency"]["host"],
+            }
+            for name, metrics in found.items()
+        ]
+        given.plot.write_bytes(plots.latency(entries))
     v2 = [name for name in names if name in PUBLISHED_V2]
     if len(v2) > 2:
         ranks = spearman(
@@ -116,14 +128,14 @@ def table(found: dict[str, Any], timed: dict[str, dict[str, float]]) -> str:
         "| variant | MACs (M) | parameters (M) | "
         + " | ".join(f"{key.removeprefix('tflite_')} MB" for key in keys)
         + " | arena MB float / int8 | float ms | int8 ms | int8 / float | top-1 float / int8 "
-        "| agreement fp16 / dynamic / int8 | Pixel 1 ms |",
+        "| agreement ONNX / fp16 / dynamic / int8 | Pixel 1 ms |",
         "|---" * (10 + len(keys)) + "|",
     ]
     for name, metrics in found.items():
         formats, arena = metrics["formats"], metrics["arena_bytes"]
         agreement = [
             f"{formats[key]['agreement_with_checkpoint']:.3f}"
-            for key in ("tflite_float16", "tflite_dynamic", INT8)
+            for key in ("onnx", "tflite_float16", "tflite_dynamic", INT8)
         ]
         pixel = PUBLISHED_V2[name][2] if name in PUBLISHED_V2 else "-"
         lines.append(
