@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.access import until
 from tests.cluster.api import ApiError, Object
-from tests.cluster.conftest import Cluster, nodes, until
+from tests.cluster.own import Cluster, nodes
 
 PODS = "/api/v1/namespaces/default/pods"
 RESTRICTED = {
