@@ -37,7 +37,7 @@ class AnyCluster:
         api: An administrator's access.
         kubeconfig: The same, for programs.
         binaries: Ours.
-        simulator: Value of the annotation that marks the nodes which our kwok plays.
+        simulator: Name of the kwok that plays nodes there.
         checkout: Whose `mobilenet` and manifests are used.
     """
 

@@ -23,10 +23,11 @@ from tests.cluster.api import Api, ApiError, Object
 from tests.cluster.binaries import Binaries, built
 from tests.cluster.control_plane import Daemon
 from tests.cluster.own import volume
-from tests.cluster.simulated import Simulator
+from tests.cluster.simulated import SIMULATED, Simulator
 
 SERVERS = ("Deployment", "StatefulSet")
 REMOVAL_SECONDS = 300
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
@@ -50,8 +51,8 @@ def existing_platform() -> Iterator[AnyCluster]:
         )
         documents = _documents(cluster)
         _refuse(cluster, documents)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.default_int_handler)
+        for number in INTERRUPTS:
+            signal.signal(number, _end)
         stack.callback(simulator.kwok.stop)
         simulator.kwok.start()
         stack.callback(_remove, cluster, documents)
@@ -132,9 +133,21 @@ def _may_delete(cluster: AnyCluster, kind: str) -> bool:
     return done.returncode == 0
 
 
+def _end(*_: object) -> None:
+    """What is interrupted ends; another Ctrl-C would only keep it from cleaning up."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _remove(cluster: AnyCluster, documents: list[Object]) -> None:
-    delete = ("delete", "-f", "-", "--ignore-not-found", f"--timeout={REMOVAL_SECONDS}s")
-    cluster.kubectl(*delete, stdin=_cluster_wide(documents))
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    delete = ("delete", "--ignore-not-found", f"--timeout={REMOVAL_SECONDS}s")
+    try:
+        cluster.kubectl(*delete, "-f", "-", stdin=_cluster_wide(documents))
+    finally:
+        cluster.kubectl(*delete, "nodes", f"--selector={SIMULATED}={cluster.simulator}")
 
 
 def _supervisor(cluster: AnyCluster, folder: Path) -> Daemon:

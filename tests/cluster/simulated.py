@@ -20,7 +20,7 @@ from tests.cluster.control_plane import Daemon, free_port
 
 STAGES = Path(__file__).parent / "stages.yaml"
 FAKE_LOG = "2026-01-01T00:00:00.0Z stdout F train: step 5/100  loss 2.0  top-1 0.1\n"
-SIMULATED = "mobilenet/simulated"  # annotation, label and taint of the nodes
+SIMULATED = "mobilenet/simulated"  # label of the nodes, whose value says by whom, and taint
 C = TypeVar("C", bound=AnyCluster)
 
 
@@ -33,7 +33,7 @@ class Simulator:
         folder: Made, for what it reads and its log.
 
     Attributes:
-        name: Value of the annotation `SIMULATED` of its nodes.
+        name: Value of the label `SIMULATED` of its nodes.
         kwok: To be started.
     """
 
@@ -47,7 +47,7 @@ class Simulator:
             f"--kubeconfig={kubeconfig}",
             f"--config={_config(binaries.manifests('kwok') / 'stage', folder)}",
             "--manage-all-nodes=false",
-            f"--manage-nodes-with-annotation-selector={SIMULATED}={self.name}",
+            f"--manage-nodes-with-label-selector={SIMULATED}={self.name}",
             "--node-ip=127.0.0.1",
             "--cidr=10.0.0.0/16",
             f"--server-address=127.0.0.1:{port}",
@@ -96,10 +96,9 @@ def gpu_node(cluster: C, name: str) -> Iterator[C]:
         "kind": "Node",
         "metadata": {
             "name": name,
-            "annotations": {SIMULATED: cluster.simulator},
             "labels": {
                 "kubernetes.io/hostname": name,
-                SIMULATED: "true",
+                SIMULATED: cluster.simulator,
                 "node.kubernetes.io/exclude-from-external-load-balancers": "true",
             },
         },
@@ -110,7 +109,7 @@ def gpu_node(cluster: C, name: str) -> Iterator[C]:
     try:
         until(f"{name} is ready", lambda: is_ready(cluster.api, name))
         with tempfile.TemporaryDirectory() as folder:
-            yield dataclasses.replace(cluster, checkout=_checkout(Path(folder)))
+            yield dataclasses.replace(cluster, checkout=_checkout(cluster, Path(folder)))
     finally:
         cluster.api.delete(f"/api/v1/nodes/{name}")
         until(f"pods of {name} are gone", lambda: not _evicted(cluster, name))
@@ -125,8 +124,8 @@ def _evicted(cluster: AnyCluster, node: str) -> list[Any]:
     return pods
 
 
-def _checkout(folder: Path) -> Path:
-    """The repository with overlay `local` edited, as users do: all pods go to simulated nodes."""
+def _checkout(cluster: AnyCluster, folder: Path) -> Path:
+    """The repository, overlay `local` edited as users do: all pods go to the simulated nodes."""
     for package in ("pipeline", "preprocessing", "training"):
         (folder / package).symlink_to(REPOSITORY / package)
     shutil.copytree(REPOSITORY / "k8s", folder / "k8s")
@@ -137,7 +136,7 @@ def _checkout(folder: Path) -> Path:
         ("Job", "/spec/template"),
     ):
         placed = {
-            "nodeSelector": {SIMULATED: "true"},
+            "nodeSelector": {SIMULATED: cluster.simulator},
             "tolerations": [{"key": SIMULATED, "operator": "Exists"}],
         }
         patch = [
