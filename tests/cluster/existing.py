@@ -113,8 +113,9 @@ def _refuse(cluster: AnyCluster, documents: list[Object]) -> None:
             "Operator there (docs/operations.md), or unset KUBECONFIG"
         )
     wanted = _cluster_wide(documents)
-    get = ("get", "-f", "-", "--ignore-not-found", "-o=name")
-    if there := cluster.kubectl(*get, stdin=wanted).split():
+    there = cluster.kubectl("get", "-f=-", "--ignore-not-found", "-o=name", stdin=wanted).split()
+    there += cluster.kubectl("get", "nodes", f"--selector={SIMULATED}", "-o=name").split()
+    if there:
         raise RuntimeError(
             f"KUBECONFIG's cluster has {', '.join(there)}, which these tests would make and "
             "delete: use another cluster, or delete them if a killed run of the tests left them"
@@ -145,7 +146,7 @@ def _remove(cluster: AnyCluster, documents: list[Object]) -> None:
         signal.signal(number, signal.SIG_IGN)
     delete = ("delete", "--ignore-not-found", f"--timeout={REMOVAL_SECONDS}s")
     try:
-        cluster.kubectl(*delete, "-f", "-", stdin=_cluster_wide(documents))
+        cluster.kubectl(*delete, "-f=-", stdin=_cluster_wide(documents))
     finally:
         cluster.kubectl(*delete, "nodes", f"--selector={SIMULATED}={cluster.simulator}")
 
