@@ -34,7 +34,7 @@ class Api:
     """Requests with the credentials of a kubeconfig, of whatever kind, renewed as they expire.
 
     Args:
-        kubeconfig: Its current context counts.
+        kubeconfig: Its current context counts. Beside it the client library puts its parts.
 
     Raises:
         config.ConfigException: It is none.
@@ -43,7 +43,11 @@ class Api:
     def __init__(self, kubeconfig: Path) -> None:
         self._configuration = client.Configuration()
         self._configuration.retries = False
-        config.load_kube_config(str(kubeconfig), client_configuration=self._configuration)
+        config.load_kube_config(
+            str(kubeconfig),
+            client_configuration=self._configuration,
+            temp_file_path=str(kubeconfig.parent),
+        )
         self.server: str = self._configuration.host
         self._pool = client.rest.RESTClientObject(self._configuration, maxsize=32).pool_manager
 

@@ -154,5 +154,9 @@ def _remove(cluster: AnyCluster, documents: list[Object]) -> None:
 def _supervisor(cluster: AnyCluster, folder: Path) -> Daemon:
     """What the platform's Deployment of this name runs, here."""
     command = [sys.executable, "-m", "pipeline", "watch", "--stay"]
-    environment = {"KUBECONFIG": str(cluster.kubeconfig), "PYTHONPATH": str(REPOSITORY)}
+    environment = {
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "PYTHONPATH": str(REPOSITORY),
+        "TMPDIR": str(folder),  # its client library leaves credentials in files there
+    }
     return Daemon("supervisor", command, folder, environment)

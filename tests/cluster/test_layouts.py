@@ -49,7 +49,7 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
     cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
 
     def gone() -> bool:
-        for kind in ("tfjobs", "jobsets"):
+        for kind in filter(cluster.serves, ("tfjobs", "jobsets")):
             for each in cluster.jobs(kind, run):
                 cluster.api.delete(f"{of_namespace(kind)}/{each['metadata']['name']}")
         return not cluster.jobs("pods", run)
