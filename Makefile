@@ -15,6 +15,7 @@ test: lint
 	$(BIN)/pytest --ignore=tests/cluster
 
 # A real Kubernetes on this machine, built from source the first time; needs Go and root.
+# With KUBECONFIG: on that cluster, which has the Training Operator; needs Go and an administrator's.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(BIN)/pytest tests/cluster

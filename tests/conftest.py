@@ -45,13 +45,19 @@ class Outcome:
         return parsed
 
 
-def mobilenet(*arguments: str | Path, timeout_seconds: float = 600, **environment: str) -> Outcome:
-    """Run the real command in a process of its own."""
+def mobilenet(
+    *arguments: str | Path,
+    timeout_seconds: float = 600,
+    folder: Path | None = None,
+    **environment: str,
+) -> Outcome:
+    """Run the real command in a process of its own; that of the checkout in `folder` [here]."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout_seconds,
+        cwd=folder,
         env={**os.environ, **environment},
         check=False,
     )

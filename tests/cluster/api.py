@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import urllib3
-import yaml
+from kubernetes import client, config
 
 Object = dict[str, Any]
 RETRY_SECONDS = 0.3
@@ -34,24 +31,25 @@ class ApiError(Exception):
 
 
 class Api:
-    """Requests with the client certificate of a kubeconfig.
+    """Requests with the credentials of a kubeconfig, of whatever kind, renewed as they expire.
 
     Args:
-        kubeconfig: One cluster, one user with a client certificate, as the tests write it.
+        kubeconfig: Its current context counts. Beside it the client library puts its parts.
+
+    Raises:
+        config.ConfigException: It is none.
     """
 
     def __init__(self, kubeconfig: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        self.server = cluster["server"]
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        context = ssl.create_default_context(cadata=authority)
-        with tempfile.NamedTemporaryFile() as pair:  # ssl reads them from files only
-            for part in ("client-certificate-data", "client-key-data"):
-                pair.write(base64.b64decode(user[part]))
-            pair.flush()
-            context.load_cert_chain(pair.name)
-        self._pool = urllib3.PoolManager(maxsize=32, ssl_context=context, retries=False)
+        self._configuration = client.Configuration()
+        self._configuration.retries = False
+        config.load_kube_config(
+            str(kubeconfig),
+            client_configuration=self._configuration,
+            temp_file_path=str(kubeconfig.parent),
+        )
+        self.server: str = self._configuration.host
+        self._pool = client.rest.RESTClientObject(self._configuration, maxsize=32).pool_manager
 
     def get(self, path: str) -> Object:
         """Read an object or a list."""
@@ -93,7 +91,8 @@ class Api:
 
     def text(self, path: str) -> str:
         """Read what is no JSON, such as a log."""
-        response = self._pool.request("GET", self.server + path, timeout=30)
+        url = self.server + path
+        response = self._pool.request("GET", url, headers=self._credentials(), timeout=30)
         if response.status >= 400:
             raise ApiError(response.status, response.data.decode(errors="replace"))
         return response.data.decode(errors="replace")
@@ -104,13 +103,21 @@ class Api:
         url = f"{self.server}{path}{separator}watch=true&resourceVersion={version}"
         timeout = urllib3.Timeout(connect=5, read=WATCH_SECONDS)
         response = self._pool.request(
-            "GET", f"{url}&timeoutSeconds={WATCH_SECONDS}", timeout=timeout, preload_content=False
+            "GET",
+            f"{url}&timeoutSeconds={WATCH_SECONDS}",
+            headers=self._credentials(),
+            timeout=timeout,
+            preload_content=False,
         )
         rest = b""
         with contextlib.closing(response):
             while chunk := response.read1():
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (json.loads(line) for line in lines)
+
+    def _credentials(self) -> dict[str, str]:
+        parts = self._configuration.auth_settings().values()
+        return {each["key"]: each["value"] for each in parts}
 
     def _request(
         self,
@@ -123,7 +130,7 @@ class Api:
             method,
             self.server + path,
             body=None if body is None else json.dumps(body),
-            headers={"Content-Type": content},
+            headers={"Content-Type": content, **self._credentials()},
             timeout=30,
         )
         if response.status >= 400:

@@ -63,6 +63,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for us: what stops first matters
                 preexec_fn=die_with_parent,
             )
 

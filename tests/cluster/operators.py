@@ -1,4 +1,4 @@
-"""The controllers that our jobs need: Training Operator, JobSet, Kueue, and kwok's fake nodes.
+"""The controllers that our jobs need: Training Operator, JobSet and Kueue.
 
 Installed from what each project ships, except that they run beside the API server instead of in
 pods: webhooks are called on loopback, and nobody looks at RBAC of their own.
@@ -10,7 +10,6 @@ import base64
 import json
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -29,9 +28,6 @@ UNUSED = {  # the large schemas of the Training Operator's other jobs
     f"{kind}s.kubeflow.org"
     for kind in ("jaxjob", "mpijob", "paddlejob", "pytorchjob", "xgboostjob")
 }
-STAGES = Path(__file__).parent / "stages.yaml"
-FAKE_LOG = "2026-01-01T00:00:00.0Z stdout F train: step 5/100  loss 2.0  top-1 0.1\n"
-FAKE = "kwok.x-k8s.io/node=fake"
 
 # Each finds its certificate in a folder of /tmp that cannot be chosen: each gets a /tmp of its own.
 PRIVATE_TMP = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /tmp && exec "$@"']
@@ -197,44 +193,3 @@ def kueue(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
         integrations={"frameworks": ["batch/job", "kubeflow.org/tfjob", "jobset.x-k8s.io/jobset"]},
         featureGates={"VisibilityOnDemand": False},
     )
-
-
-def kwok(plane: ControlPlane) -> Daemon:
-    """Plays the nodes with annotation `kwok.x-k8s.io/node: fake` and the pods bound to them."""
-    shipped = plane.binaries.manifests("kwok") / "stage"
-    stages = [
-        *sorted((shipped / "node" / "fast").glob("node-*.yaml")),
-        *sorted((shipped / "node" / "heartbeat-with-lease").glob("node-*.yaml")),
-        shipped / "pod" / "fast" / "pod-ready.yaml",
-        shipped / "pod" / "fast" / "pod-delete.yaml",
-        shipped / "pod" / "chaos" / "pod-container-running-failed.yaml",
-        STAGES,
-    ]
-    log = plane.folder / "fake.log"
-    log.write_text(FAKE_LOG)
-    logs = {
-        "apiVersion": "kwok.x-k8s.io/v1alpha1",
-        "kind": "ClusterLogs",
-        "metadata": {"name": "all"},
-        "spec": {"logs": [{"logsFile": str(log), "follow": False}]},
-    }
-    config = plane.folder / "kwok.yaml"
-    config.write_text(
-        "\n---\n".join([*(path.read_text() for path in stages), yaml.safe_dump(logs)])
-    )
-    certificate, key = plane.authority.sign("kwok").write(plane.folder / "keys", "kwok")
-    port = free_port()
-    command = [
-        *plane.binaries.program("kwok"),
-        f"--kubeconfig={plane.kubeconfig}",
-        f"--config={config}",
-        "--manage-all-nodes=false",
-        f"--manage-nodes-with-annotation-selector={FAKE}",
-        "--node-ip=127.0.0.1",
-        "--cidr=10.0.0.0/16",
-        f"--server-address=127.0.0.1:{port}",
-        f"--node-port={port}",
-        f"--tls-cert-file={certificate}",
-        f"--tls-private-key-file={key}",
-    ]
-    return Daemon("kwok", command, plane.logs)

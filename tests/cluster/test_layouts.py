@@ -7,35 +7,37 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.access import NAMESPACE, AnyCluster, of_namespace, until
 from tests.cluster.api import Object
-from tests.cluster.conftest import GROUPS, NAMESPACE, Cluster, fake_node, until
+from tests.cluster.simulated import gpu_node
 from training import indexed_job
 
 LAYOUTS = {"8x1": 8, "2x4": 2, "1x8": 1}
-NODE = "gpu-0"
+NODE = "mobilenet-gpu-0"
 FAIL = "pod-container-running-failed.stage.kwok.x-k8s.io"
 
 
 @pytest.fixture(scope="module")
-def gpus(platform: Cluster) -> Iterator[Cluster]:
+def gpus(any_platform: AnyCluster) -> Iterator[AnyCluster]:
     """The cluster with one node of 8 GPUs."""
-    with fake_node(platform, NODE):
-        yield platform
+    with gpu_node(any_platform, NODE) as cluster:
+        yield cluster
 
 
 @pytest.fixture
-def job(gpus: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+def job(gpus: AnyCluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A launched run whose workers all run, by its layout; gone after the test."""
     yield from launched(gpus, request.param, f"gpus-{request.param}")
 
 
 @pytest.fixture
-def jobset(gpus: Cluster) -> Iterator[str]:
+def jobset(gpus: AnyCluster) -> Iterator[str]:
     """The same for a run without the Training Operator, of two workers."""
+    gpus.require("jobsets")
     yield from launched(gpus, "2x4", "set-2x4", "--backend=jobset")
 
 
-def launched(cluster: Cluster, layout: str, run: str, *flags: str) -> Iterator[str]:
+def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterator[str]:
     """Launch a run; once its workers run give its name, then take it away."""
     done = cluster.mobilenet(
         *("launch", "--variant=mobilenet_v2_1.0_224", "--overlay=local", "--gpus=8"),
@@ -47,15 +49,15 @@ def launched(cluster: Cluster, layout: str, run: str, *flags: str) -> Iterator[s
     cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
 
     def gone() -> bool:
-        for kind in ("tfjobs", "jobsets"):
+        for kind in filter(cluster.serves, ("tfjobs", "jobsets")):
             for each in cluster.jobs(kind, run):
-                cluster.api.delete(f"{GROUPS[kind]}/{kind}/{each['metadata']['name']}")
+                cluster.api.delete(f"{of_namespace(kind)}/{each['metadata']['name']}")
         return not cluster.jobs("pods", run)
 
     until("its pods are gone", gone)
 
 
-def workers(cluster: Cluster, run: str, phase: str = "") -> list[Object]:
+def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Object]:
     """The run's pods in a phase, by worker."""
     found = [
         pod
@@ -65,9 +67,9 @@ def workers(cluster: Cluster, run: str, phase: str = "") -> list[Object]:
     return sorted(found, key=lambda pod: pod["metadata"]["name"])
 
 
-def exits(cluster: Cluster, pod: Object, code: int) -> None:
+def exits(cluster: AnyCluster, pod: Object, code: int) -> None:
     """Let a simulated container end."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}"
+    path = f"{of_namespace('pods')}/{pod['metadata']['name']}"
     changed = {
         "labels": {FAIL: "true"},
         "annotations": {f"{FAIL}/exit-code": str(code), f"{FAIL}/delay": "0s"},
@@ -76,7 +78,7 @@ def exits(cluster: Cluster, pod: Object, code: int) -> None:
 
 
 @pytest.mark.parametrize("job", LAYOUTS, indirect=True)
-def test_workers_are_admitted_scheduled_and_told_who_they_are(gpus: Cluster, job: str) -> None:
+def test_workers_are_admitted_scheduled_and_told_who_they_are(gpus: AnyCluster, job: str) -> None:
     layout = job.split("-")[1]
     namespace = gpus.api.get(f"/api/v1/namespaces/{NAMESPACE}")["metadata"]["labels"]
     assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
@@ -96,7 +98,7 @@ def test_workers_are_admitted_scheduled_and_told_who_they_are(gpus: Cluster, job
 
 
 @pytest.mark.parametrize("job", ["2x4"], indirect=True)
-def test_exit_code_143_restarts_the_worker(gpus: Cluster, job: str) -> None:
+def test_exit_code_143_restarts_the_worker(gpus: AnyCluster, job: str) -> None:
     first, second = workers(gpus, job)
     exits(gpus, second, 143)
 
@@ -113,7 +115,7 @@ def test_exit_code_143_restarts_the_worker(gpus: Cluster, job: str) -> None:
 
 
 @pytest.mark.parametrize("job", ["2x4"], indirect=True)
-def test_exit_code_3_fails_the_job_for_good(gpus: Cluster, job: str) -> None:
+def test_exit_code_3_fails_the_job_for_good(gpus: AnyCluster, job: str) -> None:
     exits(gpus, workers(gpus, job)[0], 3)
     watched = gpus.mobilenet("watch", job)
     assert watched.code == 3, watched.err
@@ -124,7 +126,7 @@ def test_exit_code_3_fails_the_job_for_good(gpus: Cluster, job: str) -> None:
     )
 
 
-def test_pods_of_a_jobset_can_tell_who_they_are(gpus: Cluster, jobset: str) -> None:
+def test_pods_of_a_jobset_can_tell_who_they_are(gpus: AnyCluster, jobset: str) -> None:
     pods = workers(gpus, jobset, "Running")
     assert {pod["spec"]["nodeName"] for pod in pods} == {NODE}
     told = []
@@ -143,7 +145,7 @@ def test_pods_of_a_jobset_can_tell_who_they_are(gpus: Cluster, jobset: str) -> N
     assert [each["task"]["index"] for each in told] == [0, 1]
 
 
-def test_exit_code_143_restarts_all_pods_of_a_jobset(gpus: Cluster, jobset: str) -> None:
+def test_exit_code_143_restarts_all_pods_of_a_jobset(gpus: AnyCluster, jobset: str) -> None:
     before = {pod["metadata"]["uid"] for pod in workers(gpus, jobset)}
     exits(gpus, workers(gpus, jobset)[1], 143)
 
@@ -156,7 +158,7 @@ def test_exit_code_143_restarts_all_pods_of_a_jobset(gpus: Cluster, jobset: str)
     assert found["status"]["restarts"] == 1
 
 
-def test_exit_code_3_fails_a_jobset_for_good(gpus: Cluster, jobset: str) -> None:
+def test_exit_code_3_fails_a_jobset_for_good(gpus: AnyCluster, jobset: str) -> None:
     exits(gpus, workers(gpus, jobset)[0], 3)
     watched = gpus.mobilenet("watch", jobset)
     assert watched.code == 3, watched.err

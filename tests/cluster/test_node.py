@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.access import until
 from tests.cluster.api import ApiError, Object
-from tests.cluster.conftest import Cluster, nodes, until
+from tests.cluster.own import Cluster, nodes
 
 PODS = "/api/v1/namespaces/default/pods"
 RESTRICTED = {
@@ -266,7 +267,9 @@ def test_nothing_outlives_the_node(cluster: Cluster, run: Any, tmp_path: Path) -
     try:
         name = run(pod("orphan", "sleep 600 & sleep 600", nodeName="another"))
         running(cluster, name)
-        pid = next((tmp_path / "another").glob("pods/default_orphan_*/main/*/pid")).read_text()
+        files = (tmp_path / "another" / "pods").glob
+        noted = "default_orphan_*/main/*/pid"
+        pid = until("its id is noted", lambda: "".join(each.read_text() for each in files(noted)))
         another.kill()
         until("its processes are gone", lambda: not Path(f"/proc/{pid}").exists())
     finally:

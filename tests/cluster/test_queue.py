@@ -7,17 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.access import NAMESPACE, AnyCluster, until
 from tests.cluster.api import Informer, Object
-from tests.cluster.conftest import NAMESPACE, Cluster, fake_node, until
+from tests.cluster.simulated import gpu_node
 
 QUOTA = 8
 
 
 @pytest.fixture(scope="module")
-def quick(platform: Cluster) -> Iterator[Cluster]:
+def quick(any_platform: AnyCluster) -> Iterator[AnyCluster]:
     """The cluster with a node of 8 GPUs whose pods end well after seconds."""
-    with fake_node(platform, "quick-0"):
-        yield platform
+    any_platform.require("localqueues")
+    with gpu_node(any_platform, "mobilenet-quick-0") as cluster:
+        yield cluster
 
 
 def gpus_in_use(pods: Informer) -> int:
@@ -31,7 +33,7 @@ def gpus_in_use(pods: Informer) -> int:
     )
 
 
-def test_22_runs_never_use_more_than_8_gpus_and_all_finish(quick: Cluster) -> None:
+def test_22_runs_never_use_more_than_8_gpus_and_all_finish(quick: AnyCluster) -> None:
     most: list[int] = []
     pods: list[Informer] = []
 
@@ -59,7 +61,7 @@ def test_22_runs_never_use_more_than_8_gpus_and_all_finish(quick: Cluster) -> No
     assert len(workloads["items"]) >= 22
 
 
-def state(cluster: Cluster, run: str) -> Object:
+def state(cluster: AnyCluster, run: str) -> Object:
     """In a run's record."""
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}"
     found: Object = json.loads(cluster.api.get(path)["data"]["state"])

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from preprocessing import storage
+from tests.cluster.access import NAMESPACE, until
 from tests.cluster.api import Object
-from tests.cluster.conftest import NAMESPACE, REAL_NODES, Cluster, until
+from tests.cluster.own import REAL_NODES, Cluster
 
 VARIANT = "mobilenet_v2_0.35_64"
 STEPS = 300

@@ -47,7 +47,7 @@ def main() -> None:
 
     for name in arguments.nodes:
         api.persistently(functools.partial(register, api, name, port))
-        threading.Thread(target=keep_lease, args=[api, name], daemon=True).start()
+        threading.Thread(target=stay, args=[api, name, port], daemon=True).start()
     Informer(api, "/api/v1/pods", changed)
     threading.Event().wait()
 
@@ -94,8 +94,8 @@ def register(api: Api, name: str, port: int) -> None:
     api.patch(f"/api/v1/nodes/{name}/status", {"status": status})
 
 
-def keep_lease(api: Api, name: str) -> None:
-    """Say every few seconds that the node lives."""
+def stay(api: Api, name: str, port: int) -> None:
+    """Say every few seconds that the node lives, and that it is ready if Kubernetes gave it up."""
     path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}"
     while True:
         body = {
@@ -109,7 +109,15 @@ def keep_lease(api: Api, name: str) -> None:
             },
         }
         api.persistently(functools.partial(api.apply, body, path))
+        api.persistently(functools.partial(come_back, api, name, port))
         time.sleep(LEASE_SECONDS)
+
+
+def come_back(api: Api, name: str, port: int) -> None:
+    """After an API server that was long away, leases alone do not make a node ready again."""
+    conditions = api.get(f"/api/v1/nodes/{name}")["status"]["conditions"]
+    if any(each["type"] == "Ready" and each["status"] != "True" for each in conditions):
+        register(api, name, port)
 
 
 def _times() -> dict[str, str]:

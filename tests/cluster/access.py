@@ -1,0 +1,132 @@
+"""What tests do with a cluster, whoever started it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.api import Api, ApiError, Object
+from tests.cluster.binaries import Binaries
+from tests.conftest import Outcome, mobilenet
+
+REPOSITORY = Path(__file__).parents[2]
+NAMESPACE = "mobilenet"
+GROUPS = {
+    "tfjobs": "/apis/kubeflow.org/v1",
+    "jobsets": "/apis/jobset.x-k8s.io/v1alpha2",
+    "localqueues": "/apis/kueue.x-k8s.io/v1beta2",
+    "jobs": "/apis/batch/v1",
+    "pods": "/api/v1",
+}
+WAIT_SECONDS = 600.0  # for a loaded machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyCluster:
+    """A cluster that answers.
+
+    Attributes:
+        api: An administrator's access.
+        kubeconfig: The same, for programs.
+        binaries: Ours.
+        simulator: Name of the kwok that plays nodes there.
+        checkout: Whose `mobilenet` and manifests are used.
+    """
+
+    api: Api
+    kubeconfig: Path
+    binaries: Binaries
+    simulator: str
+    checkout: Path = REPOSITORY
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For programs that talk to it."""
+        programs = self.binaries.folder / "bin"
+        return {
+            **os.environ,
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+        }
+
+    def mobilenet(self, *arguments: str) -> Outcome:
+        """Run a command of ours against the cluster."""
+        return mobilenet(
+            *arguments, timeout_seconds=WAIT_SECONDS, folder=self.checkout, **self.environment
+        )
+
+    def serves(self, kind: str) -> bool:
+        """Whether it knows a kind of `GROUPS` in the version that we use."""
+        try:
+            served = self.api.get(GROUPS[kind])["resources"]
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return kind in {each["name"] for each in served}
+
+    def require(self, kind: str) -> None:
+        """Skip the test on a cluster of the user that lacks what it is about."""
+        if not self.serves(kind):
+            pytest.skip(f"KUBECONFIG's cluster does not serve {GROUPS[kind]}/{kind}")
+
+    def jobs(self, kind: str, run: str) -> list[Object]:
+        """The `tfjobs`, `jobsets`, `jobs` or `pods` of a run, oldest first."""
+        path = f"{of_namespace(kind)}?labelSelector=mobilenet/run={run}"
+        return sorted(
+            self.api.get(path)["items"], key=lambda each: each["metadata"]["creationTimestamp"]
+        )
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl; its output."""
+        done = subprocess.run(
+            [*self.binaries.program("kubectl"), *arguments],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def apply(self, *documents: Object) -> None:
+        """Server-side apply, unknown fields refused."""
+        text = yaml.safe_dump_all(documents)
+        self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=text)
+
+
+def of_namespace(kind: str) -> str:
+    """Path of all objects of a kind of `GROUPS` in our namespace."""
+    return f"{GROUPS[kind]}/namespaces/{NAMESPACE}/{kind}"
+
+
+def until(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """Wait until `condition()` is true and return what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.2)
+    return found
+
+
+def is_ready(api: Api, node: str) -> bool:
+    """Whether a node is there and Kubernetes lets it take pods."""
+    try:
+        found = api.get(f"/api/v1/nodes/{node}")
+    except ApiError:
+        return False
+    conditions = {each["type"]: each["status"] for each in found["status"].get("conditions", [])}
+    taints = {each["key"] for each in found["spec"].get("taints", [])}
+    return conditions.get("Ready") == "True" and not any(
+        each.startswith("node.kubernetes.io/") for each in taints
+    )
