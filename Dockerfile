@@ -17,37 +17,45 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
 # The user that the manifests run everything as; the root file system is read-only there.
 RUN useradd --uid 10001 --create-home mobilenet && python3 -m venv /opt/mobilenet
 ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true
-WORKDIR /src
-COPY constraints constraints
+WORKDIR /home/mobilenet
+ENTRYPOINT ["mobilenet"]
 
 # Dependencies first: a change of the code does not install them anew.
 FROM base AS ingest-dependencies
-RUN pip install --require-hashes -r constraints/ingest.txt
+COPY constraints/ingest.txt /src/
+RUN pip install --require-hashes -r /src/ingest.txt
 FROM base AS train-dependencies
-RUN pip install --require-hashes -r constraints/train.txt
+COPY constraints/train.txt /src/
+RUN pip install --require-hashes -r /src/train.txt
 FROM base AS train-gpu-dependencies
-RUN pip install --require-hashes -r constraints/train-gpu.txt
+COPY constraints/train-gpu.txt /src/
+RUN pip install --require-hashes -r /src/train-gpu.txt
 FROM base AS registry
-RUN pip install --require-hashes -r constraints/registry.txt
+COPY constraints/registry.txt /src/
+RUN pip install --require-hashes -r /src/registry.txt
 USER 10001
-WORKDIR /home/mobilenet
 ENTRYPOINT ["mlflow"]
 CMD ["server", "--help"]
 
-FROM ingest-dependencies AS ingest
-COPY --from=kustomize /out/kustomize /usr/local/bin/kustomize
-COPY k8s /opt/mobilenet/share/mobilenet/k8s
+# The project, built once and installed beside the interpreter that every image has.
+FROM base AS project
+WORKDIR /src
+COPY constraints/ingest.txt ./
+RUN sed -n '/^setuptools==/,/[^\\]$/p' ingest.txt > build.txt && pip install --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY preprocessing preprocessing
 COPY training training
 COPY pipeline pipeline
-RUN pip install --no-deps --no-build-isolation .
+RUN pip install --no-deps --no-build-isolation --prefix=/out .
+
+FROM ingest-dependencies AS ingest
+COPY --from=kustomize /out/kustomize /usr/local/bin/kustomize
+COPY k8s /opt/mobilenet/share/mobilenet/k8s
+COPY --from=project /out /opt/mobilenet
 # The commit that exports name as their origin; there is no git in the image.
 ARG GIT_COMMIT=unknown
 ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
 USER 10001
-WORKDIR /home/mobilenet
-ENTRYPOINT ["mobilenet"]
 CMD ["prepare", "--help"]
 
 # What Dataflow and Flink start on their workers, for --sdk_container_image: the same, behind
@@ -59,27 +67,15 @@ ENTRYPOINT ["/opt/apache/beam/boot"]
 CMD []
 
 FROM train-dependencies AS train
-COPY pyproject.toml README.md LICENSE ./
-COPY preprocessing preprocessing
-COPY training training
-COPY pipeline pipeline
-RUN pip install --no-deps --no-build-isolation .
+COPY --from=project /out /opt/mobilenet
 ARG GIT_COMMIT=unknown
 ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
 USER 10001
-WORKDIR /home/mobilenet
-ENTRYPOINT ["mobilenet"]
 CMD ["train", "--help"]
 
 FROM train-gpu-dependencies AS train-gpu
-COPY pyproject.toml README.md LICENSE ./
-COPY preprocessing preprocessing
-COPY training training
-COPY pipeline pipeline
-RUN pip install --no-deps --no-build-isolation .
+COPY --from=project /out /opt/mobilenet
 ARG GIT_COMMIT=unknown
 ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
 USER 10001
-WORKDIR /home/mobilenet
-ENTRYPOINT ["mobilenet"]
 CMD ["train", "--help"]

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-cluster lint format lock clean
+.PHONY: demo test test-cluster test-kubelet lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -19,6 +19,10 @@ test: lint
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(BIN)/pytest tests/cluster
+
+# A whole run in our own images under a real kubelet; IMAGES are their archives (CONTRIBUTING.md).
+test-kubelet: $(INSTALLED)
+	$(BIN)/python -m tests.cluster.kubelet $(IMAGES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

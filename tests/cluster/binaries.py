@@ -62,10 +62,33 @@ def built() -> Binaries:
     return Binaries(built_once(CACHE / f"cluster-{_digest()}", _build))
 
 
+def built_kubelet() -> Path:
+    """The kubelet of the same version, which only `tests.cluster.kubelet` needs.
+
+    Raises:
+        RuntimeError: As `built`.
+    """
+    package = "k8s.io/kubernetes/cmd/kubelet"
+    return built_once(CACHE / f"kubelet-{_digest()}", lambda path: _go_build(package, path))
+
+
 def _build(folder: Path) -> None:
-    go = shutil.which("go")
-    if not go:
-        raise RuntimeError(NO_GO)
+    for name, package in PACKAGES.items():
+        _go_build(package, folder / name)
+    kubectl = folder / "bin" / "kubectl"  # for programs that look for it on their PATH
+    kubectl.parent.mkdir()
+    kubectl.write_text('#!/bin/sh\nexec "${0%/bin/*}/kubernetes" kubectl "$@"\n')
+    kubectl.chmod(0o755)
+    for name, (module, subfolder) in MANIFESTS.items():
+        source = _go("list", "-m", "-f={{.Dir}}", module).strip()
+        copy = folder / "manifests" / name
+        shutil.copytree(f"{source}/{subfolder}", copy, copy_function=shutil.copyfile)
+        for path in [copy, *copy.rglob("*")]:  # the module cache is read-only
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _go_build(package: str, program: Path) -> None:
+    print(f"building {program.name} ({package})", file=sys.stderr, flush=True)
     stamp = "k8s.io/component-base/version"
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     linker = " ".join(
@@ -76,27 +99,18 @@ def _build(folder: Path) -> None:
             f"-X {stamp}.gitTreeState=clean",
         ]
     )
-    for name, package in PACKAGES.items():
-        print(f"building {name} ({package})", file=sys.stderr, flush=True)
-        _go(
-            *(go, "build", "-p=2", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false"),
-            *(f"-ldflags={linker}", f"-o={folder / name}", package),
-        )
-    kubectl = folder / "bin" / "kubectl"  # for programs that look for it on their PATH
-    kubectl.parent.mkdir()
-    kubectl.write_text('#!/bin/sh\nexec "${0%/bin/*}/kubernetes" kubectl "$@"\n')
-    kubectl.chmod(0o755)
-    for name, (module, subfolder) in MANIFESTS.items():
-        source = _go(go, "list", "-m", "-f={{.Dir}}", module).strip()
-        copy = folder / "manifests" / name
-        shutil.copytree(f"{source}/{subfolder}", copy, copy_function=shutil.copyfile)
-        for path in [copy, *copy.rglob("*")]:  # the module cache is read-only
-            path.chmod(0o755 if path.is_dir() else 0o644)
+    _go(
+        *("build", "-p=2", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false"),
+        *(f"-ldflags={linker}", f"-o={program}", package),
+    )
 
 
-def _go(*command: str) -> str:
+def _go(*arguments: str) -> str:
+    go = shutil.which("go")
+    if not go:
+        raise RuntimeError(NO_GO)
     done = subprocess.run(
-        command,
+        [go, *arguments],
         cwd=GOLANG,
         env={**os.environ, "CGO_ENABLED": "0"},
         stdout=subprocess.PIPE,
@@ -104,7 +118,7 @@ def _go(*command: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed in {GOLANG} (output above)")
+        raise RuntimeError(f"go {' '.join(arguments)} failed in {GOLANG} (output above)")
     return done.stdout
 
 

@@ -51,17 +51,21 @@ class Authority:
         self.pair = Pair(_pem(certificate), _key_pem(self._key))
 
     def sign(
-        self, user: str, *, group: str = "", dns_names: tuple[str, ...] = (), address: str = ""
+        self,
+        user: str,
+        *,
+        group: str = "",
+        dns_names: tuple[str, ...] = (),
+        addresses: tuple[str, ...] = (),
     ) -> Pair:
         """A certificate that identifies `user` as client.
 
-        It serves 127.0.0.1, `dns_names` and, if given, one more IP address.
+        It serves 127.0.0.1, `dns_names` and the other IP `addresses`.
         """
         key = _new_key()
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
-        for each in ("127.0.0.1", address):
-            if each:
-                names.append(x509.IPAddress(ipaddress.ip_address(each)))
+        for each in ("127.0.0.1", *addresses):
+            names.append(x509.IPAddress(ipaddress.ip_address(each)))
         certificate = (
             _builder(_name(user, group), self._name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -28,6 +28,7 @@ START_SECONDS = 120.0  # a bound for a loaded machine; a few seconds on a quiet 
 
 
 POD_GATEWAY = "10.244.0.1"  # where pods of the tests' nodes find the API server
+API_SERVICE = "10.96.0.1"  # where a kubelet tells them to look for it
 
 
 class Daemon:
@@ -165,9 +166,9 @@ class ControlPlane:
     def _api_server(self) -> Daemon:
         keys = self.folder / "keys"
         authority, _ = self.authority.pair.write(keys, "ca")
-        certificate, key = self.authority.sign("kube-apiserver", address=POD_GATEWAY).write(
-            keys, "server"
-        )
+        certificate, key = self.authority.sign(
+            "kube-apiserver", addresses=(POD_GATEWAY, API_SERVICE)
+        ).write(keys, "server")
         _, tokens = self.authority.sign("tokens").write(keys, "tokens")
         kubelet_certificate, kubelet_key = self.authority.sign(
             "kube-apiserver", group="system:masters"

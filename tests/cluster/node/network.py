@@ -49,7 +49,6 @@ class Switch:
     """
 
     def __init__(self, resolve: Callable[[str], list[str] | None], api_server_port: int) -> None:
-        self._resolve = resolve
         self._holder = _holder()
         self._hosts = (str(address) for address in itertools.islice(SUBNET.hosts(), 1, None))
         self._lock = threading.Lock()
@@ -60,8 +59,8 @@ class Switch:
         names = self._socket(socket.SOCK_DGRAM, 53)
         door = self._socket(socket.SOCK_STREAM, api_server_port)
         door.listen(64)
-        threading.Thread(target=self._serve_names, args=[names], daemon=True).start()
-        threading.Thread(target=_forward, args=[door, api_server_port], daemon=True).start()
+        threading.Thread(target=serve_names, args=[names, resolve], daemon=True).start()
+        threading.Thread(target=forward, args=[door, api_server_port], daemon=True).start()
 
     def connect(self) -> PodNetwork:
         """A new network with an address nobody had before."""
@@ -88,12 +87,6 @@ class Switch:
         bound.bind((GATEWAY, port))
         return bound
 
-    def _serve_names(self, server: socket.socket) -> None:
-        while True:
-            query, client = server.recvfrom(4096)
-            with contextlib.suppress(OSError, ValueError, IndexError, struct.error):
-                server.sendto(answer(query, self._resolve), client)
-
 
 def inside(pid: int, call: Callable[[], T]) -> T:
     """Call in the network of process `pid`: what sockets `call` makes belong there.
@@ -119,6 +112,14 @@ def inside(pid: int, call: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def serve_names(server: socket.socket, resolve: Callable[[str], list[str] | None]) -> None:
+    """Answer DNS queries for ever."""
+    while True:
+        query, client = server.recvfrom(4096)
+        with contextlib.suppress(OSError, ValueError, IndexError, struct.error):
+            server.sendto(answer(query, resolve), client)
 
 
 def answer(query: bytes, resolve: Callable[[str], list[str] | None]) -> bytes:
@@ -156,8 +157,8 @@ def _in_network(pid: int, command: str) -> None:
     subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", *command.split()], check=True)
 
 
-def _forward(door: socket.socket, port: int) -> None:
-    """Carry connections from the pods' network to this machine's loopback."""
+def forward(door: socket.socket, port: int) -> None:
+    """Carry connections from the pods' network to this machine's loopback, for ever."""
     while True:
         inside, _ = door.accept()
         try:
