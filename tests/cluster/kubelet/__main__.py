@@ -72,7 +72,7 @@ def main() -> None:
         try:
             sys.exit(subprocess.run(command, check=False, preexec_fn=die_with_parent).returncode)
         finally:
-            remove_cgroups()
+            remove_cgroups(Path(folder))
 
 
 def run(folder: Path, archives: list[Path]) -> None:

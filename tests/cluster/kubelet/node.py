@@ -24,7 +24,6 @@ from tests.cluster.node.network import SUBNET, forward, serve_names
 NODE = "kubelet-0"
 PAUSE = "localhost/pause:1"
 CGROUPS = Path("/sys/fs/cgroup")
-OUR_CGROUP = "mobilenet-test"  # of everything that the pods run
 END_SECONDS = 60.0
 CNI_PLUGINS = "/usr/lib/cni"  # of Debian's containernetworking-plugins
 # What a kubelet sets for the whole machine; ours sets copies.
@@ -37,7 +36,8 @@ class Node:
 
     Args:
         plane: Runs in the same namespaces.
-        folder: For all that it writes; a short path, as sockets are in it.
+        folder: For all that it writes; its name is also that of the pods' cgroup. A short path, as
+            sockets are in it.
     """
 
     def __init__(self, plane: ControlPlane, folder: Path) -> None:
@@ -150,7 +150,7 @@ class Node:
             "address": POD_GATEWAY,
             "authentication": {"x509": {"clientCAFile": str(authority)}},
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{OUR_CGROUP}",
+            "cgroupRoot": f"/{self._folder.name}",
             "clusterDNS": [POD_GATEWAY],
             "clusterDomain": "cluster.local",
             "containerRuntimeEndpoint": f"unix://{self._socket}",
@@ -173,7 +173,7 @@ def isolate(folder: Path) -> None:
     """Before anything else: loopback works, and what a kubelet changes is ours alone.
 
     Args:
-        folder: For copies of the machine's settings.
+        folder: The node's, for copies of the machine's settings.
     """
     _run("ip link set lo up")
     _run("mount --make-rshared /")  # shared among us, not with the machine
@@ -185,8 +185,8 @@ def isolate(folder: Path) -> None:
         copy.write_text(setting.read_text())
         _run(f"mount --bind {copy} {setting}")
     for hierarchy in hierarchies():
-        ours = hierarchy / OUR_CGROUP
-        ours.mkdir(exist_ok=True)
+        ours = hierarchy / folder.name
+        ours.mkdir()
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (hierarchy / name).exists() and (ours / name).exists():
                 (ours / name).write_text((hierarchy / name).read_text())
@@ -199,18 +199,18 @@ def hierarchies() -> list[Path]:
     return [each for each in CGROUPS.iterdir() if (each / "cgroup.procs").exists()]
 
 
-def remove_cgroups() -> None:
-    """What a node that has ended, or is about to, leaves.
+def remove_cgroups(folder: Path) -> None:
+    """What a node in `folder` leaves when it has ended, or is about to.
 
     Raises:
         OSError: Something still runs there.
     """
     deadline = time.monotonic() + END_SECONDS
     for hierarchy in hierarchies():
-        for folder, _, _ in os.walk(hierarchy / OUR_CGROUP, topdown=False):
-            while Path(folder).exists():
+        for cgroup, _, _ in os.walk(hierarchy / folder.name, topdown=False):
+            while Path(cgroup).exists():
                 try:
-                    os.rmdir(folder)
+                    os.rmdir(cgroup)
                 except OSError:
                     if time.monotonic() > deadline:
                         raise
