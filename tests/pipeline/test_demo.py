@@ -79,7 +79,7 @@ def test_the_packed_models_work_where_they_are_unpacked(
     """LiteRT on what a user downloads, on an image drawn here, by the input contract alone."""
     output, _ = demo
     with tarfile.open(output / "published" / f"{VARIANT}.tgz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     labels = (tmp_path / "labels.txt").read_text().splitlines()
     one = np.zeros((8, 8), np.float32)
     one[:, 3:5] = 1.0  # an upright stroke

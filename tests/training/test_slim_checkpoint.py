@@ -140,3 +140,22 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         slim_checkpoint.read(str(tmp_path / "cut.tgz"), shapes())
     with pytest.raises(DataError, match="no TensorFlow checkpoint"):
         slim_checkpoint.read(str(tmp_path / "odd.ckpt"), shapes())
+
+
+@pytest.mark.parametrize("name", ["../out.index", "/out.index", "a/../../out.index"])
+def test_a_member_outside_the_archive_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "crafted.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(DataError, match="no file or folder inside it"):
+        slim_checkpoint.read(str(path), shapes())
+
+
+def test_a_link_in_an_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "crafted.tgz"
+    link = tarfile.TarInfo("a.index")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(link)
+    with pytest.raises(DataError, match="no file or folder inside it"):
+        slim_checkpoint.read(str(path), shapes())
