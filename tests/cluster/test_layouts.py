@@ -46,7 +46,7 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
     assert done.code == 0, done.err
     until("all workers run", lambda: len(workers(cluster, run, "Running")) == LAYOUTS[layout])
     yield run
-    cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record: not again
+    cluster.mobilenet("stop", run)  # so that no supervisor, halfway through, submits it once more
 
     def gone() -> bool:
         for kind in filter(cluster.serves, ("tfjobs", "jobsets")):
@@ -55,6 +55,7 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
         return not cluster.jobs("pods", run)
 
     until("its pods are gone", gone)
+    cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record
 
 
 def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Object]:
