@@ -159,7 +159,7 @@ def _prefix(path: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 with tarfile.open(path) as archive:
-                    _extract(archive, folder)
+                    _extract(archive, folder, path)
             except (tarfile.TarError, EOFError) as error:
                 raise DataError(f"{path} is no complete .tgz ({error})") from error
             yield _only_prefix(folder, path)
@@ -170,14 +170,20 @@ def _prefix(path: str) -> Iterator[str]:
         )
 
 
-def _extract(archive: tarfile.TarFile, folder: str) -> None:
-    """Files and folders only, none outside `folder`; Python 3.11.3 has no filter that does this."""
+def _extract(archive: tarfile.TarFile, folder: str, shown: str) -> None:
+    """Files and folders only, none outside `folder`; Python 3.11.3 has no filter that does this.
+
+    Not as `fetch` does: published archives have folders in them, and names that begin with `./`.
+
+    Raises:
+        DataError: Anything else is in it; `shown` names the archive.
+    """
     for member in archive:
         target = os.path.normpath(os.path.join(folder, member.name))
         inside = target == folder or target.startswith(folder + os.sep)
         if not inside or not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is no file or folder inside it")
-        archive.extract(member, folder)
+            raise DataError(f"{shown}: member {member.name!r} is no file or folder inside it")
+        archive.extract(member, folder, set_attrs=False)  # its owner and mode mean nothing here
 
 
 def _only_prefix(folder: str, shown: str) -> str:
