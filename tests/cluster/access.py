@@ -19,6 +19,8 @@ from tests.conftest import Outcome, mobilenet
 
 REPOSITORY = Path(__file__).parents[2]
 NAMESPACE = "mobilenet"
+PLATFORM = REPOSITORY / "k8s" / "overlays" / "local" / "platform"
+QUEUE = REPOSITORY / "k8s" / "components" / "kueue-queue" / "queue.yaml"
 GROUPS = {
     "tfjobs": "/apis/kubeflow.org/v1",
     "jobsets": "/apis/jobset.x-k8s.io/v1alpha2",
@@ -37,14 +39,14 @@ class AnyCluster:
         api: An administrator's access.
         kubeconfig: The same, for programs.
         binaries: Ours.
-        simulator: Name of the kwok that plays nodes there.
+        simulator: Name of the kwok that plays nodes there, if one does.
         checkout: Whose `mobilenet` and manifests are used.
     """
 
     api: Api
     kubeconfig: Path
     binaries: Binaries
-    simulator: str
+    simulator: str = ""
     checkout: Path = REPOSITORY
 
     @property

@@ -18,7 +18,7 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from tests.cluster.access import GROUPS, REPOSITORY, AnyCluster
+from tests.cluster.access import GROUPS, PLATFORM, QUEUE, REPOSITORY, AnyCluster
 from tests.cluster.api import Api, ApiError, Object
 from tests.cluster.binaries import Binaries, built
 from tests.cluster.control_plane import Daemon
@@ -89,15 +89,13 @@ def _reached(kubeconfig: Path) -> Api:
 
 def _documents(cluster: AnyCluster) -> list[Object]:
     """All that is installed."""
-    k8s = REPOSITORY / "k8s"
-    rendered = cluster.kubectl("kustomize", str(k8s / "overlays" / "local" / "platform"))
+    rendered = cluster.kubectl("kustomize", str(PLATFORM))
     documents = [each for each in yaml.safe_load_all(rendered) if each["kind"] not in SERVERS]
     for each in documents:
         if each["kind"] == "PersistentVolumeClaim":
             each["spec"]["storageClassName"] = ""  # ours, not one of the user's
     if cluster.serves("localqueues"):
-        queue = k8s / "components" / "kueue-queue" / "queue.yaml"
-        documents += yaml.safe_load_all(queue.read_text())
+        documents += yaml.safe_load_all(QUEUE.read_text())
     return [volume(Path("/nowhere")), *documents]
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.cluster import operators, simulated
 from tests.cluster.access import (
     NAMESPACE,
+    PLATFORM,
+    QUEUE,
     REPOSITORY,
     WAIT_SECONDS,
     AnyCluster,
@@ -113,18 +115,21 @@ def nodes(plane: ControlPlane, folder: Path, *names: str) -> Daemon:
 def install_platform(cluster: Cluster, archives: Path) -> None:
     """Put the archives in place and apply the platform; returns when its servers are ready."""
     shutil.copytree(archives, cluster.data / "source")
-    for path in (cluster.data, *cluster.data.rglob("*")):
-        path.chmod(0o777 if path.is_dir() else 0o644)
+    open_to_pods(cluster.data)
     cluster.apply(volume(cluster.data))
-    k8s = REPOSITORY / "k8s"
-    cluster.kubectl("apply", "--server-side", "-k", str(k8s / "overlays/local/platform"))
-    queue = k8s / "components/kueue-queue/queue.yaml"
-    cluster.kubectl("apply", "--server-side", "-f", str(queue))
+    cluster.kubectl("apply", "--server-side", "-k", str(PLATFORM))
+    cluster.kubectl("apply", "--server-side", "-f", str(QUEUE))
     for name in ("mlflow", "supervisor"):
         cluster.kubectl(
             *("wait", "-n", NAMESPACE, f"deployment/{name}", "--for=condition=Available"),
             f"--timeout={WAIT_SECONDS:.0f}s",
         )
+
+
+def open_to_pods(data: Path) -> None:
+    """Let pods, which are another user, read the files there and write beside them."""
+    for path in (data, *data.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o644)
 
 
 def volume(data: Path) -> Object:

@@ -21,18 +21,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.cluster import operators
-from tests.cluster.api import Api, ApiError, Object
+from tests.cluster.access import NAMESPACE, PLATFORM, AnyCluster, is_ready, of_namespace
+from tests.cluster.api import Api, Object
 from tests.cluster.binaries import built, built_kubelet
 from tests.cluster.control_plane import ControlPlane, die_with_parent
 from tests.cluster.kubelet.node import CNI_PLUGINS, NODE, Node, isolate, remove_cgroups
+from tests.cluster.own import open_to_pods, volume
 
 IMAGES = tuple(
     f"docker.io/library/mobilenet-{role}:0.1.0" for role in ("ingest", "train", "registry")
 )
-NAMESPACE = "mobilenet"
 VARIANT = "mobilenet_v2_0.35_64"
 STEPS = 40
 STAGES = ["prepare", "train", "evaluate", "export", "publish"]
@@ -99,10 +98,11 @@ def run(folder: Path, archives: list[Path]) -> None:
             raise RuntimeError(f"no archive has {', '.join(sorted(absent))}")
         stack.callback(node.kubelet.stop)
         node.kubelet.start()
-        timed("the node is ready", lambda: _is_ready(api))
+        timed("the node is ready", functools.partial(is_ready, api, NODE))
         operator.wait_until_ready()
         try:
-            whole_run(plane, api, kubectl, folder / "data")
+            cluster = AnyCluster(api=api, kubeconfig=plane.kubeconfig, binaries=plane.binaries)
+            whole_run(cluster, folder / "data")
         except BaseException:
             for name in ("get pods -o wide", "get events", "describe pods"):
                 subprocess.run([*kubectl, *name.split(), f"--namespace={NAMESPACE}"], check=False)
@@ -113,42 +113,24 @@ def run(folder: Path, archives: list[Path]) -> None:
             )
 
 
-def whole_run(plane: ControlPlane, api: Api, kubectl: list[str], data: Path) -> None:
+def whole_run(cluster: AnyCluster, data: Path) -> None:
     """Platform, archives and `launch --pipeline` of two workers, to the end."""
-    environment = {
-        **os.environ,
-        "KUBECONFIG": str(plane.kubeconfig),
-        "PATH": f"{plane.binaries.folder}/bin:{os.environ['PATH']}",
-    }
 
     def mobilenet(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pipeline", *arguments]
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.PIPE, text=True, check=True
-        )
-        return done.stdout
+        done = cluster.mobilenet(*arguments)
+        assert done.code == 0, done.err
+        return done.out
 
     mobilenet("sample", f"--output={data}/source")
-    for path in (data, *data.rglob("*")):  # the pods are another user
-        path.chmod(0o777 if path.is_dir() else 0o644)
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": "data"},
-        "spec": {
-            "capacity": {"storage": "20Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "claimRef": {"namespace": NAMESPACE, "name": "data"},
-            "hostPath": {"path": str(data)},
-        },
-    }
-    apply = [*kubectl, "apply", "--server-side"]
-    subprocess.run([*apply, "-f-"], input=yaml.safe_dump(volume), text=True, check=True)
-    subprocess.run([*apply, "-k", "k8s/overlays/local/platform"], check=True)
+    open_to_pods(data)
+    cluster.apply(volume(data))
+    cluster.kubectl("apply", "--server-side", "-k", str(PLATFORM))
     servers = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
     timed(
         "tensorboard, mlflow and the supervisor are ready",
-        lambda: all(each["status"].get("readyReplicas") for each in api.get(servers)["items"]),
+        lambda: all(
+            each["status"].get("readyReplicas") for each in cluster.api.get(servers)["items"]
+        ),
     )
     mobilenet(
         *("launch", f"--variant={VARIANT}", "--recipe=demo", "--overlay=local", "--gpus=0"),
@@ -158,7 +140,7 @@ def whole_run(plane: ControlPlane, api: Api, kubectl: list[str], data: Path) -> 
     record = f"/api/v1/namespaces/{NAMESPACE}/configmaps/whole"
 
     def state() -> Object:
-        found: Object = json.loads(api.get(record)["data"]["state"])
+        found: Object = json.loads(cluster.api.get(record)["data"]["state"])
         return found
 
     def is_over(stage: str) -> bool:
@@ -168,7 +150,7 @@ def whole_run(plane: ControlPlane, api: Api, kubectl: list[str], data: Path) -> 
         timed(f"{stage} is done", functools.partial(is_over, stage))
     assert (state()["done"], state()["outcome"]) == (STAGES, "succeeded"), state()
     for worker in range(2):
-        pod = api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/whole-train-1-worker-{worker}")
+        pod = cluster.api.get(f"{of_namespace('pods')}/whole-train-1-worker-{worker}")
         (status,) = pod["status"]["containerStatuses"]
         assert pod["spec"]["nodeName"] == NODE
         assert status["image"] == IMAGES[1], status
@@ -188,15 +170,6 @@ def timed(what: str, condition: Callable[[], Any]) -> None:
             raise RuntimeError(f"not within {WAIT_SECONDS:.0f} s: {what}")
         time.sleep(0.2)
     print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)
-
-
-def _is_ready(api: Api) -> bool:
-    try:
-        status = api.get(f"/api/v1/nodes/{NODE}")["status"]
-    except ApiError:
-        return False
-    conditions = {each["type"]: each["status"] for each in status.get("conditions", [])}
-    return conditions.get("Ready") == "True"
 
 
 if __name__ == "__main__":
