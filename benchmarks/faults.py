@@ -3,7 +3,7 @@
     python -m benchmarks.faults docs/faults.md
 
 Two workers on this machine, a tiny network; every line is measured in this one run. The tests
-hold the same runs to their bounds (`tests/training/test_soak.py`, `test_failures.py`).
+hold the same runs to their bounds (`tests/training/loop/test_soak.py`, `test_failures.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.processes import free_ports
-from pipeline.sample import write_sample
+from pipeline.demo.sample import write_sample
+from pipeline.local.processes import free_ports
 from preprocessing import storage
 from tests.conftest import Outcome, ingest, mobilenet
+from tests.training.loop.test_soak import CHECKPOINT_EVERY, arguments
 from tests.training.supervisor import Fault, Supervisor
-from tests.training.test_failures import break_records
-from tests.training.test_soak import CHECKPOINT_EVERY, arguments
+from tests.training.workers.test_failures import break_records
 
 SIGNALS = (
     (signal.SIGKILL, 1, "a worker is killed (SIGKILL, out of memory)"),

@@ -16,10 +16,11 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from preprocessing import archives, jpeg, schema, tfrecord
-from preprocessing.reader import read_images
-from preprocessing.references import ImageReference
-from preprocessing.sources import find_source
+from preprocessing.images import jpeg
+from preprocessing.images.reader import read_images
+from preprocessing.records import schema, tfrecord
+from preprocessing.sources import archives, find_source
+from preprocessing.sources.references import ImageReference
 
 
 class Clock:

@@ -26,12 +26,12 @@ from PIL import Image
 
 from benchmarks.jpegs import make_jpegs
 from benchmarks.records import write_records
-from preprocessing import schema
-from preprocessing.schema import Manifest
-from tests.training import simple_inception
+from preprocessing.records import schema
+from preprocessing.records.schema import Manifest
+from tests.training.input import simple_inception
 from training.config import AugmentationConfig
-from training.data import Records, Share, epoch_order, finished, training_batches
-from training.inception import crop, distort, sample_crop
+from training.input.data import Records, Share, epoch_order, finished, training_batches
+from training.input.inception import crop, distort, sample_crop
 
 SIZE = 224
 BATCH = 32

@@ -17,13 +17,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from pipeline import latency, litert, tflite
-from pipeline.litert import LiteRTModel
-from training.architecture import architecture
+from pipeline.export import latency
+from pipeline.export.formats import litert, tflite
+from pipeline.export.formats.litert import LiteRTModel
 from training.config import ModelConfig
-from training.keras_applications import application, copy_weights
-from training.mobilenet import mobilenet
-from training.variants import Variant
+from training.models.architecture import architecture
+from training.models.mobilenet import mobilenet
+from training.models.variants import Variant
+from training.weights.keras_applications import application, copy_weights
 
 OUTPUTS = 1001
 ROUNDS = 20  # interpreters are made anew in each: where memory lies decides some percent

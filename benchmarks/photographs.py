@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from preprocessing import archives
+from preprocessing.sources import archives
 
 NUM_PIXEL_IMAGES = 64  # really different ones; the others differ in a comment
 IMAGES_PER_CLASS = 200

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import exports, per_image
-from pipeline.demo import VARIANT
+from pipeline.demo.demo import VARIANT
+from pipeline.export import directory, per_image
 
 WAYS = {"with rounding": "true", "without": "false"}
 
@@ -37,7 +37,7 @@ def main() -> None:
     )
     given = arguments.parse_args()
     start = given.demo / "exports" / VARIANT
-    if not exports.is_export(str(start)):
+    if not directory.is_export(str(start)):
         raise SystemExit(f"{start} is no export; run `mobilenet demo --output {given.demo}` first")
     print("weights                     float32    int8   agree  moved by")
     show("of the demo, as they are", start)
@@ -75,7 +75,7 @@ def fine_tune(records: Path, start: Path, folder: Path, seed: int, rounding: str
 
 def show(name: str, export: Path) -> None:
     """One line."""
-    formats = json.loads((export / exports.METRICS).read_text())["formats"]
+    formats = json.loads((export / directory.METRICS).read_text())["formats"]
     checkpoint, int8 = (per_image.read(str(export), key) for key in ("checkpoint", "tflite_int8"))
     best = int8.classes == checkpoint.classes[:, :1]
     moved = np.abs((int8.scores * best).sum(axis=1) - checkpoint.scores[:, 0]).mean()

@@ -18,16 +18,16 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from benchmarks.records import write_records
-from preprocessing.schema import Manifest
-from training import workdir as workdirs
-from training.checkpoint import Checkpoints
+from preprocessing.records.schema import Manifest
 from training.config import EvaluationConfig
-from training.data import Records
-from training.inception import eval_view
-from training.mobilenet import layer_name
-from training.recipes import recipe
-from training.state import TrainingState, values
-from training.variants import Variant
+from training.config.recipes import recipe
+from training.input.data import Records
+from training.input.inception import eval_view
+from training.models.mobilenet import layer_name
+from training.models.variants import Variant
+from training.optimization.state import TrainingState, values
+from training.workdir import workdir as workdirs
+from training.workdir.checkpoint import Checkpoints
 
 JPEG_SIDE = 96  # pixels
 NUM_DIGITS = 6

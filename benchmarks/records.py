@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing import jpeg, schema, storage, tfrecord
-from preprocessing.schema import ImageClass, Manifest, Shard
-from preprocessing.tally import Tally, merge
+from preprocessing import storage
+from preprocessing.images import jpeg
+from preprocessing.records import schema, tfrecord
+from preprocessing.records.schema import ImageClass, Manifest, Shard
+from preprocessing.records.statistics import Tally, merge
 
 RECORDS_PER_SHARD = 256
 Labelled = Sequence[tuple[bytes, int]]  # JPEG and label, 1..N

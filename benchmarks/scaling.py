@@ -93,11 +93,11 @@ def _train(options: argparse.Namespace) -> float:
     import tensorflow as tf
 
     from training.config import override
-    from training.recipes import published
-    from training.source import SyntheticRecords
-    from training.state import TrainingState
-    from training.step import TrainSteps
-    from training.variants import Variant
+    from training.config.recipes import published
+    from training.input.source import SyntheticRecords
+    from training.loop.step import TrainSteps
+    from training.models.variants import Variant
+    from training.optimization.state import TrainingState
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     config = override(published(options.variant), f"training.batch_per_replica={options.batch}")
@@ -123,8 +123,8 @@ def _train(options: argparse.Namespace) -> float:
 
 
 def _gradient_bytes(variant: str) -> int:
-    from pipeline.plan import Plan
-    from training.recipes import published
+    from pipeline.planning.run_plan import Plan
+    from training.config.recipes import published
 
     return Plan(config=published(variant), num_replicas=1, num_examples=1).gradient_bytes
 

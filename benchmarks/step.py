@@ -82,9 +82,9 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
     import keras
     import tensorflow as tf
 
-    from training.optimizer import rmsprop
-    from training.recipes import published
-    from training.variants import Variant
+    from training.config.recipes import published
+    from training.models.variants import Variant
+    from training.optimization.optimizer import rmsprop
 
     variant = Variant.parse(options.variant)
     model = keras.applications.MobileNetV2(
@@ -139,11 +139,11 @@ def _our_steps(variant: str, batch: int, assignments: list[str]) -> Callable[[in
     import tensorflow as tf
 
     from training.config import override
-    from training.recipes import published
-    from training.source import SyntheticRecords
-    from training.state import TrainingState
-    from training.step import TrainSteps
-    from training.variants import Variant
+    from training.config.recipes import published
+    from training.input.source import SyntheticRecords
+    from training.loop.step import TrainSteps
+    from training.models.variants import Variant
+    from training.optimization.state import TrainingState
 
     config = override(published(variant), f"training.batch_per_replica={batch}")
     for assignment in assignments:

@@ -25,11 +25,11 @@ import keras
 import numpy as np
 
 from benchmarks.random_networks import write_digits, write_run
-from pipeline import exports, latency, plots
-from pipeline.export import Export, export
-from pipeline.table import PUBLISHED_V2
-from preprocessing.schema import Manifest
-from training.variants import PUBLISHED_VARIANTS
+from pipeline.export import Export, directory, export, latency
+from pipeline.publish.pages import plots
+from pipeline.publish.pages.accuracy_table import PUBLISHED_V2
+from preprocessing.records.schema import Manifest
+from training.models.variants import PUBLISHED_VARIANTS
 
 NUM_CLASSES = 1000
 TRAIN, VALIDATION = 64, 50  # images; all of the former calibrate int8
@@ -76,7 +76,7 @@ def main() -> None:
 def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
     """`metrics.json` of a variant; its TF-Lite files stay, the rest does not."""
     folder = output / name
-    if not exports.is_export(str(folder)):
+    if not directory.is_export(str(folder)):
         print(f"variants: {name}", file=sys.stderr, flush=True)
         records, workdir = output / "records", output / f"{name}.run"
         if not (records / "dataset.json").exists():
@@ -99,7 +99,7 @@ def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
                 shutil.rmtree(large)
             elif large.suffix not in (".tflite", ".json"):
                 large.unlink()
-    metrics: dict[str, Any] = json.loads((folder / exports.METRICS).read_text())
+    metrics: dict[str, Any] = json.loads((folder / directory.METRICS).read_text())
     return metrics
 
 

@@ -6,14 +6,15 @@ import importlib.metadata
 from collections import Counter
 from functools import partial
 
-from preprocessing import schema, storage, tally
+from preprocessing import storage
 from preprocessing.errors import DataError
-from preprocessing.plan import IngestPlan
-from preprocessing.records import key_of, read_at
-from preprocessing.references import Source
-from preprocessing.schema import SPLITS, Manifest
+from preprocessing.ingest_plan import IngestPlan
+from preprocessing.records import schema, statistics
+from preprocessing.records.records_folder import key_of, read_at
+from preprocessing.records.schema import SPLITS, Manifest
+from preprocessing.records.statistics import Tally
 from preprocessing.shards import ShardReport, read_reports
-from preprocessing.tally import Tally
+from preprocessing.sources.references import Source
 
 
 def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
@@ -46,7 +47,7 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
             records,
             {split: [each.offsets for each in written] for split, written in by_split.items()},
         ),
-        statistics=tally.merge(
+        statistics=statistics.merge(
             {
                 split: [Tally.from_json(each.tally) for each in written]
                 for split, written in by_split.items()

@@ -18,16 +18,17 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from preprocessing import schema, storage
+from preprocessing import storage
 from preprocessing.assemble import assemble
 from preprocessing.errors import DataError, PermanentError, RetryError, UsageError
-from preprocessing.plan import ImageOptions, IngestPlan, ShardPlan, plan_ingest
-from preprocessing.progress import shown_progress
-from preprocessing.runners import beam_options
-from preprocessing.schema import SPLITS, Manifest
+from preprocessing.execution.beam_options import beam_options
+from preprocessing.execution.local_workers import num_cores, worker_processes
+from preprocessing.execution.progress_bar import shown_progress
+from preprocessing.ingest_plan import ImageOptions, IngestPlan, ShardPlan, plan_ingest
+from preprocessing.records import schema
+from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
-from preprocessing.sources import find_source
-from preprocessing.workers import num_cores, worker_processes
+from preprocessing.sources.registry import find_source
 
 # Named because Beam's default DirectRunner fetches a binary from the network at run time.
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
@@ -207,7 +208,7 @@ def _useful_workers(shards: list[ShardPlan]) -> int:
 def _beam_graph() -> Any:
     """Imported late: `mobilenet --help` and a finished ingest must not wait for Beam."""
     logging.disable(logging.WARNING)  # it warns of clients for services that are not used here
-    from preprocessing import beam_graph
+    from preprocessing.execution import beam_graph
 
     logging.disable(logging.NOTSET)
     # It warns that it really starts and really ends a job server, the latter after our last line.

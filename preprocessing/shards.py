@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing import schema, storage, tfrecord
-from preprocessing.plan import ImageOptions, ShardPlan
-from preprocessing.reader import read_images
-from preprocessing.references import ImageReference
-from preprocessing.repair import RejectedImageError, RepairedImage, repair, shrink
-from preprocessing.schema import ImageClass, Reject, Shard
-from preprocessing.tally import Tally
+from preprocessing import storage
+from preprocessing.images.reader import read_images
+from preprocessing.images.repair import RejectedImageError, RepairedImage, repair, shrink
+from preprocessing.ingest_plan import ImageOptions, ShardPlan
+from preprocessing.records import schema, tfrecord
+from preprocessing.records.schema import ImageClass, Reject, Shard
+from preprocessing.records.statistics import Tally
+from preprocessing.sources.references import ImageReference
 
 REPORTS = ".ingest"  # folder inside the records folder, gone once dataset.json is there
-PLANS = f"{REPORTS}/plans"  # one file per shard, as preprocessing/plan.py writes them
+PLANS = f"{REPORTS}/plans"  # one file per shard, as preprocessing/ingest_plan.py writes them
 BATCH_REPORTS = 64  # read at once
 
 

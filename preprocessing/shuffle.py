@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from preprocessing.errors import DataError
-from preprocessing.references import ImageReference
+from preprocessing.sources.references import ImageReference
 
 HASH_LENGTH = 64  # hexadecimal digits of SHA-256
 BUFFER_BYTES = 1 << 16  # of each bucket

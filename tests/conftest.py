@@ -18,10 +18,10 @@ from unittest import mock
 import pytest
 import tensorflow as tf
 
-from pipeline.sample import write_sample
+from pipeline.demo.sample import write_sample
 from preprocessing.ingest import prepare
-from preprocessing.plan import ImageOptions
-from preprocessing.schema import Manifest
+from preprocessing.ingest_plan import ImageOptions
+from preprocessing.records.schema import Manifest
 from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.

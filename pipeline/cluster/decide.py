@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline.cluster.observe import Attempt
 from pipeline.cluster.record import Record
+from pipeline.cluster.status.observe import Attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.cluster import render
-from pipeline.cluster.gateway import Gateway, Object
+from pipeline.cluster.api.gateway import Gateway, Object
 from preprocessing import storage
 from preprocessing.errors import PermanentError, RetryError
 
@@ -196,7 +196,7 @@ def _quota(gateway: Gateway) -> Iterator[Finding]:
 
 
 def _images(gateway: Gateway) -> Iterator[Finding]:
-    from pipeline.cluster.observe import pod_from
+    from pipeline.cluster.status.observe import pod_from
 
     for pod in map(pod_from, gateway.find("Pod")):
         if pod.reason.startswith("image not pullable"):

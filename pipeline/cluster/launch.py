@@ -7,18 +7,18 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.cli.training_commands import overridden
 from pipeline.cluster import record, render
-from pipeline.cluster.gateway import Gateway
+from pipeline.cluster.api.gateway import Gateway
+from pipeline.cluster.api.refusals import NameTakenError
 from pipeline.cluster.record import Limits, Record, State
-from pipeline.cluster.refusals import NameTakenError
 from pipeline.cluster.spec import COMPONENTS, Layout, RunSpec, check_name
-from pipeline.plan import Plan
-from pipeline.training_commands import overridden
+from pipeline.planning.run_plan import Plan
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
 from training.config import RunConfig
-from training.recipes import recipe
-from training.schedule import IMAGENET_EXAMPLES
-from training.variants import PUBLISHED_VARIANTS
+from training.config.recipes import recipe
+from training.models.variants import PUBLISHED_VARIANTS
+from training.optimization.schedule import IMAGENET_EXAMPLES
 
 GPU = "nvidia.com/gpu"
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.cluster.gateway import Gateway, Object
-from pipeline.cluster.refusals import MissingError, NameTakenError
+from pipeline.cluster.api.gateway import Gateway, Object
+from pipeline.cluster.api.refusals import MissingError, NameTakenError
 from pipeline.cluster.render import RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import UsageError

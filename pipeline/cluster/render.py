@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.cluster.jobset import to_jobset
+from pipeline.cluster.backends.jobset import to_jobset
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
 

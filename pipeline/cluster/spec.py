@@ -9,7 +9,7 @@ from typing import Any
 
 from preprocessing import storage
 from preprocessing.errors import UsageError, did_you_mean
-from training.variants import Variant
+from training.models.variants import Variant
 
 LAYOUTS = ("1x8", "2x4", "8x1")
 BACKENDS = ("tfjob", "jobset")

@@ -8,16 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from pipeline.cluster import decide, observe, progress, record
-from pipeline.cluster.gateway import Gateway
-from pipeline.cluster.record import NoRunError, Record
-from pipeline.cluster.refusals import (
+from pipeline.cluster import decide, record
+from pipeline.cluster.api.gateway import Gateway
+from pipeline.cluster.api.refusals import (
     ConflictError,
     LoggedOutError,
     MissingError,
     NameTakenError,
 )
+from pipeline.cluster.record import NoRunError, Record
 from pipeline.cluster.render import RUN_LABEL, attempt
+from pipeline.cluster.status import observe, training_progress
 from preprocessing.errors import PermanentError, RetryError
 
 LOOK_SECONDS = 10.0  # even if no watch reports anything: progress is in the logs
@@ -74,7 +75,7 @@ class Supervisor:
     def _step(self, current: Record, newest: observe.Attempt | None) -> int:
         if newest is None or current.stage != "train":
             return 0
-        if said := progress.of(self._gateway, newest):
+        if said := training_progress.of(self._gateway, newest):
             self._steps[newest.name] = max(said.step, self._steps.get(newest.name, 0))
         return self._steps.get(newest.name, 0)
 

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.access import NAMESPACE, AnyCluster, of_namespace, until
 from tests.cluster.api import Object
 from tests.cluster.simulated import gpu_node
-from training import indexed_job
+from training.workers import indexed_job
 
 LAYOUTS = {"8x1": 8, "2x4": 2, "1x8": 1}
 NODE = "mobilenet-gpu-0"

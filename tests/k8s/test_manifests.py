@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cli import parse
+from pipeline.cli.entry_point import parse
 from pipeline.cluster import render
 from tests.k8s import schemas, tools
 from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, ROOT, Manifest, built

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.cli import parse
+from pipeline.cli.entry_point import parse
 from tests.k8s import tools
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import exports, per_image
-from pipeline.predictions import Predictions
+from pipeline.export import directory, per_image
+from pipeline.export.predictions import Predictions
 from preprocessing import storage
 
 VARIANT = "mobilenet_v2_0.35_64"
@@ -73,9 +73,9 @@ def make_export(
             "config_digest": storage.digest_of(config),
             "git_commit": "abc",
         },
-        "files": exports.file_digests(str(folder)),
+        "files": directory.file_digests(str(folder)),
     }
-    storage.write_json(str(folder / exports.METRICS), metrics)
+    storage.write_json(str(folder / directory.METRICS), metrics)
     return folder
 
 
@@ -92,4 +92,4 @@ def predictions(top1: float) -> Predictions:
 
 def metrics_of(export: Path) -> dict[str, Any]:
     """Its `metrics.json`."""
-    return exports.read_metrics(str(export))
+    return directory.read_metrics(str(export))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.random_networks import write_digits, write_run
-from pipeline import exports, registry
-from pipeline.export import Export, export
-from pipeline.registry import sqlite_uri
+from pipeline.export.exporter import Export, directory, export
+from pipeline.publish import registry
+from pipeline.publish.registry import sqlite_uri
 from preprocessing import storage
 
 VARIANT = "mobilenet_v2_0.35_96"
@@ -28,7 +28,7 @@ class Exported:
     @property
     def metrics(self) -> dict[str, Any]:
         """`metrics.json`."""
-        return exports.read_metrics(str(self.folder))
+        return directory.read_metrics(str(self.folder))
 
     def file(self, suffix: str) -> str:
         """Path of the file with the variant's name and this ending."""

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from pipeline import per_image
+from pipeline.export import per_image
 from tests.pipeline.conftest import Exported
 
 ROOT = Path(__file__).parents[2]

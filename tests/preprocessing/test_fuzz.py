@@ -20,18 +20,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import inspection
-from pipeline.pictures import Picture
-from preprocessing import archives, tfrecord
-from preprocessing.boxes import ArchivedBoxes, boxes_of
-from preprocessing.devkit import read_devkit
+from pipeline.inspection import inspection
+from pipeline.inspection.contact_sheet import Picture
 from preprocessing.errors import PermanentError
-from preprocessing.plan import ImageOptions
-from preprocessing.records import key_of, read_at
-from preprocessing.repair import RejectedImageError, repair, shrink
-from preprocessing.schema import SPLITS, Manifest, read_record_offsets
-from preprocessing.sources import find_source
-from preprocessing.tar import members
+from preprocessing.images.repair import RejectedImageError, repair, shrink
+from preprocessing.ingest_plan import ImageOptions
+from preprocessing.records import tfrecord
+from preprocessing.records.records_folder import key_of, read_at
+from preprocessing.records.schema import SPLITS, Manifest, read_record_offsets
+from preprocessing.sources import archives
+from preprocessing.sources.boxes import ArchivedBoxes, boxes_of
+from preprocessing.sources.devkit import read_devkit
+from preprocessing.sources.registry import find_source
+from preprocessing.sources.tar import members
 from tests.conftest import ingest
 from tests.preprocessing import layouts
 from tests.preprocessing.layouts import ANNOTATIONS, encode, tar

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing import schema, tfrecord
 from preprocessing.errors import DataError, UsageError
-from preprocessing.schema import Manifest, read_record_offsets
+from preprocessing.records import schema, tfrecord
+from preprocessing.records.schema import Manifest, read_record_offsets
 from preprocessing.shards import REPORTS
 from tests.conftest import ingest
 from tests.preprocessing.layouts import write_folders

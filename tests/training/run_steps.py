@@ -20,14 +20,14 @@ from tensorflow.python.distribute.collective_all_reduce_strategy import (
     CollectiveAllReduceExtended,
 )
 
-from preprocessing.schema import Manifest
+from preprocessing.records.schema import Manifest
 from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
 from training.config import RunConfig, override
-from training.data import Records, training_batches
-from training.evaluate import share_of
-from training.recipes import demo
-from training.state import TrainingState
-from training.step import TrainSteps
+from training.config.recipes import demo
+from training.input.data import Records, training_batches
+from training.loop.evaluate import share_of
+from training.loop.step import TrainSteps
+from training.optimization.state import TrainingState
 
 LEARNING_RATE = 0.005  # of the whole cluster
 SIZE = 32

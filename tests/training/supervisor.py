@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.processes import free_ports
-from training.workdir import newest_checkpoint_step
+from pipeline.local.processes import free_ports
+from training.workdir.workdir import newest_checkpoint_step
 
 POLL_SECONDS = 0.05
 

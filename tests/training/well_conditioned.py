@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from training.mobilenet import INIT_STDDEV, FusedBatchNormalization
+from training.models.mobilenet import INIT_STDDEV, FusedBatchNormalization
 
 TRUNCATED = 0.88  # standard deviation of a normal one that is cut at two sigma
 GAIN = 1.5  # a ReLU6 halves the power, roughly

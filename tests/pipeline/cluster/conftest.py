@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import parse
+from pipeline.cli.entry_point import parse
 from pipeline.cluster import launch
-from pipeline.cluster.gateway import Gateway
+from pipeline.cluster.api.gateway import Gateway
 from tests.k8s import tools
 from tests.pipeline.cluster.fake_api import FakeApi, serving
 

@@ -58,7 +58,7 @@ def test_watch_ends_with_the_exit_code_of_the_stage_that_failed(
     ran(capsys, *CPU, "--detach")
     ran(capsys, "stop", "run")
     ran(capsys, "resume", "run", "--detach")
-    from pipeline.cluster.gateway import Gateway
+    from pipeline.cluster.api.gateway import Gateway
     from pipeline.cluster.supervise import Supervisor
 
     Supervisor(Gateway("mobilenet"), lambda line: None).advance("run")

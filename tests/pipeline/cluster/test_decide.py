@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.cluster import decide
 from pipeline.cluster.launch import Rendered
-from pipeline.cluster.observe import Attempt, Pod
 from pipeline.cluster.record import Limits, Record
+from pipeline.cluster.status.observe import Attempt, Pod
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

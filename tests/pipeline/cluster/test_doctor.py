@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster import doctor
-from pipeline.cluster.gateway import Gateway
+from pipeline.cluster.api.gateway import Gateway
 from tests.pipeline.cluster.fake_api import FakeApi
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster import gateway as gateways
-from pipeline.cluster import launch, refusals
-from pipeline.cluster.gateway import Gateway
+from pipeline.cluster import launch
+from pipeline.cluster.api import gateway as gateways
+from pipeline.cluster.api import refusals
+from pipeline.cluster.api.gateway import Gateway
 from preprocessing.errors import PermanentError, RetryError, UsageError
 from tests.pipeline.cluster.conftest import rendered
 from tests.pipeline.cluster.fake_api import FakeApi

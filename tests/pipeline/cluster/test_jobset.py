@@ -10,11 +10,11 @@ from unittest import mock
 import pytest
 
 from pipeline.cluster import render
-from pipeline.cluster.jobset import PERMANENT_EXIT_CODES
+from pipeline.cluster.backends.jobset import PERMANENT_EXIT_CODES
 from preprocessing import errors
 from preprocessing.errors import UsageError
 from tests.pipeline.cluster.test_render import first, gpu_run
-from training.cluster import Cluster
+from training.workers.cluster import Cluster
 
 ADDED = {"MOBILENET_WORKERS", "MOBILENET_WORKER_ADDRESS"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from pipeline.cluster.progress import parse
+from pipeline.cluster.status.training_progress import parse
 
 README = Path(__file__).parents[3] / "README.md"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.cli import parse
+from pipeline.cli.entry_point import parse
 from pipeline.cluster import launch, render
 from preprocessing.errors import UsageError
 from tests.pipeline.cluster.conftest import CPU, LOCAL, rendered

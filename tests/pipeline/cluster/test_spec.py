@@ -9,7 +9,7 @@ import pytest
 from pipeline.cluster.launch import Rendered
 from pipeline.cluster.spec import MAX_NAME_LENGTH, Layout, RunSpec, check_name, slug
 from preprocessing.errors import UsageError
-from training.variants import PUBLISHED_VARIANTS
+from training.models.variants import PUBLISHED_VARIANTS
 
 
 def test_a_layout_is_workers_times_gpus() -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import parse
-from pipeline.cluster import launch, logs, record, supervise, table
-from pipeline.cluster.gateway import Gateway
-from pipeline.cluster.refusals import NameTakenError
+from pipeline.cli.entry_point import parse
+from pipeline.cluster import launch, record, supervise
+from pipeline.cluster.api.gateway import Gateway
+from pipeline.cluster.api.refusals import NameTakenError
+from pipeline.cluster.status import logs, runs_table
 from preprocessing.errors import PermanentError, UsageError
 from tests.pipeline.cluster.conftest import CPU, rendered
 from tests.pipeline.cluster.fake_api import FakeApi
@@ -259,7 +260,7 @@ def test_what_hinders_a_run_is_said(
     put_pod(api, "run-train-1", 0, None, **status)
     supervisor.advance("run")
     assert words in lines[-1]
-    (row,) = table.rows(gateway)
+    (row,) = runs_table.rows(gateway)
     assert words in row.reason
 
 
@@ -277,7 +278,7 @@ def test_a_quota_that_is_used_up_is_said(
             "message": 'pods "x" is forbidden: exceeded quota: gpus, requested: 4, used: 8',
         },
     )
-    (row,) = table.rows(gateway)
+    (row,) = runs_table.rows(gateway)
     assert row.reason == "no quota: gpus, requested: 4, used: 8"
 
 
@@ -306,7 +307,7 @@ def test_the_table_shows_what_the_chief_said(
         "train: step 435/449  loss 0.5882  top-1 0.9882  learning rate 0.00229  "
         "817 images/s  ETA 2 s  validation top-1 0.9889\n"
     )
-    (row,) = table.rows(gateway)
+    (row,) = runs_table.rows(gateway)
     assert (row.state, row.step, row.loss) == ("running", "435/449", "0.5882")
     assert (row.images_per_second, row.eta) == ("817", "0:00:02")
 

@@ -1,0 +1,1 @@
+"""What an export costs: latency, memory and time per operator, here and on a phone."""

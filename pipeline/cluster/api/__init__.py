@@ -1,0 +1,1 @@
+"""The Kubernetes API, typed: the only chapter that talks to a cluster."""

@@ -1,0 +1,1 @@
+"""How a training stage runs on a cluster: one module per kind of job."""

@@ -1,0 +1,1 @@
+"""What a cluster shows of a run: attempts, progress, logs and the table of runs."""

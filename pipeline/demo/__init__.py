@@ -1,0 +1,1 @@
+"""The whole pipeline on a small real dataset, and that dataset."""

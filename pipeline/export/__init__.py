@@ -1,0 +1,1 @@
+"""From a trained run to an export directory in which every file was compared."""

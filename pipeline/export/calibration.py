@@ -1,0 +1,85 @@
+"""Which training images the int8 ranges come from: as many of every class, and on record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing import storage
+from training.config import EvaluationConfig
+from training.input.data import Records
+from training.input.inception import eval_view
+
+MIN_IMAGES = 500
+FILE = "calibration.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Images `float32 [N, S, S, 3]` in [-1, 1], as in evaluation, and where they are from."""
+
+    images: np.ndarray
+    indices: list[int]  # into the training split
+    labels: list[int]
+
+    def listing(self, records_digest: str) -> dict[str, Any]:
+        """What `calibration.json` says: enough to take the same images again."""
+        return {
+            "records_digest": records_digest,
+            "split": "train",
+            "indices": self.indices,
+            "labels": self.labels,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What metrics.json says."""
+        counts = np.unique(self.labels, return_counts=True)[1]
+        return {
+            "images": len(self.indices),
+            "images_per_class": [int(counts.min()), int(counts.max())],
+            "sha256": storage.digest_of(self.indices),
+            "list": FILE,
+        }
+
+
+def take(records: Records, config: EvaluationConfig, num_classes: int, size: int) -> Calibration:
+    """The first training images of every class, at least 500 in all if there are as many.
+
+    Args:
+        records: Of the training split.
+        config: How evaluation prepares an image; never an augmented crop.
+        num_classes: Without the background.
+        size: S, pixels.
+    """
+    per_class = -(-MIN_IMAGES // num_classes)
+    indices, labels = _first_of_each_class(records, num_classes, per_class)
+    if len(indices) < MIN_IMAGES and len(indices) < records.num_examples:
+        # Some classes have no images, or few: more of the others.
+        per_class = -(-MIN_IMAGES // len(set(labels)))
+        indices, labels = _first_of_each_class(records, num_classes, per_class)
+    images = [eval_view(_read(records, index)[0], size, config).numpy() for index in indices]
+    return Calibration(np.stack(images), indices, labels)
+
+
+def _first_of_each_class(
+    records: Records, num_classes: int, per_class: int
+) -> tuple[list[int], list[int]]:
+    taken: dict[int, int] = {}
+    indices: list[int] = []
+    labels: list[int] = []
+    for index in range(records.num_examples):
+        if len(indices) == per_class * num_classes:
+            break
+        label = int(_read(records, index)[1])
+        if taken.get(label, 0) < per_class:
+            taken[label] = taken.get(label, 0) + 1
+            indices.append(index)
+            labels.append(label)
+    return indices, labels
+
+
+def _read(records: Records, index: int) -> tuple[Any, Any]:
+    return records.read(tf.constant(index, tf.int64))

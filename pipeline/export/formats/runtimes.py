@@ -1,0 +1,115 @@
+"""Every exported format through the runtime its users have: images in, probabilities out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+
+from pipeline.export.formats import slim_graph
+from pipeline.export.formats.litert import LiteRTModel
+from preprocessing import storage
+from preprocessing.errors import DataError
+from training.models.variants import Variant
+from training.weights.keras_applications import application
+
+# `float32 [N, S, S, 3]` in [-1, 1] to `float32 [N, outputs]`.
+Runner = Callable[[np.ndarray], np.ndarray]
+
+
+def of_network(model: keras.Model) -> Runner:
+    """The network in memory, from images to logits."""
+    run = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
+    return lambda images: run(tf.constant(images)).numpy()
+
+
+def of_saved_model(folder: str) -> Runner:
+    """`tf.saved_model.load`."""
+    loaded = tf.saved_model.load(folder)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        # Through `loaded`, because a signature alone does not keep its variables alive.
+        outputs = loaded.signatures["serving_default"](images=tf.constant(images))
+        return np.asarray(outputs["probabilities"])
+
+    return run
+
+
+def of_saved_model_jpeg(folder: str) -> Callable[[list[bytes]], np.ndarray]:
+    """The signature that takes encoded images."""
+    loaded = tf.saved_model.load(folder)
+
+    def run(encoded: list[bytes]) -> np.ndarray:
+        outputs = loaded.signatures["jpeg"](encoded_images=tf.constant(encoded))
+        return np.asarray(outputs["probabilities"])
+
+    return run
+
+
+def of_keras_file(path: str) -> Runner:
+    """`keras.models.load_model`."""
+    model = keras.models.load_model(path, compile=False)
+    run = tf.function(lambda images: model(images, training=False))
+    return lambda images: run(tf.constant(images)).numpy()
+
+
+def of_keras_weights(path: str, variant: Variant, num_outputs: int) -> Runner:
+    """`keras.applications` with `load_weights`."""
+    model = application(variant, num_outputs)
+    model.load_weights(path)
+    return of_network(model)
+
+
+def of_frozen_graph(path: str, output: str) -> Runner:
+    """A TF1 session on a `_frozen.pb`.
+
+    Args:
+        path: The file.
+        output: Its tensor of probabilities, see `slim_graph.output_name`.
+    """
+    definition = tf.compat.v1.GraphDef()
+    try:
+        definition.ParseFromString(storage.read_bytes(path))
+    except Exception as error:  # protobuf's DecodeError has no public home
+        raise DataError(f"{path} is no complete graph ({error}); export it again") from error
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(definition, name="")
+    session = tf.compat.v1.Session(graph=graph)
+    return lambda images: np.asarray(session.run(output, {slim_graph.INPUT: images}))
+
+
+def of_onnx(path: str) -> Runner:
+    """ONNX Runtime on the processor."""
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no public base class
+        raise DataError(f"{path} is no complete ONNX model ({error}); export it again") from error
+    return lambda images: np.asarray(session.run(None, {slim_graph.INPUT: images})[0])
+
+
+def of_tflite(flatbuffer: bytes, name: str = "the model") -> Runner:
+    """LiteRT, one image at a time; every core has an interpreter of its own."""
+    models = [LiteRTModel(flatbuffer, 1, name) for _ in range(os.cpu_count() or 1)]
+    pool = ThreadPoolExecutor(len(models))
+
+    def run(images: np.ndarray) -> np.ndarray:
+        probabilities = np.empty((len(images), models[0].num_outputs), np.float32)
+
+        def share(worker: int) -> None:
+            for index in range(worker, len(images), len(models)):
+                probabilities[index] = models[worker].probabilities(images[index])
+
+        list(pool.map(share, range(len(models))))
+        return probabilities
+
+    return run
+
+
+def of_tflite_file(path: str) -> Runner:
+    """LiteRT on a file."""
+    return of_tflite(storage.read_bytes(path), path)

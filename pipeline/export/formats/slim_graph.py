@@ -1,0 +1,127 @@
+"""The network as a TF1 graph under slim's names: for the frozen graph, eval graph and .meta.
+
+Ops and names as slim's `export_inference_graph.py` and `eval_image_classifier.py`
+leave them: `input:0` in, `MobilenetV2/Predictions/Reshape_1:0` out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from training.models.architecture import Architecture, Block, Convolution
+from training.models.mobilenet import BN_EPSILON
+from training.weights.slim_checkpoint import SHADOW
+
+INPUT = "input:0"  # float32 [N, S, S, 3] in [-1, 1]
+Parameter = Callable[[str], Any]  # slim name to tensor
+
+
+def output_name(layout: Architecture) -> str:
+    """The tensor of probabilities `float32 [N, outputs]`."""
+    return f"{layout.scope}/Predictions/Reshape_1:0"
+
+
+def frozen_graph(
+    layout: Architecture, resolution: int, values: Mapping[str, np.ndarray]
+) -> tf.compat.v1.GraphDef:
+    """The graph with its weights as constants.
+
+    Args:
+        layout: What to build.
+        resolution: S, pixels.
+        values: Weights by slim name.
+    """
+    with tf.Graph().as_default() as graph:
+        _network(layout, resolution, lambda name: tf.constant(values[name], name=name))
+    return graph.as_graph_def()
+
+
+def eval_graph(
+    layout: Architecture, resolution: int, values: Mapping[str, np.ndarray], *, averaged: bool
+) -> tf.compat.v1.MetaGraphDef:
+    """The graph with variables, and a Saver that restores them from the checkpoint beside it.
+
+    Args:
+        layout: What to build.
+        resolution: S, pixels.
+        values: Anything of the variables' shapes, by slim name.
+        averaged: The Saver reads the moving averages, as slim's evaluation does.
+    """
+    variables: dict[str, Any] = {}
+
+    def variable(name: str) -> Any:
+        created = tf.compat.v1.get_variable(name, values[name].shape, use_resource=False)
+        variables[name + SHADOW * averaged] = created
+        return created
+
+    with tf.Graph().as_default():
+        _network(layout, resolution, variable)
+        return tf.compat.v1.train.Saver(variables).export_meta_graph()
+
+
+def _network(layout: Architecture, resolution: int, parameter: Parameter) -> None:
+    """Add the whole network to the default graph."""
+    x = tf.compat.v1.placeholder(tf.float32, [None, resolution, resolution, 3], name="input")
+    for block in layout.blocks:
+        x = _block(x, layout.scope, block, parameter)
+    logits = _logits(x, layout, parameter)
+    scope = f"{layout.scope}/Predictions"
+    flat = tf.reshape(logits, [-1, logits.shape[1]], name=f"{scope}/Reshape")
+    softmax = tf.nn.softmax(flat, name=f"{scope}/Softmax")
+    tf.reshape(softmax, tf.shape(logits, name=f"{scope}/Shape"), name=f"{scope}/Reshape_1")
+
+
+def _block(x: Any, root: str, block: Block, parameter: Parameter) -> Any:
+    shortcut = x
+    for convolution in block.convolutions:
+        scope = f"{root}/{convolution.scope}"
+        x = _convolution(x, scope, convolution, parameter)
+        x, *_ = tf.raw_ops.FusedBatchNorm(  # not V3: readers of the time know this one
+            x=x,
+            scale=parameter(f"{scope}/BatchNorm/gamma"),
+            offset=parameter(f"{scope}/BatchNorm/beta"),
+            mean=parameter(f"{scope}/BatchNorm/moving_mean"),
+            variance=parameter(f"{scope}/BatchNorm/moving_variance"),
+            epsilon=BN_EPSILON,
+            is_training=False,
+            name=f"{scope}/BatchNorm/FusedBatchNorm",
+        )
+        if not convolution.linear:
+            x = tf.nn.relu6(x, name=f"{scope}/Relu6")
+    return tf.add(shortcut, x, name=f"{root}/{block.scope}/add") if block.residual else x
+
+
+def _convolution(x: Any, scope: str, convolution: Convolution, parameter: Parameter) -> Any:
+    strides = [1, convolution.stride, convolution.stride, 1]
+    dilations = [convolution.dilation] * 2
+    if convolution.depthwise:
+        return tf.nn.depthwise_conv2d(
+            x,
+            parameter(f"{scope}/depthwise_weights"),
+            strides,
+            "SAME",
+            dilations=dilations,
+            name=f"{scope}/depthwise",
+        )
+    return tf.nn.conv2d(
+        x,
+        parameter(f"{scope}/weights"),
+        strides,
+        "SAME",
+        dilations=dilations,
+        name=f"{scope}/Conv2D",
+    )
+
+
+def _logits(x: Any, layout: Architecture, parameter: Parameter) -> Any:
+    """The last map to logits `[N, outputs]`."""
+    logits = f"{layout.scope}/Logits"
+    scope = f"{layout.scope}/{layout.classifier.scope}"
+    x = tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID", name=f"{logits}/AvgPool")
+    x = _convolution(x, scope, layout.classifier, parameter)
+    x = tf.nn.bias_add(x, parameter(f"{scope}/biases"), name=f"{scope}/BiasAdd")
+    return tf.squeeze(x, [1, 2], name=f"{logits}/Squeeze")

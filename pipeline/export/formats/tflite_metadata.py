@@ -1,0 +1,187 @@
+"""TF-Lite metadata: what lets standard vision tools normalise an image and name the classes.
+
+A flatbuffer of TF-Lite's `metadata_schema.fbs` under the name TFLITE_METADATA inside the model,
+and the files it mentions as an uncompressed zip behind the model. `tflite-support`, which
+wrote these, does not install beside a protobuf of this decade; the schema is small.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from preprocessing.errors import DataError
+
+NAME = "TFLITE_METADATA"
+LABELS = "labels.txt"
+CONTRACT = "input_contract.json"
+MIN_PARSER_VERSION = "1.0.0"
+_FILE_IDENTIFIER = b"M001"
+_BUFFER_ALIGNMENT = 16
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+# Numbers of metadata_schema.fbs.
+_TENSOR_AXIS_LABELS, _DESCRIPTIONS = 2, 1
+_RGB = 1
+_IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
+_NORMALIZATION_OPTIONS = 1
+
+
+def add(flatbuffer: bytes, *, name: str, contract: dict[str, Any], labels: bytes) -> bytes:
+    """The model with metadata, labels and input contract inside.
+
+    Args:
+        flatbuffer: A model of one image input and one output of scores.
+        name: Shown by tools.
+        contract: See `pipeline.export.input_contract`; also put in whole, as `input_contract.json`.
+        labels: Line i names output i.
+
+    Returns:
+        The same bytes for the same arguments.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(flatbuffer))
+    buffer = schema.BufferT()
+    buffer.data = list(_metadata(name, contract, _scale_of_output(model)))
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    files = {LABELS: labels, CONTRACT: json.dumps(contract, indent=2).encode()}
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)) + _zipped(files)
+
+
+def read_files(flatbuffer: bytes) -> dict[str, bytes]:
+    """The files inside a model, by name.
+
+    Raises:
+        DataError: There are none, or the model is cut short.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(flatbuffer)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise DataError(
+            "the model carries no labels and no input contract, or is cut short; "
+            "fetch or export it again"
+        ) from error
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
+    return packed.getvalue()
+
+
+def _scale_of_output(model: Any) -> bool:
+    """Whether the output is quantised."""
+    graph = model.subgraphs[0]
+    return graph.tensors[graph.outputs[0]].type != schema.TensorType.FLOAT32
+
+
+def _metadata(name: str, contract: dict[str, Any], quantized: bool) -> bytes:
+    """The `ModelMetadata` flatbuffer. Field numbers are those of metadata_schema.fbs."""
+    builder = flatbuffers.Builder(1024)
+    text = builder.CreateString
+
+    def associated(file: str, description: str, kind: int) -> int:
+        fields = {0: text(file), 1: text(description)}
+        return _table(builder, 5, fields, scalars={2: (builder.PrependInt8Slot, kind)})
+
+    image_size = _table(
+        builder,
+        2,
+        {},
+        scalars=dict.fromkeys((0, 1), (builder.PrependUint32Slot, contract["shape"][1])),
+    )
+    image = _table(builder, 2, {1: image_size}, scalars={0: (builder.PrependInt8Slot, _RGB)})
+    normalization = _table(
+        builder,
+        2,
+        {0: _floats(builder, [contract["mean"]]), 1: _floats(builder, [contract["std"]])},
+    )
+    unit = _union_table(builder, 2, _NORMALIZATION_OPTIONS, normalization)
+    low, high = (0.0, 255.0) if quantized else contract["range"]
+    input_tensor = _table(
+        builder,
+        7,
+        {
+            0: text("image"),
+            1: text(contract["description"]),
+            3: _union_table(builder, 3, _IMAGE_PROPERTIES, image),
+            4: _vector(builder, [unit]),
+            5: _table(builder, 2, {0: _floats(builder, [high]), 1: _floats(builder, [low])}),
+        },
+    )
+    output_tensor = _table(
+        builder,
+        7,
+        {
+            0: text("probability"),
+            1: text("Probability of every class; output 0 is the background, which is no class."),
+            3: _union_table(builder, 3, _FEATURE_PROPERTIES, _table(builder, 0, {})),
+            5: _table(builder, 2, {0: _floats(builder, [1.0]), 1: _floats(builder, [0.0])}),
+            6: _vector(
+                builder, [associated(LABELS, "Line i names output i.", _TENSOR_AXIS_LABELS)]
+            ),
+        },
+    )
+    graph = _table(
+        builder, 10, {2: _vector(builder, [input_tensor]), 3: _vector(builder, [output_tensor])}
+    )
+    described = associated(CONTRACT, "How an image becomes the input.", _DESCRIPTIONS)
+    root = _table(
+        builder,
+        8,
+        {
+            0: text(name),
+            1: text(f"Image classifier {name}."),
+            2: text("v1"),
+            3: _vector(builder, [graph]),
+            6: _vector(builder, [described]),
+            7: text(MIN_PARSER_VERSION),
+        },
+    )
+    builder.Finish(root, file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+Scalars = dict[int, tuple[Callable[[int, int, int], None], int]]
+
+
+def _table(
+    builder: Any, num_fields: int, offsets: dict[int, int], scalars: Scalars | None = None
+) -> int:
+    """A table with these fields; those it has none for keep their defaults."""
+    builder.StartObject(num_fields)
+    for field, offset in offsets.items():
+        builder.PrependUOffsetTRelativeSlot(field, offset, 0)
+    for field, (prepend, value) in (scalars or {}).items():
+        prepend(field, value, 0)
+    return int(builder.EndObject())
+
+
+def _union_table(builder: Any, num_fields: int, kind: int, value: int) -> int:
+    """A table whose first two fields are a union: its kind and its value."""
+    return _table(builder, num_fields, {1: value}, {0: (builder.PrependUint8Slot, kind)})
+
+
+def _vector(builder: Any, offsets: Sequence[int]) -> int:
+    builder.StartVector(4, len(offsets), 4)
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return int(builder.EndVector())
+
+
+def _floats(builder: Any, values: Sequence[float]) -> int:
+    builder.StartVector(4, len(values), 4)
+    for value in reversed(values):
+        builder.PrependFloat32(value)
+    return int(builder.EndVector())

@@ -1,0 +1,52 @@
+"""The curves of a training run: from its event files to `history.json` of an export."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from preprocessing import storage
+from training.workdir import workdir as workdirs
+
+FILE = "history.json"
+
+
+def write(folder: str, workdir: str) -> None:
+    """Copy every scalar of the run, so that an export needs no workdir to be registered.
+
+    A run that was killed and resumed has written some steps twice; the later value counts.
+    """
+    storage.write_json(os.path.join(folder, FILE), _scalars(workdirs.tensorboard_folder(workdir)))
+
+
+def read(folder: str) -> dict[str, list[list[float]]]:
+    """Per scalar its points `[step, value, seconds since 1970]`; none for an imported run."""
+    path = os.path.join(folder, FILE)
+    points: dict[str, list[list[float]]] = storage.read_json(path) if os.path.exists(path) else {}
+    return points
+
+
+def _scalars(logdir: str) -> dict[str, list[list[float]]]:
+    """Read the event files in the order they were written."""
+    import tensorflow as tf
+    from tensorflow.core.util.event_pb2 import Event
+
+    latest: dict[str, dict[int, list[float]]] = {}
+    for name in storage.list_names(logdir):
+        if "tfevents" not in name:
+            continue
+        records = tf.data.TFRecordDataset(storage.join(logdir, name))
+        try:
+            for record in records.as_numpy_iterator():
+                event = Event.FromString(record)
+                for value in event.summary.value:
+                    if value.metadata.plugin_data.plugin_name == "scalars":
+                        point = [event.step, float(tf.make_ndarray(value.tensor)), event.wall_time]
+                        latest.setdefault(value.tag, {})[event.step] = point
+        except tf.errors.DataLossError:
+            continue  # the process was killed while it wrote the last event of this file
+    return {tag: _ordered(points) for tag, points in sorted(latest.items())}
+
+
+def _ordered(points: dict[int, list[float]]) -> list[Any]:
+    return [points[step] for step in sorted(points)]

@@ -1,0 +1,87 @@
+"""What every format said about every validation image: `predictions.npz` of an export."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.export.predictions import Predictions
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError, did_you_mean
+
+FILE = "predictions.npz"
+SHOWN = 5  # best classes kept per image
+
+
+@dataclass(frozen=True, slots=True)
+class PerImage:
+    """One format on N validation images, in the order of the records.
+
+    Attributes:
+        labels: `int64 [N]`, the true classes.
+        ranks: `int64 [N]`, how many classes come before the true one; 0 is right.
+        classes: `int64 [N, 5]`, the best classes, best first.
+        scores: `float32 [N, 5]`, their probabilities.
+    """
+
+    labels: np.ndarray
+    ranks: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """`bool [N]`: the true class is the best one."""
+        return self.ranks == 0
+
+    def class_counts(self, num_outputs: int) -> tuple[np.ndarray, np.ndarray]:
+        """Per class, images that are right and images in all: two `int64 [num_outputs]`."""
+        return (
+            np.bincount(self.labels[self.right], minlength=num_outputs),
+            np.bincount(self.labels, minlength=num_outputs),
+        )
+
+
+def write(folder: str, found: Mapping[str, Predictions]) -> None:
+    """Write `predictions.npz`: the same predictions, the same bytes."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, predictions in found.items():
+        scores, labels = predictions.scores, predictions.labels
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
+        arrays["labels"] = labels.astype(np.int16)
+        arrays[f"{name}.ranks"] = predictions.ranks.astype(np.int16)
+        arrays[f"{name}.classes"] = best.astype(np.int16)
+        arrays[f"{name}.scores"] = np.take_along_axis(scores, best, axis=1).astype(np.float16)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+    storage.write_bytes(os.path.join(folder, FILE), packed.getvalue())
+
+
+def read(folder: str, name: str = "checkpoint") -> PerImage:
+    """What format `name` of an export said.
+
+    Raises:
+        UsageError: The export has no such format, or holds no predictions.
+        DataError: The file is damaged.
+    """
+    path = storage.join(folder, FILE)
+    if not storage.exists(path):
+        raise UsageError(f"{folder} has no {FILE}; export again to have it")
+    try:
+        arrays = np.load(io.BytesIO(storage.read_bytes(path)))
+        formats = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
+        if name not in formats:
+            raise UsageError(f"{folder} has no format {name!r}; {did_you_mean(name, formats)}")
+        return PerImage(
+            labels=arrays["labels"].astype(np.int64),
+            ranks=arrays[f"{name}.ranks"].astype(np.int64),
+            classes=arrays[f"{name}.classes"].astype(np.int64),
+            scores=arrays[f"{name}.scores"].astype(np.float32),
+        )
+    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}); export again") from error

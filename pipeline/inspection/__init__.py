@@ -1,0 +1,1 @@
+"""What is in a records folder: counts, duplicates and contact sheets."""

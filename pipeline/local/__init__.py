@@ -1,0 +1,1 @@
+"""Processes on this machine: workers, quiet imports and the data-service server."""

@@ -1,0 +1,1 @@
+"""From an export to a published folder and a registry, and back."""

@@ -1,0 +1,1 @@
+"""Pages about published models: tables, plots, model cards and the HTML report."""

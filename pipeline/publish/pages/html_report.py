@@ -1,0 +1,234 @@
+"""One self-contained HTML page of an export or of a published folder."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from pipeline.export import directory, history, per_image
+from pipeline.publish import index as indexes
+from pipeline.publish.pages import accuracy_table, index_page, plots
+from preprocessing import storage
+from preprocessing.errors import UsageError
+from preprocessing.records import schema, tfrecord
+from preprocessing.records.schema import Manifest
+
+SAMPLES = 12
+MISTAKES = 12
+PICTURE_SIDE = 160  # pixels, at most; keeps the page small
+CONFUSION_CLASSES = 25  # more are a list of pairs instead of a matrix
+PAIRS = 15
+TEMPLATE = os.path.join(os.path.dirname(__file__), "report.html")
+
+Picture = Callable[[int], str]  # validation image to `data:` address
+
+
+def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
+    """Write the page of `folder` to `output`.
+
+    Args:
+        folder: An export directory, or a published folder (local or `gs://`).
+        output: HTML file to write.
+        records: Where an export was measured; its images are shown if given.
+
+    Returns:
+        What was written, and how many models it is about.
+
+    Raises:
+        UsageError: `folder` is neither, or `records` are others than it was measured on.
+    """
+    if directory.is_export(folder):
+        content = _of_export(folder, records)
+    elif indexes.is_published(folder):
+        if records:
+            raise UsageError("--records shows the images of one export; name its folder")
+        content = _of_published(folder)
+    else:
+        raise UsageError(
+            f"{folder} is no export and publishes nothing; it has no {directory.METRICS} and no "
+            f"{indexes.INDEX}"
+        )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {
+        "macs_millions": accuracy_table.macs_millions,
+        "parameters_millions": accuracy_table.parameters_millions,
+        "percent": accuracy_table.percent,
+        "milliseconds": accuracy_table.milliseconds,
+        "short_commit": index_page.short_commit,
+    }
+    template = environment.from_string(storage.read_bytes(TEMPLATE).decode())
+    storage.update_bytes(output, template.render(**content).encode())
+    return {"report": output, "models": [each["variant"] for each in content["entries"]]}
+
+
+def _of_published(folder: str) -> dict[str, Any]:
+    entries = indexes.read_index(folder)
+    return {
+        **_figures(entries),
+        "title": "Published MobileNet checkpoints",
+        "subtitle": folder,
+        "model": None,
+    }
+
+
+def _of_export(folder: str, records: str | None) -> dict[str, Any]:
+    from pipeline.publish.publication import entry_of
+
+    metrics = directory.read_metrics(folder)
+    directory.require_intact(folder, metrics)
+    entry = entry_of(folder, metrics)
+    answers = per_image.read(folder)
+    names = storage.read_bytes(os.path.join(folder, "labels.txt")).decode().splitlines()
+    curves = history.read(folder)
+    mistakes = np.flatnonzero(~answers.right)
+    surest = mistakes[np.argsort(-answers.scores[mistakes, 0], kind="stable")]
+    # Evenly spread over the records: what the model does, not what suits.
+    spread = np.linspace(0, len(answers.labels) - 1, min(SAMPLES, len(answers.labels)))
+    picture = _pictures(records, metrics) if records else None
+    return {
+        **_figures([entry]),
+        "title": entry["variant"],
+        "subtitle": folder,
+        "model": {
+            "formats": [
+                {
+                    **figures,
+                    "name": name,
+                    "latency_ms": entry["latency_ms"].get(name),
+                    "bytes": metrics.get("sizes", {}).get(name),
+                    "arena_bytes": metrics.get("arena_bytes", {}).get(name),
+                }
+                for name, figures in metrics["formats"].items()
+            ],
+            "files": sorted(entry["file_bytes"].items()),
+            "curves": [
+                _svg(plots.curves(curves, chosen, ylabel))
+                for chosen, ylabel in (
+                    (("train/loss", "train/regularization"), "loss"),
+                    (("train/top1", "validation/top1", "validation/top5"), "accuracy"),
+                )
+                if any(name in curves for name in chosen)
+            ],
+            "classes": _classes(answers, names),
+            "confusion": _confusion(answers, names),
+            "pairs": _pairs(answers, names),
+            "num_mistakes": len(mistakes),
+            "samples": [
+                _shown(int(i), answers, names, picture) for i in np.unique(spread.astype(int))
+            ],
+            "mistakes": [_shown(int(i), answers, names, picture) for i in surest[:MISTAKES]],
+            "pictures": picture is not None,
+        },
+    }
+
+
+def _figures(entries: list[indexes.Entry]) -> dict[str, Any]:
+    return {
+        "entries": entries,
+        "originals": {
+            each["variant"]: accuracy_table.original(each["variant"])
+            for each in entries
+            if accuracy_table.is_comparable(each)
+        },
+        "macs_plot": _svg(plots.accuracy_over_macs(entries)),
+        "latency_plot": _svg(plots.latency(entries)),
+    }
+
+
+def _svg(content: bytes) -> Any:
+    """An SVG as part of the page: without the prologue that only a file of its own has."""
+    text = content.decode()
+    return Markup(text[text.index("<svg") :])
+
+
+def _classes(answers: per_image.PerImage, names: list[str]) -> list[dict[str, Any]]:
+    """Every class that has images, the worst first."""
+    right, images = answers.class_counts(len(names))
+    shown = np.flatnonzero(images)
+    order = shown[np.argsort((right[shown] / images[shown]), kind="stable")]
+    return [
+        {"name": names[i], "images": int(images[i]), "accuracy": float(right[i] / images[i])}
+        for i in order
+    ]
+
+
+def _confusion(answers: per_image.PerImage, names: list[str]) -> dict[str, Any] | None:
+    """Counts of (true, best) if there are few classes: `rows[t][p]`."""
+    present = np.unique(np.concatenate([answers.labels, answers.classes[:, 0]]))
+    if len(present) > CONFUSION_CLASSES:
+        return None
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (answers.labels, answers.classes[:, 0]), 1)
+    kept = counts[np.ix_(present, present)]
+    return {
+        "names": [names[i] for i in present],
+        "rows": kept.tolist(),
+        "most": max(1, int((kept - np.diag(np.diag(kept))).max(initial=0))),
+    }
+
+
+def _pairs(answers: per_image.PerImage, names: list[str]) -> list[dict[str, Any]]:
+    """The confusions that happen most."""
+    wrong = ~answers.right
+    pairs, counts = np.unique(
+        np.stack([answers.labels[wrong], answers.classes[wrong, 0]], axis=1),
+        axis=0,
+        return_counts=True,
+    )
+    return [
+        {"label": names[pairs[i, 0]], "said": names[pairs[i, 1]], "images": int(counts[i])}
+        for i in np.argsort(-counts, kind="stable")[:PAIRS]
+    ]
+
+
+def _shown(
+    index: int, answers: per_image.PerImage, names: list[str], picture: Picture | None
+) -> dict[str, Any]:
+    return {
+        "index": index,
+        "picture": picture(index) if picture else "",
+        "label": names[answers.labels[index]],
+        "right": bool(answers.right[index]),
+        "rank": int(answers.ranks[index]) + 1,
+        "guesses": [
+            {
+                "name": names[each],
+                "probability": float(score),
+                "is_label": bool(each == answers.labels[index]),
+            }
+            for each, score in zip(answers.classes[index], answers.scores[index], strict=True)
+        ],
+    }
+
+
+def _pictures(records: str, metrics: dict[str, Any]) -> Picture:
+    """Validation images by index, small, as `data:` addresses."""
+    manifest = Manifest.read(records)
+    if manifest.digest != metrics["lineage"]["records_digest"]:
+        raise UsageError(
+            f"{records} are not the records this export was measured on (digest "
+            f"{manifest.digest[:12]}, measured on {metrics['lineage']['records_digest'][:12]})"
+        )
+    shard_index, offsets = schema.read_record_offsets(records, manifest, "validation")
+    shards = manifest.shards["validation"]
+
+    def picture(index: int) -> str:
+        name = storage.join(records, shards[shard_index[index]].file)
+        with storage.open_read(name) as stream:
+            stream.seek(int(offsets[index]))
+            features = tfrecord.parse(next(tfrecord.read_records(stream, name)))
+        image = Image.open(io.BytesIO(features[schema.ENCODED][0])).convert("RGB")
+        image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        jpeg = io.BytesIO()
+        image.save(jpeg, "JPEG", quality=90)
+        return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+    return picture

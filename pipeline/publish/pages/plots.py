@@ -1,0 +1,192 @@
+"""The two plots of the original page, as SVG: the same figures, the same bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from pipeline.publish.pages import accuracy_table, published_results
+
+COLORS = {"ours": "#d62728", "V2": "#1f77b4", "V1": "#8a8d91", "V3": "#2ca02c", "others": "#9467bd"}
+AREA_PER_MILLION = 60.0  # square points of a blob per million parameters
+
+
+def accuracy_over_macs(entries: list[dict[str, Any]]) -> bytes:
+    """Top-1 over MACs, a blob's area is its number of parameters, as the original page has it.
+
+    Args:
+        entries: Of index.json; those on another dataset than ImageNet are not comparable and
+            are left out.
+    """
+    figure, axes = _figure()
+    for name, family in (("V1", accuracy_table.PUBLISHED_V1), ("V2", accuracy_table.PUBLISHED_V2)):
+        rows = [row for row in map(accuracy_table.original, family) if row]
+        _blobs(
+            axes,
+            name,
+            f"MobileNet{name}, published",
+            [(row.macs_millions, row.top1, row.parameters_millions) for row in rows],
+        )
+    for name, label, group in (
+        ("V3", "MobileNetV3, published", published_results.MOBILENET_V3),
+        ("others", "MobileNetV2 trained by others", published_results.OTHERS_V2),
+    ):
+        _blobs(
+            axes,
+            name,
+            label,
+            [(peer.macs_millions, peer.top1, peer.parameters_millions) for peer in group],
+        )
+    ours = [entry for entry in entries if accuracy_table.is_comparable(entry)]
+    if ours:
+        _blobs(
+            axes,
+            "ours",
+            "ours",
+            [
+                (each["macs"] / 1e6, 100 * each["top1"]["checkpoint"], each["parameters"] / 1e6)
+                for each in ours
+            ],
+        )
+    axes.set(
+        xscale="log",
+        xlabel="multiply-accumulates per image (millions)",
+        ylabel="ImageNet top-1 (%)",
+        title="Accuracy over MACs; a blob's area is its number of parameters",
+    )
+    axes.set_xticks([10, 20, 50, 100, 200, 500], labels=["10", "20", "50", "100", "200", "500"])
+    axes.minorticks_off()
+    _legend(axes)
+    return _svg(figure)
+
+
+def latency(entries: list[dict[str, Any]]) -> bytes:
+    """V1 against V2: as published on a Pixel 1, and as measured here.
+
+    Left: top-1 over the published latency (V1 has none published, V3 is there to compare).
+    Right: measured latency over MACs, whatever the models were trained on.
+    """
+    figure, axes = _figure(columns=2)
+    published, measured = axes
+    v2 = [
+        row
+        for row in map(accuracy_table.original, accuracy_table.PUBLISHED_V2)
+        if row and row.pixel1_ms
+    ]
+    _points(published, "V2", "MobileNetV2", [(row.pixel1_ms or 0.0, row.top1) for row in v2])
+    _points(
+        published,
+        "V3",
+        "MobileNetV3",
+        [(peer.pixel1_ms, peer.top1) for peer in published_results.MOBILENET_V3 if peer.pixel1_ms],
+    )
+    published.set(
+        xscale="log",
+        xlabel="latency, large core of a Pixel 1 (ms)",
+        ylabel="ImageNet top-1 (%)",
+        title="As published (of V1 no latency was)",
+    )
+    published.set_xticks([5, 10, 20, 50, 100], labels=["5", "10", "20", "50", "100"])
+    published.minorticks_off()
+    _legend(published)
+    _measured(measured, entries)
+    return _svg(figure)
+
+
+def curves(history: dict[str, list[list[float]]], names: Iterable[str], ylabel: str) -> bytes:
+    """Scalars of a training run over its steps."""
+    figure, axes = _figure(size=(6.2, 3.4))
+    for color, name in zip(COLORS.values(), names, strict=False):
+        if name in history:
+            steps, values = zip(*((step, value) for step, value, _ in history[name]), strict=True)
+            marker = "o" if len(steps) < 20 else ""
+            axes.plot(steps, values, color=color, marker=marker, markersize=3, label=name)
+    axes.set(xlabel="step", ylabel=ylabel)
+    _legend(axes)
+    return _svg(figure)
+
+
+def _measured(axes: Axes, entries: list[dict[str, Any]]) -> None:
+    hosts = sorted({f"{each['host']['cpu']}" for each in entries})
+    for family in ("V1", "V2"):
+        ours = [each for each in entries if f"_{family.lower()}_" in each["variant"]]
+        for kind, key in (("float", "tflite_float32"), ("int8", "tflite_int8")):
+            points = [
+                (each["macs"] / 1e6, each["latency_ms"][key])
+                for each in ours
+                if key in each["latency_ms"]
+            ]
+            if points:
+                _points(axes, family, f"MobileNet{family} {kind}", points, kind == "float")
+    if entries:
+        axes.set(xlim=(0, None), ylim=(0, None))
+        axes.margins(0.1)
+        _legend(axes)
+    else:
+        axes.text(0.5, 0.5, "nothing measured yet", ha="center", transform=axes.transAxes)
+    axes.set(
+        xlabel="multiply-accumulates per image (millions)",
+        ylabel="latency, LiteRT, one thread (ms)",
+        title=f"As measured on {'; '.join(hosts) or 'this machine'}",
+    )
+
+
+def _figure(columns: int = 1, size: tuple[float, float] | None = None) -> tuple[Figure, Any]:
+    inches = size or (8.8 if columns == 1 else 5.6 * columns, 5.2)
+    figure = Figure(figsize=inches, layout="constrained")
+    axes = figure.subplots(1, columns)
+    for each in [axes] if columns == 1 else axes:
+        each.grid(alpha=0.25)
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _blobs(axes: Axes, name: str, label: str, blobs: list[tuple[float, float, float]]) -> None:
+    macs, top1, parameters = zip(*blobs, strict=True)
+    axes.scatter(
+        macs,
+        top1,
+        s=[AREA_PER_MILLION * each for each in parameters],
+        color=COLORS[name],
+        alpha=0.45,
+        edgecolors="white",
+        linewidths=0.8,
+        label=label,
+    )
+
+
+def _points(
+    axes: Axes, name: str, label: str, points: list[tuple[float, float]], filled: bool = True
+) -> None:
+    across, up = zip(*sorted(points), strict=True)
+    axes.plot(
+        across,
+        up,
+        linestyle="",
+        marker="o",
+        markersize=7,
+        color=COLORS[name],
+        markerfacecolor=COLORS[name] if filled else "white",
+        alpha=0.8,
+        label=label,
+    )
+
+
+def _legend(axes: Axes) -> None:
+    legend = axes.legend(frameon=False, loc="best")
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([80.0])
+
+
+def _svg(figure: Figure) -> bytes:
+    drawn = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "mobilenet"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()

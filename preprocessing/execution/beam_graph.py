@@ -1,0 +1,105 @@
+"""The Beam graph: shards to write in, their counts out. The only module that imports Beam.
+
+One element is one shard, by name: neither image bytes nor references travel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from preprocessing.errors import PermanentError, RetryError, decode_failure, encode_failure
+from preprocessing.execution import local_workers
+from preprocessing.ingest_plan import ShardPlan
+from preprocessing.shards import ShardWriter
+
+NAMESPACE = "ingest"  # of the counters `images`, `rejected`, `repaired` and `bytes`
+
+
+def _count(counts: Counter[str]) -> None:
+    for name, count in counts.items():
+        Metrics.counter(NAMESPACE, name).inc(count)
+
+
+class WriteShard(beam.DoFn):
+    """Write one shard where the element is."""
+
+    def __init__(self, writer: ShardWriter) -> None:
+        self.writer = writer
+
+    def process(self, plan: ShardPlan) -> None:
+        """Write it; a retry writes the same bytes."""
+        try:
+            _count(self.writer.write(plan))
+        except (PermanentError, OSError) as error:
+            # Runners hand back text, not exceptions.
+            raise RuntimeError(encode_failure(error)) from error
+
+
+class WriteShardsHere(beam.DoFn):
+    """Collect shards and write them on the worker processes of this machine.
+
+    For the runner that lives in this process: its own way to use several cores, a Beam
+    worker each in a process, takes half a minute to start.
+    """
+
+    def __init__(self, writer: ShardWriter) -> None:
+        self.writer = writer
+
+    def start_bundle(self) -> None:
+        """Collect anew."""
+        self.plans: list[ShardPlan] = []
+
+    def process(self, plan: ShardPlan) -> None:
+        """Collect."""
+        self.plans.append(plan)
+
+    def finish_bundle(self) -> None:
+        """Write all, on all workers."""
+        try:
+            for counts in local_workers.write_shards(self.writer, self.plans):
+                _count(counts)
+        except (PermanentError, RetryError, OSError) as error:
+            raise RuntimeError(encode_failure(error)) from error
+
+
+def build(
+    pipeline: beam.Pipeline, shards: Iterable[ShardPlan], writer: ShardWriter, here: bool
+) -> None:
+    """Add the graph to `pipeline`; `here` writes on the processes of `workers.worker_processes`."""
+    write = WriteShardsHere(writer) if here else WriteShard(writer)
+    (
+        pipeline
+        | "Shards" >> beam.Create(list(shards), reshuffle=not here)
+        | "Write" >> beam.ParDo(write)
+    )
+
+
+def run(
+    shards: Iterable[ShardPlan], writer: ShardWriter, arguments: list[str], *, here: bool = False
+) -> dict[str, int]:
+    """Build the graph, run it on the runner that `arguments` name and wait for its end.
+
+    Returns:
+        The counters.
+
+    Raises:
+        PermanentError: What a worker found wrong with data, options or storage.
+        RetryError: A worker was killed.
+    """
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions(arguments))
+        build(pipeline, shards, writer, here)
+        result = pipeline.run()
+        result.wait_until_finish()
+    except Exception as error:
+        failure = decode_failure(str(error))
+        if failure is None:
+            raise
+        raise failure from error
+    counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    return {counter.key.metric.name: counter.result for counter in counters}

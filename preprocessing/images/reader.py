@@ -1,0 +1,112 @@
+"""The bytes of planned images, in plan order, fetched ahead of their use.
+
+On a local disk the kernel is told what comes next; from a bucket many members of an archive
+are fetched by range at the same time, the next batch while this one is worked on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
+
+from preprocessing import storage
+from preprocessing.errors import DataError
+from preprocessing.images.repair import MAX_FILE_BYTES
+from preprocessing.sources.references import ImageReference
+
+MAX_OPEN_FILES = 64
+READ_AHEAD_IMAGES = 32
+BATCH_IMAGES, BATCH_BYTES = 64, 16 << 20  # of a bucket's members under way at once
+
+Content = tuple[ImageReference, bytes]
+
+
+def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
+    """Each reference with its bytes; all are local or all are remote.
+
+    Raises:
+        DataError: A file is shorter than it was when it was listed.
+    """
+    references = iter(references)
+    first = next(references, None)
+    if first is None:
+        return
+    read = _read_remote if storage.is_remote(first.path) else _read_local
+    for reference, content in read(chain([first], references)):
+        if len(content) != _readable(reference):
+            raise DataError(
+                f"{reference.path} ends inside {reference.key}; it was cut since it was listed"
+            )
+        yield reference, content
+
+
+def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
+    opened: OrderedDict[str, int] = OrderedDict()
+
+    def descriptor(path: str) -> int:
+        if path in opened:
+            opened.move_to_end(path)
+        else:
+            opened[path] = os.open(path, os.O_RDONLY)
+            if len(opened) > MAX_OPEN_FILES:
+                os.close(opened.popitem(last=False)[1])
+        return opened[path]
+
+    def announce(reference: ImageReference) -> ImageReference:
+        os.posix_fadvise(
+            descriptor(reference.path),
+            reference.offset,
+            _readable(reference),
+            os.POSIX_FADV_WILLNEED,
+        )
+        return reference
+
+    try:
+        queue = deque(announce(each) for each in islice(references, READ_AHEAD_IMAGES))
+        while queue:
+            reference = queue.popleft()
+            queue.extend(announce(each) for each in islice(references, 1))
+            content = os.pread(descriptor(reference.path), _readable(reference), reference.offset)
+            yield reference, content
+    finally:
+        for each in opened.values():
+            os.close(each)
+
+
+def _read_remote(references: Iterator[ImageReference]) -> Iterator[Content]:
+    batches = _batches(references)
+    with ThreadPoolExecutor(1) as fetcher:
+        batch = next(batches, None)
+        pending = fetcher.submit(_fetch, batch) if batch else None
+        while batch and pending:
+            contents = pending.result()
+            following = next(batches, None)
+            pending = fetcher.submit(_fetch, following) if following else None
+            yield from zip(batch, contents, strict=True)
+            batch = following
+
+
+def _fetch(batch: list[ImageReference]) -> list[bytes]:
+    return storage.read_ranges([(each.path, each.offset, _readable(each)) for each in batch])
+
+
+def _readable(reference: ImageReference) -> int:
+    """Bytes to read: of what is too large for an image, just enough to see that."""
+    return min(reference.size, MAX_FILE_BYTES + 1)
+
+
+def _batches(references: Iterable[ImageReference]) -> Iterator[list[ImageReference]]:
+    """Cut into runs of limited number and size."""
+    batch: list[ImageReference] = []
+    num_bytes = 0
+    for reference in references:
+        if batch and (len(batch) == BATCH_IMAGES or num_bytes + _readable(reference) > BATCH_BYTES):
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(reference)
+        num_bytes += _readable(reference)
+    if batch:
+        yield batch

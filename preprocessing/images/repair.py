@@ -1,0 +1,198 @@
+"""From the bytes of one source file to a JPEG that every decoder reads the same way.
+
+Decided by what the bytes are, not by a list of names: ImageNet holds one PNG named
+`.JPEG` and 22 CMYK JPEGs (slim's `build_imagenet_data.py` lists them), other
+collections hold others. An ordinary JPEG keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+from preprocessing.images import jpeg
+from preprocessing.images.jpeg import JpegHeader
+
+MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
+MAX_FILE_BYTES = 1 << 27  # 128 MiB
+REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
+REPAIR_QUALITY = 100  # as slim re-encodes
+ENCODED_DPI = (300, 300)  # TensorFlow's encoder says so, whatever the image was
+SHRINK_QUALITY = 90
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would come first; MAX_PIXELS decides
+
+
+class RejectedImageError(Exception):
+    """The bytes are no image that can be trained on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairedImage:
+    """A readable RGB or grayscale JPEG.
+
+    Attributes:
+        jpeg: The original bytes unless `repaired` says otherwise, or it was shrunk.
+        height: Pixels.
+        width: Pixels.
+        repaired: What it was before re-encoding, e.g. `PNG` or `CMYK JPEG`; empty if kept.
+    """
+
+    jpeg: bytes
+    height: int
+    width: int
+    repaired: str
+
+
+def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
+    """Check one file; re-encode as RGB JPEG what is not an RGB or grayscale JPEG.
+
+    Header, dimensions, colour components and trailer are always checked. Pixels are
+    decoded when there is something to re-encode.
+
+    Args:
+        content: The whole file.
+        decode_check: Also decode the pixels of what keeps its bytes; damage that
+            decoders merely warn of is a reason to reject.
+
+    Raises:
+        RejectedImageError: Empty, truncated, not an image, or absurdly large.
+    """
+    if not content:
+        raise RejectedImageError("empty file")
+    if len(content) > MAX_FILE_BYTES:
+        raise RejectedImageError(f"more than {MAX_FILE_BYTES} bytes")
+    if not content.startswith(jpeg.SOI):
+        return _reencode(content)
+    try:
+        header = jpeg.read_header(content)
+    except jpeg.JpegError as error:
+        raise RejectedImageError(f"damaged JPEG: {error}") from None
+    _refuse_large(header.width, header.height)
+    _refuse_unusual(header)
+    if not jpeg.is_complete(content, header):
+        raise RejectedImageError("truncated JPEG: no end-of-image marker")
+    if decode_check:
+        _decode(content, header)
+    if header.components == 4 or header.frame in jpeg.ARITHMETIC_FRAMES:
+        return _reencode(content)
+    return RepairedImage(content, header.height, header.width, "")
+
+
+def _refuse_large(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise RejectedImageError(f"{width}x{height} pixels, more than {MAX_PIXELS}")
+
+
+def _refuse_unusual(header: JpegHeader) -> None:
+    """Refuse what libjpeg does not decode to 8-bit samples."""
+    if header.frame not in jpeg.DECODABLE_FRAMES:
+        raise RejectedImageError("lossless or hierarchical JPEG")
+    if header.precision != 8:
+        raise RejectedImageError(f"JPEG of {header.precision} bits per sample")
+    if header.components not in (1, 3, 4):
+        raise RejectedImageError(f"JPEG of {header.components} components")
+
+
+def _decode(content: bytes, header: JpegHeader) -> None:
+    """Let libjpeg-turbo decode everything.
+
+    Every coefficient of every component passes through the entropy decoder, the only
+    part of decoding that can fail. Asked for gray, libjpeg leaves out the arithmetic on
+    colour after it, which cannot.
+    """
+    colorspace = "CMYK" if header.components == 4 else "GRAY"
+    try:
+        simplejpeg.decode_jpeg(content, colorspace, fastdct=True, fastupsample=True, strict=True)
+    except ValueError as error:
+        if "subsampling" in str(error):  # it knows the usual ones only, Pillow all
+            _open(content)
+            return
+        raise RejectedImageError(f"cannot be decoded: {error}") from None
+
+
+def _open(content: bytes) -> Image.Image:
+    """Decode with Pillow."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=("JPEG", *REPAIRED_FORMATS))
+        _refuse_large(*image.size)
+        image.load()
+    except UnidentifiedImageError:
+        raise RejectedImageError("not a JPEG, PNG, GIF, BMP or WebP image") from None
+    except RejectedImageError:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever they stumble over
+        raise RejectedImageError(f"cannot be decoded: {error}") from None
+    return image
+
+
+def _reencode(content: bytes) -> RepairedImage:
+    image = _open(content)
+    was = str(image.format)
+    if image.format == "JPEG":
+        was = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
+    width, height = image.size
+    return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, was)
+
+
+def _rgb(image: Image.Image, content: bytes) -> Image.Image:
+    """Drop transparency, and the low byte of 16-bit grayscale (Pillow would clip it).
+
+    CMYK is decoded as TensorFlow does (fast DCT, `jpeg_mem.cc`), so that the records are
+    byte for byte those of slim.
+    """
+    if image.mode == "CMYK":
+        try:
+            ink = simplejpeg.decode_jpeg(content, "CMYK", fastdct=True, strict=False)
+        except ValueError:  # an unusual subsampling
+            return image.convert("RGB")
+        light = ink.astype(np.uint16)
+        if "adobe" not in image.info:  # Adobe stores CMYK inverted
+            light = 255 - light
+        return Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if "transparency" in image.info:  # Pillow warns of it on the direct way
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _encode(image: Image.Image, quality: int) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=quality, dpi=ENCODED_DPI)
+    return encoded.getvalue()
+
+
+def shrink(image: RepairedImage, short_side: int, quality: int = SHRINK_QUALITY) -> RepairedImage:
+    """Resize so that the shorter side is `short_side` pixels; never enlarges.
+
+    Decoded at the nearest larger power of two that still leaves twice the size, then
+    bicubic with antialiasing. Grayscale stays grayscale. An image that is small enough
+    keeps its bytes.
+
+    Args:
+        image: What `repair` gave.
+        short_side: Pixels.
+        quality: Of the JPEG, 1 to 100.
+
+    Raises:
+        RejectedImageError: The pixels cannot be decoded.
+    """
+    shortest = min(image.height, image.width)
+    if shortest <= short_side:
+        return image
+    width, height = (
+        max(1, round(side * short_side / shortest)) for side in (image.width, image.height)
+    )
+    try:
+        decoded = Image.open(io.BytesIO(image.jpeg), formats=("JPEG",))
+        box = None
+        if draft := decoded.draft(decoded.mode, (2 * width, 2 * height)):
+            box = draft[1]
+        resized = decoded.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    except Exception as error:  # Pillow's parsers raise whatever they stumble over
+        raise RejectedImageError(f"cannot be decoded: {error}") from None
+    return RepairedImage(_encode(resized, quality), height, width, image.repaired)

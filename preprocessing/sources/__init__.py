@@ -1,0 +1,1 @@
+"""What images a user has: one module per layout, and the registry that recognises them."""

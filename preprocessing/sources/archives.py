@@ -1,0 +1,234 @@
+"""The official ILSVRC2012 archives, listed and later read in place, never unpacked.
+
+`ILSVRC2012_img_train.tar` is a tar of one tar per synset, `ILSVRC2012_img_val.tar` is
+flat. Only tar headers are read here; an image is later read by offset.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError
+from preprocessing.records.schema import ImageClass
+from preprocessing.sources.boxes import ArchivedBoxes
+from preprocessing.sources.devkit import DEVKIT, read_devkit
+from preprocessing.sources.references import Box, ImageReference, Source
+from preprocessing.sources.tar import Member, members
+from preprocessing.sources.words import SYNSET_WORDS, class_words, read_text
+from preprocessing.storage.map_ahead import concurrently
+
+TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
+VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
+# Line i is the synset of ILSVRC2012_val_{i:08d}.JPEG; slim's datasets folder carries it.
+VALIDATION_LABELS = "imagenet_2012_validation_synset_labels.txt"
+TRAIN_BOXES = "ILSVRC2012_bbox_train_v2.tar.gz"
+VALIDATION_BOXES = "ILSVRC2012_bbox_val_v3.tgz"
+
+BoxesOf = Callable[[str], tuple[Box, ...]]
+
+
+def is_here(folder: str) -> bool:
+    """Whether `folder` holds one of the archives."""
+    return any(
+        storage.exists(storage.join(folder, name)) for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE)
+    )
+
+
+def find(folder: str) -> Source:
+    """List the images of the archives in `folder`.
+
+    Raises:
+        UsageError: Something is missing; names what was looked for.
+        DataError: An archive is damaged, or labels and images do not match.
+    """
+    here = {
+        name: storage.exists(storage.join(folder, name))
+        for name in (
+            TRAIN_ARCHIVE,
+            VALIDATION_ARCHIVE,
+            DEVKIT,
+            VALIDATION_LABELS,
+            TRAIN_BOXES,
+            VALIDATION_BOXES,
+        )
+    }
+    missing = [name for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE) if not here[name]]
+    if not here[DEVKIT] and not here[VALIDATION_LABELS]:
+        missing.append(f"{DEVKIT} (or {VALIDATION_LABELS})")
+    if missing:
+        raise UsageError(
+            f"source {folder} lacks {', '.join(missing)}; looked for the official archives: "
+            f"{TRAIN_ARCHIVE}, {VALIDATION_ARCHIVE}, {DEVKIT}, and, if you have them, "
+            f"{TRAIN_BOXES}, {VALIDATION_BOXES}, {SYNSET_WORDS}"
+        )
+    validation_synsets, labels_path, words = _validation_synsets(folder, here)
+    words = {**words, **class_words(folder)}
+    train = storage.join(folder, TRAIN_ARCHIVE)
+    synsets = sorted({_synset(member, train) for member in _synset_archives(train)})
+    labels = {synset: index for index, synset in enumerate(synsets, start=1)}
+    _refuse_unknown(validation_synsets, labels, labels_path)
+    boxes = _boxes(folder, here, validation_synsets, labels)
+    return Source(
+        classes=tuple(
+            ImageClass(index=index, synset=synset, text=words.get(synset, synset))
+            for synset, index in labels.items()
+        ),
+        description={
+            "layout": "ILSVRC2012 archives",
+            "files": {
+                name: storage.size_bytes(storage.join(folder, name))
+                for name, is_there in here.items()
+                if is_there
+            },
+        },
+        listings={
+            "train": partial(_train_images, train, labels, boxes["train"]),
+            "validation": partial(
+                _validation_images,
+                storage.join(folder, VALIDATION_ARCHIVE),
+                validation_synsets,
+                labels,
+                labels_path,
+                boxes["validation"],
+            ),
+        },
+    )
+
+
+def _validation_synsets(
+    folder: str, here: dict[str, bool]
+) -> tuple[list[str], str, dict[str, str]]:
+    """Synsets of validation image 1, 2, ..., where they are from, and the kit's class words."""
+    listed: dict[str, list[str]] = {}
+    words: dict[str, str] = {}
+    if here[DEVKIT]:
+        path = storage.join(folder, DEVKIT)
+        kit = read_devkit(path)
+        listed[path], words = kit.validation, kit.words
+    if here[VALIDATION_LABELS]:
+        path = storage.join(folder, VALIDATION_LABELS)
+        listed[path] = read_text(path).split()
+    if len({tuple(synsets) for synsets in listed.values()}) > 1:
+        raise DataError(
+            f"{' and '.join(listed)} do not agree on the validation images; remove the wrong one"
+        )
+    path, synsets = next(iter(listed.items()))
+    return synsets, path, words
+
+
+def _refuse_unknown(synsets: list[str], labels: dict[str, int], path: str) -> None:
+    for number, synset in enumerate(synsets, start=1):
+        if synset not in labels:
+            raise DataError(f"{path} line {number} names {synset}, which has no training images")
+
+
+def _boxes(
+    folder: str, here: dict[str, bool], validation_synsets: list[str], labels: dict[str, int]
+) -> dict[str, BoxesOf]:
+    """Per split, from file name to boxes."""
+
+    def train_class(path: str) -> str:
+        return posixpath.basename(posixpath.dirname(path))
+
+    def validation_class(path: str) -> str:
+        number = validation_number(posixpath.basename(path), len(validation_synsets))
+        return validation_synsets[number - 1] if number else ""
+
+    found: dict[str, BoxesOf] = {}
+    for split, name, class_of in (
+        ("train", TRAIN_BOXES, train_class),
+        ("validation", VALIDATION_BOXES, validation_class),
+    ):
+        if here[name]:
+            found[split] = ArchivedBoxes(storage.join(folder, name), labels, class_of).of
+        else:
+            found[split] = _no_boxes
+    return found
+
+
+def _no_boxes(filename: str) -> tuple[Box, ...]:
+    return ()
+
+
+def validation_number(stem: str, count: int) -> int:
+    """`i` of `ILSVRC2012_val_{i:08d}`; 0 when it is no such name or above `count`."""
+    matched = re.fullmatch(r"ILSVRC2012_val_(\d{8})", stem, re.ASCII)
+    number = int(matched[1]) if matched else 0
+    return number if number <= count else 0
+
+
+def _synset_archives(path: str) -> list[Member]:
+    size = storage.size_bytes(path)
+    with storage.open_read(path, ahead=False) as stream:
+        found = list(members(stream, path, end=size))
+    if not found:
+        raise DataError(f"{path} is empty; expected one tar per synset inside")
+    return found
+
+
+def _synset(member: Member, path: str) -> str:
+    synset, extension = posixpath.splitext(posixpath.basename(member.name))
+    if extension != ".tar":
+        raise DataError(
+            f"{path} holds {member.name}; expected one tar per synset, like n01440764.tar"
+        )
+    return synset
+
+
+def _train_images(path: str, labels: dict[str, int], boxes_of: BoxesOf) -> Iterator[ImageReference]:
+    def of_synset(outer: Member) -> list[ImageReference]:
+        synset = _synset(outer, path)
+        where = f"{outer.name} in {path}"
+        with storage.open_read(path) as stream:
+            listed = list(members(stream, where, outer.offset, outer.offset + outer.size))
+        if not listed:
+            raise DataError(f"{where} holds no images")
+        return [
+            ImageReference(
+                f"train/{synset}/{(name := posixpath.basename(inner.name))}",
+                path,
+                inner.offset,
+                inner.size,
+                labels[synset],
+                boxes_of(name),
+            )
+            for inner in listed
+        ]
+
+    for found in concurrently(of_synset, _synset_archives(path), path):
+        yield from found
+
+
+def _validation_images(
+    path: str, synsets: list[str], labels: dict[str, int], labels_path: str, boxes_of: BoxesOf
+) -> Iterator[ImageReference]:
+    count = 0
+    with storage.open_read(path) as stream:
+        for member in members(stream, path, end=storage.size_bytes(path)):
+            name = posixpath.basename(member.name)
+            stem, extension = posixpath.splitext(name)
+            number = validation_number(stem, len(synsets))
+            if not number or extension != ".JPEG":
+                raise DataError(
+                    f"{path} holds {member.name}; expected ILSVRC2012_val_00000001.JPEG to "
+                    f"ILSVRC2012_val_{len(synsets):08d}.JPEG, as {labels_path} has so many lines"
+                )
+            synset = synsets[number - 1]
+            count += 1
+            yield ImageReference(
+                f"validation/{synset}/{name}",
+                path,
+                member.offset,
+                member.size,
+                labels[synset],
+                boxes_of(name),
+            )
+    if count != len(synsets):
+        raise DataError(
+            f"{path} holds {count} images but {labels_path} has {len(synsets)} lines; "
+            "they must match line by line"
+        )

@@ -1,0 +1,109 @@
+"""A folder per class: `train/<class>/*` and `validation/<class>/*`, any classes, plain files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError
+from preprocessing.records.schema import ImageClass
+from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.tar import checked_name
+from preprocessing.sources.words import class_words
+from preprocessing.storage import Entry
+from preprocessing.storage.map_ahead import concurrently
+
+TRAIN = "train"
+VALIDATION = ("validation", "val")
+
+
+def entries(folder: str) -> list[Entry]:
+    """What is in a folder but hidden files; links are followed, nothing is written through them."""
+    return [entry for entry in storage.list_entries(folder) if not entry.name.startswith(".")]
+
+
+def classes_in(folder: str) -> list[str]:
+    """Sorted names of the class folders in `folder`.
+
+    Raises:
+        DataError: There are none, or something else is among them.
+    """
+    found = entries(folder)
+    stray = [entry.name for entry in found if not entry.is_folder]
+    if stray:
+        raise DataError(
+            f"{folder} holds the file {stray[0]!r}; expected one folder per class and in it images"
+        )
+    if not found:
+        raise DataError(f"{folder} is empty; expected one folder per class and in it images")
+    return [checked_name(entry.name, folder) for entry in found]
+
+
+def images_in(folder: str, split: str, name: str, label: int) -> list[ImageReference]:
+    """References to the files of one class.
+
+    Args:
+        folder: Holds the images of this class only.
+        split: Of the keys.
+        name: Of the class.
+        label: 1..N.
+
+    Raises:
+        DataError: A name that cannot be recorded, or a folder inside.
+    """
+    found = []
+    for entry in entries(folder):
+        if entry.is_folder:
+            raise DataError(f"{folder} holds the folder {entry.name!r}; expected images only")
+        filename = checked_name(entry.name, folder)
+        key, path = f"{split}/{name}/{filename}", storage.join(folder, filename)
+        found.append(ImageReference(key, path, 0, entry.size, label))
+    return found
+
+
+def is_here(folder: str) -> bool:
+    """Whether `folder` looks like this layout."""
+    return storage.exists(storage.join(folder, TRAIN))
+
+
+def find(folder: str) -> Source:
+    """List the images of a folder per class.
+
+    Raises:
+        UsageError: No validation images; names what was looked for.
+        DataError: Something else is among the class folders.
+    """
+    train = storage.join(folder, TRAIN)
+    candidates = [storage.join(folder, name) for name in VALIDATION]
+    validation = next((each for each in candidates if storage.exists(each)), None)
+    if validation is None:
+        raise UsageError(
+            f"source {folder} has {TRAIN}/ but neither of {VALIDATION[0]}/ and {VALIDATION[1]}/; "
+            "expected one folder per class in each"
+        )
+    names = classes_in(train)
+    labels = {name: index for index, name in enumerate(names, start=1)}
+    unknown = sorted(set(classes_in(validation)) - labels.keys())
+    if unknown:
+        raise DataError(f"{validation} has class {unknown[0]!r}, which {train} has not")
+    words = class_words(folder)
+    return Source(
+        classes=tuple(
+            ImageClass(index=index, synset=name, text=words.get(name, name))
+            for name, index in labels.items()
+        ),
+        description={"layout": "folder per class", "classes": len(names)},
+        listings={
+            "train": partial(_images, train, "train", labels),
+            "validation": partial(_images, validation, "validation", labels),
+        },
+    )
+
+
+def _images(folder: str, split: str, labels: dict[str, int]) -> Iterator[ImageReference]:
+    def of_class(name: str) -> list[ImageReference]:
+        return images_in(storage.join(folder, name), split, name, labels[name])
+
+    for found in concurrently(of_class, classes_in(folder), folder):
+        yield from found

@@ -1,0 +1,146 @@
+"""The layout of Kaggle's ImageNet download (`imagenet-object-localization-challenge`), unpacked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError
+from preprocessing.records.schema import ImageClass
+from preprocessing.sources import folders
+from preprocessing.sources.archives import validation_number
+from preprocessing.sources.boxes import boxes_of
+from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.words import KAGGLE_WORDS, class_words, read_text
+from preprocessing.storage.map_ahead import concurrently
+
+DATA = "ILSVRC/Data/CLS-LOC"
+ANNOTATIONS = "ILSVRC/Annotations/CLS-LOC"
+SOLUTION = "LOC_val_solution.csv"
+
+
+def is_here(folder: str) -> bool:
+    """Whether `folder` looks like this layout."""
+    return storage.exists(storage.join(folder, DATA))
+
+
+def find(folder: str) -> Source:
+    """List the images of Kaggle's download.
+
+    Raises:
+        UsageError: Something is missing; names what was looked for.
+        DataError: Labels and images do not match.
+    """
+    train, validation = (storage.join(folder, DATA, name) for name in ("train", "val"))
+    solution = storage.join(folder, SOLUTION)
+    missing = [path for path in (train, validation, solution) if not storage.exists(path)]
+    if missing:
+        raise UsageError(
+            f"source {folder} has {DATA} but lacks {', '.join(missing)}; looked for "
+            f"{DATA}/train/<synset>/, {DATA}/val/, {SOLUTION} and, if you have them, "
+            f"{KAGGLE_WORDS} and {ANNOTATIONS}/"
+        )
+    labels = {name: index for index, name in enumerate(folders.classes_in(train), start=1)}
+    synsets = _solution(solution, labels)
+    words = class_words(folder)
+    annotations = storage.join(folder, ANNOTATIONS)
+    has_boxes = storage.exists(annotations)
+    return Source(
+        classes=tuple(
+            ImageClass(index=index, synset=synset, text=words.get(synset, synset))
+            for synset, index in labels.items()
+        ),
+        description={"layout": "Kaggle", "classes": len(labels), "boxes": has_boxes},
+        listings={
+            "train": partial(_train_images, train, labels, annotations if has_boxes else ""),
+            "validation": partial(
+                _validation_images, validation, synsets, labels, annotations if has_boxes else ""
+            ),
+        },
+    )
+
+
+def _solution(path: str, labels: dict[str, int]) -> dict[str, str]:
+    """Image to synset: the first word of `PredictionString`, before its boxes."""
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path)), strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a CSV file ({error})") from None
+    if not rows or rows[0] != ["ImageId", "PredictionString"]:
+        raise DataError(f"{path} does not begin with ImageId,PredictionString; download it again")
+    synsets: dict[str, str] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        words = row[1].split() if len(row) == 2 else []
+        if not words or not validation_number(row[0], 10**8):
+            raise DataError(
+                f"{path} line {number} is {','.join(row)!r}; expected an image and its boxes"
+            )
+        if words[0] not in labels:
+            raise DataError(f"{path} line {number} names {words[0]}, which has no training images")
+        if row[0] in synsets:
+            raise DataError(f"{path} line {number} names {row[0]} a second time")
+        synsets[row[0]] = words[0]
+    return synsets
+
+
+def _train_images(
+    folder: str, labels: dict[str, int], annotations: str
+) -> Iterator[ImageReference]:
+    def of_class(synset: str) -> list[ImageReference]:
+        listed = folders.images_in(storage.join(folder, synset), "train", synset, labels[synset])
+        if not annotations:
+            return listed
+        xml_folder = storage.join(annotations, "train", synset)
+        xml_names = frozenset(storage.list_names(xml_folder))
+        return [_with_boxes(each, synset, xml_folder, xml_names, labels) for each in listed]
+
+    for found in concurrently(of_class, labels, folder):
+        yield from found
+
+
+def _validation_images(
+    folder: str, synsets: dict[str, str], labels: dict[str, int], annotations: str
+) -> Iterator[ImageReference]:
+    xml_folder = storage.join(annotations, "val")
+    xml_names = frozenset(storage.list_names(xml_folder) if annotations else ())
+
+    def of_file(entry: storage.Entry) -> ImageReference:
+        stem, extension = posixpath.splitext(entry.name)
+        if entry.is_folder or extension != ".JPEG" or stem not in synsets:
+            raise DataError(
+                f"{folder} holds {entry.name!r}, of which {SOLUTION} says nothing; expected "
+                "ILSVRC2012_val_00000001.JPEG and so on"
+            )
+        synset = synsets[stem]
+        reference = ImageReference(
+            f"validation/{synset}/{entry.name}",
+            storage.join(folder, entry.name),
+            0,
+            entry.size,
+            labels[synset],
+        )
+        return _with_boxes(reference, synset, xml_folder, xml_names, labels)
+
+    listed = folders.entries(folder)
+    if len(listed) != len(synsets):
+        raise DataError(f"{folder} holds {len(listed)} images but {SOLUTION} lists {len(synsets)}")
+    yield from concurrently(of_file, listed, folder)
+
+
+def _with_boxes(
+    reference: ImageReference,
+    synset: str,
+    xml_folder: str,
+    xml_names: frozenset[str],
+    labels: dict[str, int],
+) -> ImageReference:
+    name = f"{posixpath.splitext(reference.filename)[0]}.xml"
+    if name not in xml_names:
+        return reference
+    path = storage.join(xml_folder, name)
+    return replace(reference, boxes=boxes_of(storage.read_bytes(path), synset, labels, path))

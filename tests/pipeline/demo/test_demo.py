@@ -1,0 +1,186 @@
+"""The whole pipeline with real processes: what it reaches, and that no kill undoes it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from pipeline.export import directory
+from tests.conftest import Outcome, mobilenet
+
+pytestmark = pytest.mark.slow
+
+VARIANT = "mobilenet_v2_0.35_64"
+STAGES = ("sample", "prepare", "train", "evaluate", "export", "publish", "fetch", "report")
+MEASURED = ("latency_ms", "sha256", "bytes", "export_digest", "version_file", "file_bytes")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A demo that nobody disturbed."""
+    output = tmp_path_factory.mktemp("demo") / "output"
+    return output, mobilenet("demo", f"--output={output}")
+
+
+def table_of(output: Path) -> list[dict[str, Any]]:
+    """The published entries without what a clock measured or a history decides."""
+    index = json.loads((output / "published" / "index.json").read_text())
+    return [
+        {key: value for key, value in entry.items() if key not in MEASURED}
+        for entry in index["models"]
+    ]
+
+
+def test_every_format_reaches_the_accuracy_and_the_result_is_complete(
+    demo: tuple[Path, Outcome],
+) -> None:
+    output, outcome = demo
+    assert outcome.code == 0, outcome.err
+    result = outcome.result
+    assert result["variant"] == VARIANT
+    assert {"checkpoint", "frozen_graph", "keras", "saved_model"} <= set(result["top1"])
+    assert sum(name.startswith("tflite_") for name in result["top1"]) == 5
+    assert min(result["top1"].values()) >= 0.97
+    assert result["top1"]["tflite_float32"] == result["top1"]["checkpoint"]
+    assert abs(result["top1"]["tflite_int8"] - result["top1"]["tflite_float32"]) <= 0.01
+    assert (result["macs"], result["parameters"]) == (4_749_248, 396_128)
+    assert result["rejected"] == 1
+    assert result["seconds"] > 0
+    assert Path(result["export"]) == output / "exports" / VARIANT
+
+
+def test_progress_and_where_to_look_are_on_stderr(demo: tuple[Path, Outcome]) -> None:
+    output, outcome = demo
+    for stage in STAGES:
+        assert f"$ mobilenet {stage} " in outcome.err
+    assert "rejected train/n99900003/n99900003_144.JPEG" in outcome.err
+    assert f" dashboard {output}/runs/{VARIANT}\n" in outcome.err
+    assert f" registry --database {output}/registry/mlflow.db\n" in outcome.err
+    assert f"| [{VARIANT}]({VARIANT}.tgz) | 4 | 0.39 |" in outcome.err
+    assert len(outcome.out.splitlines()) == 1
+
+
+def test_the_packed_models_work_where_they_are_unpacked(
+    demo: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    """LiteRT on what a user downloads, on an image drawn here, by the input contract alone."""
+    output, _ = demo
+    with tarfile.open(output / "published" / f"{VARIANT}.tgz") as archive:
+        archive.extractall(tmp_path)
+    labels = (tmp_path / "labels.txt").read_text().splitlines()
+    one = np.zeros((8, 8), np.float32)
+    one[:, 3:5] = 1.0  # an upright stroke
+    image = tf.image.resize(one[..., None].repeat(3, -1), (64, 64), "bicubic").numpy()
+    for name, value in (
+        (f"{VARIANT}.tflite", np.clip(image, 0, 1) * 2 - 1),
+        (f"{VARIANT}_int8.tflite", np.round(np.clip(image, 0, 1) * 255)),
+    ):
+        interpreter = Interpreter(model_path=str(tmp_path / name))
+        interpreter.allocate_tensors()
+        details = interpreter.get_input_details()[0]
+        interpreter.set_tensor(details["index"], value[None].astype(details["dtype"]))
+        interpreter.invoke()
+        scores = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+        assert labels[int(np.argmax(scores))] == "one"
+
+
+def test_the_fetched_model_is_the_exported_one_and_the_report_shows_it(
+    demo: tuple[Path, Outcome],
+) -> None:
+    output, outcome = demo
+    export, fetched = Path(outcome.result["export"]), output / "fetched" / VARIANT
+    names = directory.list_files(str(export))
+    assert directory.list_files(str(fetched)) == names
+    assert all((export / name).read_bytes() == (fetched / name).read_bytes() for name in names)
+    report = (output / "report.html").read_text()
+    assert report.count("data:image/jpeg;base64,") > 12
+    assert "Worst mistakes" in report
+
+
+def test_run_again_it_redoes_nothing_and_shows_the_same_table(demo: tuple[Path, Outcome]) -> None:
+    output, first = demo
+
+    def made() -> dict[Path, int]:
+        return {
+            path: path.stat().st_mtime_ns
+            for path in output.rglob("*")
+            if path.is_file() and "registry" not in path.parts and path.name != ".lock"
+        }
+
+    before = made()
+    again = mobilenet("demo", f"--output={output}")
+    assert again.code == 0
+    assert made() == before
+    without_time = [{**each.result, "seconds": 0} for each in (first, again)]
+    assert without_time[0] == without_time[1]
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_table(
+    demo: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    """SIGKILL to the whole command, workers left to find out; then run again."""
+    undisturbed, _ = demo
+    output = tmp_path / "output"
+    seed = random.randrange(10**6)
+    print(f"moments drawn with seed {seed}")
+    moments = random.Random(seed)
+    # One kill somewhere in each stage that takes long enough to be hit.
+    for mark in ("archives.partial", "records/.ingest", "runs", "train: step", "exports", "mlflow"):
+        started = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "demo", f"--output={output}"],
+            stdout=subprocess.DEVNULL,
+            stderr=open(tmp_path / "stderr", "w"),  # noqa: SIM115
+        )
+        deadline = time.monotonic() + 300
+        while started.poll() is None and time.monotonic() < deadline:
+            if _reached(mark, output, tmp_path / "stderr"):
+                # Publishing is the last stage and takes two seconds; the others take longer.
+                time.sleep(moments.uniform(0, 0.5 if mark == "mlflow" else 1.5))
+                break
+            time.sleep(0.01)
+        started.send_signal(signal.SIGKILL)
+        assert started.wait() == -signal.SIGKILL, f"{mark}: it had ended already"
+        assert _nothing_half_written_looks_complete(output)
+    final = mobilenet("demo", f"--output={output}")
+    assert final.code == 0, final.err
+    assert table_of(output) == table_of(undisturbed)
+    assert not list(output.rglob("*.partial-*"))
+
+
+def _reached(mark: str, output: Path, stderr: Path) -> bool:
+    if mark == "train: step":
+        return mark in stderr.read_text()
+    if mark == "exports":
+        return any((output / "exports").glob("*")) if (output / "exports").exists() else False
+    if mark == "mlflow":
+        return any((output / "registry").glob("mlflow.db*"))  # its tables are being made, or are
+    return any(str(path).startswith(f"{output}/{mark}") for path in output.rglob("*"))
+
+
+def _nothing_half_written_looks_complete(output: Path) -> bool:
+    """What is there under its final name can be used."""
+    if (output / "archives").exists():
+        assert (output / "archives" / "sample.json").exists()
+    if (output / "records" / "dataset.json").exists():
+        manifest = json.loads((output / "records" / "dataset.json").read_text())
+        for shards in manifest["shards"].values():
+            for shard in shards:
+                assert os.path.getsize(output / "records" / shard["file"]) == shard["bytes"]
+    if (output / "exports" / VARIANT).exists():
+        metrics = json.loads((output / "exports" / VARIANT / "metrics.json").read_text())
+        for name, file in metrics["files"].items():
+            assert os.path.getsize(output / "exports" / VARIANT / name) == file["bytes"]
+    return True

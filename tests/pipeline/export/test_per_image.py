@@ -1,0 +1,63 @@
+"""What is kept of every image gives back the accuracies it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.export import per_image
+from pipeline.export.predictions import Predictions
+from preprocessing.errors import DataError, UsageError
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    """Coarse scores, so that there are ties."""
+    rng = np.random.default_rng(3)
+    scores = (rng.integers(0, 8, (500, 12)) / 8).astype(np.float32)
+    return Predictions(scores, rng.integers(1, 12, 500))
+
+
+def test_ranks_give_the_same_accuracies_ties_included(
+    predictions: Predictions, tmp_path: Path
+) -> None:
+    per_image.write(str(tmp_path), {"checkpoint": predictions})
+    kept = per_image.read(str(tmp_path))
+    for k in (1, 5):
+        assert np.mean(kept.ranks < k) == predictions.accuracy(k)
+    right, images = kept.class_counts(12)
+    assert right.sum() / images.sum() == predictions.accuracy(1)
+    assert np.array_equal(images, np.bincount(predictions.labels, minlength=12))
+
+
+def test_the_best_classes_come_best_first(predictions: Predictions, tmp_path: Path) -> None:
+    per_image.write(str(tmp_path), {"checkpoint": predictions})
+    kept = per_image.read(str(tmp_path))
+    assert np.array_equal(kept.classes[:, 0], predictions.top1_classes)
+    assert np.array_equal(kept.scores, np.take_along_axis(predictions.scores, kept.classes, axis=1))
+    assert (np.diff(kept.scores, axis=1) <= 0).all()
+
+
+def test_the_same_predictions_give_the_same_bytes(predictions: Predictions, tmp_path: Path) -> None:
+    written = []
+    for _ in range(2):
+        per_image.write(str(tmp_path), {"checkpoint": predictions, "tflite_int8": predictions})
+        written.append((tmp_path / per_image.FILE).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_an_unknown_format_and_a_damaged_file_are_told_in_one_line(
+    predictions: Predictions, tmp_path: Path
+) -> None:
+    per_image.write(str(tmp_path), {"checkpoint": predictions})
+    with pytest.raises(UsageError, match="did you mean 'checkpoint'"):
+        per_image.read(str(tmp_path), "chekpoint")
+    content = (tmp_path / per_image.FILE).read_bytes()
+    (tmp_path / per_image.FILE).write_bytes(content[:-100])
+    with pytest.raises(DataError, match="is damaged"):
+        per_image.read(str(tmp_path))
+    (tmp_path / per_image.FILE).unlink()
+    with pytest.raises(UsageError, match="export again"):
+        per_image.read(str(tmp_path))

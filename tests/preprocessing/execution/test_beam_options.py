@@ -1,0 +1,74 @@
+"""What is submitted to Dataflow is small and complete, and a wrong wish is refused before."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from preprocessing.errors import UsageError
+from preprocessing.execution import beam_graph
+from preprocessing.execution.beam_options import beam_options
+from preprocessing.ingest_plan import ImageOptions, ShardPlan
+from preprocessing.records.schema import ImageClass, shard_name
+from preprocessing.shards import ShardWriter
+from tests.emulator import Emulator
+
+FLAGS = (
+    "--runner=DataflowRunner",
+    "--project=my-project",
+    "--region=us-central1",
+    "--temp_location=gs://bucket/tmp",
+    "--sdk_container_image=registry/mobilenet-ingest-worker:1",
+)
+
+
+def test_other_runners_get_what_was_written() -> None:
+    given = ["--runner=FlinkRunner", "--parallelism=3", "--flag"]
+    assert beam_options(given, "/local", "gs://b/r") == given
+    assert beam_options([], "/local") == []
+
+
+def test_flags_of_dataflow_may_be_written_in_two_words() -> None:
+    words = [word for flag in FLAGS for word in flag.split("=", 1)]
+    assert beam_options(words, "gs://s", "gs://r")[: len(words)] == words
+
+
+@pytest.mark.parametrize("missing", FLAGS[1:])
+def test_a_missing_flag_of_dataflow_is_named(missing: str) -> None:
+    name = missing.partition("=")[0]
+    with pytest.raises(UsageError, match=f"DataflowRunner also needs {name}="):
+        beam_options([each for each in FLAGS if each != missing], "gs://s", "gs://r")
+
+
+def test_dataflow_cannot_read_a_local_folder() -> None:
+    with pytest.raises(UsageError, match="cannot see the local folder /data; copy it"):
+        beam_options(FLAGS, "gs://s", "/data")
+
+
+def test_the_graph_for_dataflow_names_the_image_and_carries_no_references(
+    emulator: Emulator,
+) -> None:
+    """Translated by Beam's own runner up to the point where it would ask the service."""
+    arguments = beam_options(
+        [*(each.replace("gs://bucket", emulator.bucket) for each in FLAGS)], "gs://s", "gs://r"
+    )
+    arguments += ["--dry_run=True", "--no_auth", f"--staging_location={emulator.bucket}/staging"]
+    shards = [
+        ShardPlan(
+            split="train", file=shard_name("train", i, 1024), num_images=1251, num_bytes=2**27
+        )
+        for i in range(1024)
+    ]
+    classes = tuple(ImageClass(index=i, synset=f"n{i:08d}", text="text") for i in range(1, 1001))
+    writer = ShardWriter(records="gs://r/records", classes=classes, image=ImageOptions())
+    pipeline = beam.Pipeline(options=PipelineOptions(arguments))
+    beam_graph.build(pipeline, shards, writer, here=False)
+    pipeline.run()
+    graph = pipeline.runner.proto_pipeline
+    (environment,) = graph.components.environments.values()
+    assert environment.urn == "beam:env:docker:v1"
+    assert b"registry/mobilenet-ingest-worker:1" in environment.payload
+    names = {each.unique_name for each in graph.components.transforms.values()}
+    assert {"Write", "Shards", "Shards/MaybeReshuffle/Reshuffle"} <= names
+    assert len(graph.SerializeToString()) < 200_000  # Dataflow takes 10 MB

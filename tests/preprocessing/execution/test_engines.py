@@ -1,0 +1,205 @@
+"""The same records whatever runs the ingest, in whatever order, however often it is killed."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.photographs import write_archives
+from preprocessing import storage
+from preprocessing.records.schema import MANIFEST, Manifest
+from preprocessing.shards import REPORTS
+from preprocessing.sources import archives as official
+from tests.conftest import ingest, mobilenet
+from tests.flink import job_server_jar
+from tests.preprocessing.test_ingest import content
+
+PATIENCE_SECONDS = 60.0
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_one_and_two_processes(
+    archives: Path, records: Path, tmp_path: Path, num_workers: int
+) -> None:
+    ingest(archives, tmp_path / "records", num_workers=num_workers)
+    assert content(tmp_path / "records") == content(records)
+
+
+def test_the_archives_written_in_reverse(archives: Path, records: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    shutil.copytree(archives, turned)
+    reverse(turned / official.TRAIN_ARCHIVE)
+    reverse(turned / official.VALIDATION_ARCHIVE)
+    assert (turned / official.TRAIN_ARCHIVE).read_bytes() != (
+        archives / official.TRAIN_ARCHIVE
+    ).read_bytes()
+    written = ingest(turned, tmp_path / "records")
+    assert written.digest == Manifest.read(str(records)).digest
+
+
+def reverse(path: Path) -> None:
+    """Turn the order of an archive, and of the archives in it."""
+
+    def turned(packed: bytes) -> bytes:
+        out = io.BytesIO()
+        with (
+            tarfile.open(fileobj=io.BytesIO(packed)) as old,
+            tarfile.open(fileobj=out, mode="w") as new,
+        ):
+            for member in reversed(old.getmembers()):
+                stream = old.extractfile(member)
+                assert stream
+                inner = stream.read()
+                if member.name.endswith(".tar"):
+                    inner = turned(inner)
+                    member.size = len(inner)
+                new.addfile(member, io.BytesIO(inner))
+        return out.getvalue()
+
+    path.write_bytes(turned(path.read_bytes()))
+
+
+@pytest.mark.slow
+def test_flink(archives: Path, records: Path, tmp_path: Path) -> None:
+    outcome = mobilenet(
+        "prepare",
+        f"--source={archives}",
+        f"--records={tmp_path / 'records'}",
+        "--",
+        "--runner=FlinkRunner",
+        f"--flink_job_server_jar={job_server_jar()}",
+        "--environment_type=LOOPBACK",
+        "--parallelism=2",
+    )
+    assert outcome.code == 0, outcome.err
+    assert "'images': 1797" in outcome.err
+    assert content(tmp_path / "records") == content(records)
+
+
+@pytest.mark.slow
+def test_flink_hands_back_what_a_worker_found(archives: Path, tmp_path: Path) -> None:
+    shutil.copytree(archives, tmp_path / "source")
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "train-00000-of-00008").mkdir()  # cannot be replaced by a file
+    (tmp_path / "records" / REPORTS).mkdir()
+    outcome = mobilenet(
+        "prepare",
+        f"--source={tmp_path / 'source'}",
+        f"--records={tmp_path / 'records'}",
+        "--",
+        "--runner=FlinkRunner",
+        f"--flink_job_server_jar={job_server_jar()}",
+        "--environment_type=LOOPBACK",
+    )
+    assert outcome.code == 2
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"mobilenet: {tmp_path}")
+    assert "train-00000-of-00008" in last
+    assert last.endswith("Is a directory")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So many small images that there is time to interrupt."""
+    folder = tmp_path_factory.mktemp("many") / "archives"
+    write_archives(str(folder), 12_000, width=64, height=48, quality=85)
+    return folder
+
+
+@pytest.mark.slow
+def test_killed_five_times_at_random_moments(many: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    command = [
+        *(sys.executable, "-m", "pipeline", "prepare", f"--source={many}", "--workers=2"),
+        *("--train-shards=240", "--validation-shards=4"),
+    ]
+    subprocess.run([*command, f"--records={whole}"], check=True, capture_output=True)
+    rng = random.Random(time.time_ns())
+    for finished_shards in sorted(rng.sample(range(200), 5)):
+        with subprocess.Popen(
+            [*command, f"--records={broken}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            while process.poll() is None and num_reports(broken) < finished_shards:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.05))
+            assert process.poll() is None, "it was done before it could be killed"
+            process.send_signal(signal.SIGKILL)
+        wait_until_gone(process.pid)
+        assert not (broken / MANIFEST).exists()
+    subprocess.run([*command, f"--records={broken}"], check=True, capture_output=True)
+    assert content(broken) == content(whole)
+
+
+def num_reports(records: Path) -> int:
+    try:
+        return sum(name.startswith(("train-", "val")) for name in os.listdir(records / REPORTS))
+    except FileNotFoundError:
+        return 0
+
+
+def wait_until_gone(session: int) -> None:
+    """Workers end by themselves when their parent was killed."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while left := list(members(session)):
+        assert time.monotonic() < deadline, f"{left} outlived their parent"
+        time.sleep(0.01)
+
+
+def members(session: int) -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(path.name)) == session:
+                yield int(path.name)
+        except ProcessLookupError:
+            continue
+
+
+def test_the_second_to_write_a_folder_is_refused(archives: Path, tmp_path: Path) -> None:
+    with storage.exclusive(str(tmp_path / "records")):
+        outcome = mobilenet("prepare", f"--source={archives}", f"--records={tmp_path / 'records'}")
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"mobilenet: another process is writing {tmp_path / 'records'}; wait for it or stop it\n"
+    )
+    assert list((tmp_path / "records").iterdir()) == []
+    ingest(archives, tmp_path / "records")  # nobody holds it any more
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_in_one_line_and_a_rerun_goes_on(many: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    command = [
+        *(sys.executable, "-m", "pipeline", "prepare", f"--source={many}", "--workers=2"),
+        f"--records={records}",
+    ]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while process.poll() is None and not num_reports(records):
+            time.sleep(0.002)
+        workers = sorted(set(members(process.pid)) - {process.pid})
+        os.kill(workers[-1], signal.SIGKILL)
+        assert process.stderr
+        last = process.stderr.read().splitlines()[-1]
+    assert process.returncode == 143
+    assert "a worker process was killed" in last
+    again = mobilenet(*command[3:])
+    assert again.code == 0, again.err

@@ -1,0 +1,237 @@
+"""The same images are the same source, in whichever layout they lie; what is missing is named."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError
+from preprocessing.records.schema import SPLITS
+from preprocessing.sources.registry import ImageReference, find_source
+from tests.emulator import Emulator
+from tests.preprocessing.layouts import (
+    BOXES,
+    CLASSES,
+    LABELS,
+    TRAIN,
+    VALIDATION_IMAGES,
+    synset_of,
+    write_folders,
+    write_kaggle,
+    write_official,
+)
+
+LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "official archives": write_official,
+    "official, slim's text files": lambda folder: write_official(folder, kit=False),
+    "official, nested boxes": lambda folder: write_official(folder, nested_boxes=True),
+    "Kaggle": write_kaggle,
+    "folder per class": write_folders,
+    "folder per class, val": lambda folder: write_folders(folder, validation="val"),
+}
+WITHOUT_BOXES = ("folder per class", "folder per class, val")
+
+
+def read(reference: ImageReference) -> bytes:
+    with fsspec.open(reference.path, "rb") as stream:
+        stream.seek(reference.offset)
+        content: bytes = stream.read(reference.size)
+    return content
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_keys_labels_texts_boxes_and_bytes(
+    layout: str, tmp_path: Path
+) -> None:
+    source = find_source(str(LAYOUTS[layout](tmp_path / "source")))
+    assert [(each.synset, each.text, each.index) for each in source.classes] == [
+        (synset, words, label) for label, (synset, (words, _)) in enumerate(CLASSES.items(), 1)
+    ]
+    for split, images in (("train", TRAIN), ("validation", VALIDATION_IMAGES)):
+        listed = {each.key: each for each in source.images(split)}
+        assert listed.keys() == {f"{split}/{synset_of(name)}/{name}" for name in images}
+        for reference in listed.values():
+            name = reference.filename
+            assert reference.label == LABELS[synset_of(name)]
+            assert read(reference) == images[name]
+            expected = () if layout in WITHOUT_BOXES else BOXES.get(name, ())
+            assert reference.boxes == expected, name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_listing_is_lazy_and_can_be_made_again(layout: str, tmp_path: Path) -> None:
+    source = find_source(str(LAYOUTS[layout](tmp_path / "source")))
+    for split in SPLITS:
+        first = source.images(split)
+        assert next(first).label in LABELS.values()
+        assert list(source.images(split)) == list(source.images(split))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_url_is_as_good_as_a_path(layout: str, tmp_path: Path) -> None:
+    local = LAYOUTS[layout](tmp_path / "source")
+    url = f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").put(f"{local}/", f"{url}/", recursive=True)
+    here, there = find_source(str(local)), find_source(url)
+    assert here.classes == there.classes
+    for split in SPLITS:
+        remote = {each.key: each for each in there.images(split)}
+        for reference in here.images(split):
+            other = remote.pop(reference.key)
+            assert other.path.startswith("memory://")
+            assert (other.label, other.boxes) == (reference.label, reference.boxes)
+            assert read(other) == read(reference)
+        assert not remote
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["official, nested boxes", "Kaggle"])
+def test_a_bucket_behind_a_failing_network_lists_the_same(
+    layout: str, flaky_emulator: Emulator, tmp_path: Path
+) -> None:
+    local = LAYOUTS[layout](tmp_path / "source")
+    url = f"{flaky_emulator.bucket}/source"
+    for path in local.rglob("*"):
+        if path.is_file():
+            storage.write_bytes(f"{url}/{path.relative_to(local)}", path.read_bytes())
+    before = flaky_emulator.faults.total()
+    here, there = find_source(str(local)), find_source(url)
+    assert here.classes == there.classes
+    for split in SPLITS:
+        remote = {
+            (each.key, each.offset, each.size, each.label, each.boxes)
+            for each in there.images(split)
+        }
+        assert remote == {
+            (each.key, each.offset, each.size, each.label, each.boxes)
+            for each in here.images(split)
+        }
+    assert flaky_emulator.faults.total() > before
+
+
+def test_boxes_are_optional(tmp_path: Path) -> None:
+    for write in (write_official, write_kaggle):
+        folder = write(tmp_path / write.__name__, boxes=False)
+        for split in SPLITS:
+            assert not any(each.boxes for each in find_source(str(folder)).images(split))
+
+
+def test_an_unknown_folder_is_told_all_that_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        find_source(str(tmp_path))
+    for name in (
+        "ILSVRC2012_img_train.tar",
+        "ILSVRC2012_devkit_t12.tar.gz",
+        "ILSVRC/Data/CLS-LOC",
+        "LOC_val_solution.csv",
+        "train/<class>/",
+        "val/<class>/",
+    ):
+        assert name in str(refused.value)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(UsageError, match="does not exist"):
+        find_source(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("missing", ["ILSVRC/Data/CLS-LOC/val", "LOC_val_solution.csv"])
+def test_what_a_kaggle_download_lacks_is_named(missing: str, tmp_path: Path) -> None:
+    folder = write_kaggle(tmp_path / "source")
+    path = folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UsageError, match=f"lacks .*{missing}; looked for"):
+        find_source(str(folder))
+
+
+def listed(folder: Path) -> dict[str, list[ImageReference]]:
+    source = find_source(str(folder))
+    return {split: list(source.images(split)) for split in SPLITS}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ILSVRC2012_val_00000009,n12345678 1 2 3 4", "names n12345678, which has no training"),
+        ("ILSVRC2012_val_00000001,n01440764 1 2 3 4", "a second time"),
+        ("whale.jpg,n01440764", "line 7 is 'whale.jpg,n01440764'"),
+        ('"', "is not a CSV file"),
+        ("ILSVRC2012_val_00000009,n01440764 1 2 3 4", "holds 5 images but .* lists 6"),
+    ],
+)
+def test_a_wrong_line_of_the_solution_is_named(line: str, message: str, tmp_path: Path) -> None:
+    folder = write_kaggle(tmp_path / "source")
+    with open(folder / "LOC_val_solution.csv", "a") as stream:
+        stream.write(line)
+    with pytest.raises(DataError, match=message):
+        listed(folder)
+
+
+def test_a_validation_image_that_kaggle_says_nothing_of_is_named(tmp_path: Path) -> None:
+    folder = write_kaggle(tmp_path / "source")
+    images = folder / "ILSVRC/Data/CLS-LOC/val"
+    (images / "ILSVRC2012_val_00000005.JPEG").rename(images / "mine.JPEG")
+    with pytest.raises(DataError, match=r"holds 'mine\.JPEG', of which LOC_val_solution"):
+        listed(folder)
+
+
+def test_any_classes_do_for_a_folder_per_class(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name in ("zebra fish", "Äpfel"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "1.jpg").write_bytes(b"image")
+    (tmp_path / "train" / ".DS_Store").write_bytes(b"")
+    (tmp_path / "train" / "Äpfel" / ".DS_Store").write_bytes(b"")
+    source = find_source(str(tmp_path))
+    assert [(each.synset, each.text) for each in source.classes] == [
+        ("zebra fish", "zebra fish"),
+        ("Äpfel", "Äpfel"),
+    ]
+    assert [each.key for each in source.images("train")] == [
+        "train/zebra fish/1.jpg",
+        "train/Äpfel/1.jpg",
+    ]
+
+
+def test_links_to_images_are_followed(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        (tmp_path / split / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere").write_bytes(b"12345")
+    (tmp_path / "train" / "a" / "1.jpg").symlink_to(tmp_path / "elsewhere")
+    assert [each.size for each in find_source(str(tmp_path)).images("train")] == [5]
+
+
+def test_a_link_to_nothing_is_no_image_less(tmp_path: Path) -> None:
+    folder = write_folders(tmp_path / "source")
+    (folder / "train" / "n01440764" / "x.JPEG").symlink_to(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"x\.JPEG"):
+        listed(folder)
+
+
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: shutil.rmtree(f / "validation"), r"neither of validation/ and val/"),
+        (lambda f: (f / "validation" / "whale").mkdir(), "has class 'whale', which .* has not"),
+        (lambda f: (f / "train" / "readme").write_text("x"), "holds the file 'readme'"),
+        (lambda f: (f / "train" / "n01440764" / "more").mkdir(), "holds the folder 'more'"),
+        (lambda f: (f / "train" / "n01440764" / "a\nb").write_text("x"), "printable"),
+        (lambda f: (f / "train" / "n01440764" / "a\udcff").write_text("x"), "printable"),
+        (lambda f: empty(f / "train"), "is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_per_class_is_named(
+    change: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    folder = write_folders(tmp_path / "source")
+    change(folder)
+    with pytest.raises((DataError, UsageError), match=message):
+        listed(folder)

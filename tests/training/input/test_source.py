@@ -1,0 +1,82 @@
+"""Whatever images come from, the same ones come in the same order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from preprocessing.errors import UsageError
+from preprocessing.records.schema import Manifest
+from tests.training.loop.test_loop import ALONE as ALONE_CLUSTER
+from tests.training.loop.test_loop import config_of
+from training.config import SYNTHETIC, override
+from training.input import source as sources
+from training.input.data import Share
+from training.input.source import Source
+from training.loop.loop import train
+from training.workdir.workdir import Run
+
+CACHE = "input.cache=true"
+ALONE = Share(worker_index=0, num_workers=1, local_replicas=1)
+
+
+def first(source: Source, count: int) -> list[Any]:
+    return list(source.batches(config_of(), ALONE, 3).take(count).as_numpy_iterator())
+
+
+def test_cached_images_are_the_records_images(records: Path) -> None:
+    read = Source.open(str(records), config_of())
+    cached = Source.open(str(records), config_of(CACHE))
+    for one, other in zip(first(read, 4), first(cached, 4), strict=True):
+        for left, right in zip(one, other, strict=True):
+            assert np.array_equal(left, right)
+
+
+def test_a_cache_larger_than_half_the_memory_is_refused(
+    records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "CACHE_FRACTION", 1e-9)
+    with pytest.raises(UsageError, match=r"input\.cache would keep 0\.0 GB"):
+        Source.open(str(records), config_of(CACHE))
+
+
+def test_a_cache_does_not_make_another_run(records: Path) -> None:
+    manifest = Manifest.read(str(records))
+    plain, cached = (Run.create(config_of(*each), manifest, 1) for each in ((), (CACHE,)))
+    assert plain.config_digest == cached.config_digest
+
+
+def test_synthetic_batches_have_the_form_of_real_ones(records: Path) -> None:
+    real = Source.open(str(records), config_of())
+    made_up = Source.open(SYNTHETIC, config_of())
+    for config in (config_of(), override(config_of(), "augmentation.pixels=uint8")):
+        assert (
+            made_up.batches(config, ALONE, 0).element_spec
+            == real.batches(config, ALONE, 0).element_spec
+        )
+
+
+def test_a_run_without_any_dataset_trains_to_its_end(tmp_path: Path) -> None:
+    config = config_of("training.total_images=32")
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    progress = train(config, SYNTHETIC, str(tmp_path), ALONE_CLUSTER, strategy)
+    assert (progress["step"], progress["complete"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("records_name", "overrides", "words"),
+    [
+        (SYNTHETIC, (), "--synthetic reads nothing"),
+        ("records", (CACHE,), "leave out one of them"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    records: Path, records_name: str, overrides: tuple[str, ...], words: str
+) -> None:
+    where = SYNTHETIC if records_name == SYNTHETIC else str(records)
+    with pytest.raises(UsageError, match=words):
+        Source.open(where, config_of(*overrides), "grpc://localhost:1")

@@ -1,0 +1,34 @@
+"""Evaluation beside the training sees every checkpoint it can, and a profile can be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from preprocessing import storage
+from preprocessing.records.schema import Manifest
+from tests.training.loop.test_loop import ALONE, config_of
+from training.loop.follow import follow
+from training.loop.loop import train
+from training.workdir import workdir as workdirs
+
+
+def test_a_run_that_does_not_evaluate_is_evaluated_beside_it(records: Path, tmp_path: Path) -> None:
+    config = config_of(
+        "training.total_images=96",  # 6 steps
+        "loop.checkpoint_every_steps=3",
+        "loop.evaluate_every_steps=1000",
+    )
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    progress = train(config, str(records), str(tmp_path), ALONE, strategy, profile_steps=1)
+    trace = list((tmp_path / "tensorboard" / "plugins" / "profile").glob("*/*.xplane.pb"))
+    assert len(trace) == 1
+    assert b"step_num" in trace[0].read_bytes()  # or the page knows no steps
+    path = Path(workdirs.evaluation_file(str(tmp_path), 6))
+    mine = storage.read_json(str(path))
+    path.unlink()
+    result = follow(str(tmp_path), str(records), Manifest.read(str(records)))
+    assert result == {"step": 6, "top1": progress["validation"]["top1"], "top5": mine["top5"]}
+    assert storage.read_json(str(path)) == mine
+    assert list((tmp_path / "tensorboard" / "follow").glob("events*"))

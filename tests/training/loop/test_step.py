@@ -1,0 +1,197 @@
+"""A step means the same on every replica, and statistics are shared on purpose, not by accident."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from training.config import RunConfig, override
+from training.config.recipes import demo
+from training.loop.step import TrainSteps, statistics_synchronizer
+from training.optimization.state import TrainingState, build_model, values
+
+OUTPUTS = 11
+BATCH = 4
+
+
+def small_config(*overrides: str) -> RunConfig:
+    config = demo("mobilenet_v2_0.35_32")
+    for assignment in (f"training.batch_per_replica={BATCH}", *overrides):
+        config = override(config, assignment)
+    return config
+
+
+def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Eight batches whose statistics differ widely: brighter and brighter images."""
+    random = np.random.default_rng(seed)
+    brightness = np.linspace(-0.6, 0.6, 8).reshape(8, 1, 1, 1, 1)
+    images = random.uniform(-0.4, 0.4, (8, BATCH, 32, 32, 3)) + brightness
+    return images.astype(np.float32), random.integers(1, OUTPUTS, (8, BATCH))
+
+
+def learned(means: dict[str, float]) -> dict[str, float]:
+    """What a call of the inner loop reports, without what a clock measured."""
+    return {name: value for name, value in means.items() if name != "input_wait"}
+
+
+class Training:
+    """A state and its inner loop, which can start over without being traced anew."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
+        self._strategy = strategy
+        with strategy.scope():
+            self.state = TrainingState(
+                config,
+                num_outputs=OUTPUTS,
+                num_examples=100,
+                num_replicas=strategy.num_replicas_in_sync,
+            )
+        self.steps = TrainSteps(strategy, self.state, config)
+        self._initial = [each.numpy() for each in self._variables]
+        self.start_over()
+
+    @property
+    def _variables(self) -> list[Any]:
+        return [each for named in self.state.checkpointed().values() for each in named.values()]
+
+    def start_over(self, repeats: int = 1) -> None:
+        """As it was at first, on batches of which each comes `repeats` times."""
+        for variable, initial in zip(self._variables, self._initial, strict=True):
+            variable.assign(initial)
+        elements = [np.repeat(each, repeats, axis=0) for each in batches()]
+
+        def stream(_: Any) -> tf.data.Dataset:
+            return tf.data.Dataset.from_tensor_slices(tuple(elements)).repeat()
+
+        self._iterator = iter(self._strategy.distribute_datasets_from_function(stream))
+
+    def run(self, steps: int) -> dict[str, float]:
+        return self.steps.run(self._iterator, steps)
+
+    def everything(self) -> list[np.ndarray]:
+        return [each.numpy() for each in self._variables]
+
+
+# The L2 term is large, so that counting it twice would show.
+WITHOUT_DROPOUT = ("model.dropout=0", "model.weight_decay=1")
+
+
+@pytest.fixture(scope="module")
+def pair(two_replicas: tf.distribute.Strategy) -> Training:
+    return Training(
+        two_replicas,
+        small_config(*WITHOUT_DROPOUT, "optimizer.learning_rate_per_replica=0.01"),
+    )
+
+
+@pytest.fixture(scope="module")
+def alone() -> Training:
+    """At the learning rate that the two replicas have together."""
+    return Training(
+        tf.distribute.OneDeviceStrategy("CPU:0"),
+        small_config(*WITHOUT_DROPOUT, "optimizer.learning_rate_per_replica=0.02"),
+    )
+
+
+def per_replica(strategy: tf.distribute.Strategy, variable: Any) -> list[np.ndarray]:
+    return [each.numpy() for each in strategy.experimental_local_results(variable)]
+
+
+def statistics(state: TrainingState) -> list[Any]:
+    return [
+        each.value
+        for each in state.model.variables
+        if each.path.split("/")[-1].startswith("moving")
+    ]
+
+
+def test_weights_are_equal_on_all_replicas_and_statistics_are_not(
+    two_replicas: tf.distribute.Strategy, pair: Training
+) -> None:
+    pair.start_over()
+    pair.run(2)
+    for variable in pair.state.model.trainable_variables:
+        first, second = per_replica(two_replicas, variable.value)
+        assert np.array_equal(first, second)
+    drift = [
+        np.ptp(per_replica(two_replicas, each), axis=0).max() for each in statistics(pair.state)
+    ]
+    assert max(drift) > 0.01
+
+
+@pytest.mark.parametrize("policy", ["replica0", "mean"])
+def test_synchronised_statistics_are_equal_everywhere_and_those_of_the_policy(
+    two_replicas: tf.distribute.Strategy, pair: Training, policy: str
+) -> None:
+    pair.start_over()
+    pair.run(2)
+    state = pair.state
+    indices = [
+        i for i, v in enumerate(values(state.model)) if any(v is s for s in statistics(state))
+    ]
+    watched = statistics(state) + [state.ema.shadows[i] for i in indices]
+    assert len(watched) == 2 * 104
+    before = [per_replica(two_replicas, each) for each in watched]
+    assert any(not np.array_equal(first, second) for first, second in before)
+    statistics_synchronizer(two_replicas, state, policy)()
+    for variable, (first, second) in zip(watched, before, strict=True):
+        expected = first if policy == "replica0" else (first + second) / 2
+        for now in per_replica(two_replicas, variable):
+            np.testing.assert_allclose(now, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_looking_does_not_change_the_average_over_replicas(
+    two_replicas: tf.distribute.Strategy, pair: Training
+) -> None:
+    """Synchronising on the way gives the same final mean: moving averages are linear."""
+    synchronize = statistics_synchronizer(two_replicas, pair.state, "mean")
+    pair.start_over()
+    pair.run(3)
+    synchronize()
+    plain = [each.numpy() for each in statistics(pair.state)]
+    pair.start_over()
+    for _ in range(3):
+        pair.run(1)
+        synchronize()
+    for one, other in zip(plain, statistics(pair.state), strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_two_replicas_are_one_with_the_same_batches_twice(pair: Training, alone: Training) -> None:
+    """The gradient is the mean over the global batch and L2 counts once.
+
+    One step: batch normalisation on noise blows up the rounding of a sum in another order.
+    """
+    alone.start_over()
+    pair.start_over(repeats=2)
+    assert learned(alone.run(1)) == pytest.approx(learned(pair.run(1)), rel=1e-4)
+    one, two = alone.state.model.variables, pair.state.model.variables
+    for left, right in zip(one, two, strict=True):
+        np.testing.assert_allclose(left.numpy(), right.numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_one_call_of_many_steps_is_many_calls_of_one() -> None:
+    """Bit for bit, dropout included."""
+    training = Training(tf.distribute.OneDeviceStrategy("CPU:0"), small_config())
+    training.run(4)
+    together = training.everything()
+    training.start_over()
+    assert not all(map(np.array_equal, together, training.everything()))
+    for _ in range(4):
+        training.run(1)
+    assert all(map(np.array_equal, together, training.everything()))
+
+
+def test_reported_loss_is_the_smoothed_cross_entropy_and_l2_of_the_start(alone: Training) -> None:
+    alone.start_over()
+    images, labels = batches()
+    fresh = build_model(small_config(*WITHOUT_DROPOUT), alone.state.layout)
+    logits = fresh(images[0], training=True).numpy().astype(np.float64)
+    log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    targets = np.eye(OUTPUTS)[labels[0]] * 0.9 + 0.1 / OUTPUTS
+    means = alone.run(1)
+    assert means["loss"] == pytest.approx(-(targets * log_softmax).sum(-1).mean(), rel=1e-4)
+    assert alone.state.step == 1

@@ -1,0 +1,171 @@
+"""Published checkpoints come in, as finished runs or as a start for other classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from preprocessing.errors import DataError
+from preprocessing.records.schema import Manifest
+from tests.conftest import mobilenet
+from training.config import RunConfig
+from training.config.recipes import demo
+from training.models.architecture import Architecture, architecture
+from training.models.variants import Variant
+from training.optimization.state import TrainingState, values
+from training.weights import slim_checkpoint
+from training.weights.initial import start_from
+from training.weights.keras_applications import application, read_named
+from training.weights.slim_checkpoint import SHADOW, slim_variables
+from training.workdir.checkpoint import load_state
+from training.workdir.workdir import Run, checkpoint_digest
+
+VARIANT = "mobilenet_v2_0.35_32"
+
+
+def make_checkpoint(folder: Path, outputs: int) -> tuple[Path, Architecture, dict[str, np.ndarray]]:
+    """A slim checkpoint as someone else might have trained it; returns its averages."""
+    layout = architecture(Variant.parse(VARIANT), outputs)
+    state = fresh(demo(VARIANT), outputs)
+    raw = {name: v.numpy() for name, v in slim_variables(state.model, layout).items()}
+    averages = {name: value * 0.5 for name, value in raw.items()}
+    slim_checkpoint.write(str(folder / f"{VARIANT}.ckpt"), raw, averages, 700_000)
+    return folder / f"{VARIANT}.ckpt", layout, averages
+
+
+def fresh(config: RunConfig, outputs: int) -> TrainingState:
+    return TrainingState(config, num_outputs=outputs, num_examples=100, num_replicas=1)
+
+
+def test_an_imported_checkpoint_is_a_finished_run_with_the_same_numbers(tmp_path: Path) -> None:
+    prefix, layout, averages = make_checkpoint(tmp_path, 1001)
+    workdir = tmp_path / "run"
+    outcome = mobilenet("import-checkpoint", prefix, f"--variant={VARIANT}", f"--workdir={workdir}")
+    assert outcome.code == 0, outcome.err
+    assert (outcome.result["step"], outcome.result["complete"]) == (700_000, True)
+    run = Run.read(str(workdir))
+    assert (run.num_classes, run.config.recipe) == (1000, "published")
+    state = load_state(str(workdir), run)
+    for name, variable in slim_variables(state.averaged_model, layout).items():
+        assert np.array_equal(variable.numpy(), averages[name]), name
+    for name, variable in slim_variables(state.model, layout).items():
+        assert np.array_equal(variable.numpy() * 0.5, averages[name]), name
+
+
+def test_a_checkpoint_of_another_variant_is_refused_whole(tmp_path: Path) -> None:
+    prefix, _, _ = make_checkpoint(tmp_path, 1001)
+    outcome = mobilenet(
+        "import-checkpoint",
+        prefix,
+        "--variant=mobilenet_v2_0.5_32",
+        f"--workdir={tmp_path}/run",
+    )
+    assert outcome.code == 3
+    assert "of another shape: " in outcome.err
+    assert "needed" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_weights_start_equal_and_a_head_of_other_classes_is_dropped_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix, layout, averages = make_checkpoint(tmp_path, 1001)
+    state, untouched = fresh(demo(VARIANT), 11), fresh(demo(VARIANT), 11)
+    start_from(str(prefix), state)
+    assert "has 1001 outputs, 11 are needed; it is dropped" in capsys.readouterr().err
+    before = slim_variables(untouched.model, layout)
+    for name, variable in slim_variables(state.model, layout).items():
+        expected = before[name].numpy() if "/Logits/" in name else averages[name]
+        assert np.array_equal(variable.numpy(), expected), name
+    for shadow, value in zip(state.ema.shadows, values(state.model), strict=True):
+        assert np.array_equal(shadow.numpy(), tf.convert_to_tensor(value).numpy())
+
+
+def test_a_keras_file_becomes_a_run_with_a_background_that_never_wins(tmp_path: Path) -> None:
+    variant = Variant.parse(VARIANT)
+    theirs = application(variant, 10)
+    path = tmp_path / "their.weights.h5"
+    theirs.save_weights(path)
+    workdir = tmp_path / "run"
+    outcome = mobilenet("import-checkpoint", path, f"--variant={VARIANT}", f"--workdir={workdir}")
+    assert outcome.code == 0, outcome.err
+    run = Run.read(str(workdir))
+    assert run.num_classes == 10
+    state = load_state(str(workdir), run)
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    logits = state.averaged_model(images, training=False).numpy()
+    np.testing.assert_allclose(logits[:, 1:], theirs(images, training=False), rtol=1e-5, atol=1e-5)
+    assert (logits[:, 0] < logits[:, 1:].min(axis=1) - 10).all()
+
+
+def test_fine_tuning_starts_from_a_keras_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variant = Variant.parse(VARIANT)
+    path = str(tmp_path / "their.weights.h5")
+    application(variant, 1000).save_weights(path)
+    state = fresh(demo(VARIANT), 11)
+    start_from(path, state)
+    assert "has 1000 outputs, 11 are needed; it is dropped" in capsys.readouterr().err
+    expected = read_named(path, variant)
+    for name, variable in slim_variables(state.model, state.layout).items():
+        if "/Logits/" not in name:
+            assert np.array_equal(variable.numpy(), expected[name]), name
+    with pytest.raises(DataError, match="of another shape"):
+        read_named(path, Variant.parse("mobilenet_v2_0.5_32"))
+
+
+def test_the_digest_is_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, _, _ = make_checkpoint(tmp_path / "a", 11)
+    second, _, _ = make_checkpoint(tmp_path / "b", 11)
+    assert checkpoint_digest(str(first)) == checkpoint_digest(str(second))
+
+
+@pytest.mark.slow
+def test_fine_tuning_end_to_end(records: Path, tmp_path: Path) -> None:
+    """Train, export the slim checkpoint, start from it with another number of classes."""
+    prefix, _, _ = make_checkpoint(tmp_path, 1001)
+    workdir = tmp_path / "tuned"
+    flags = (
+        "train",
+        f"--variant={VARIANT}",
+        "--recipe=demo",
+        f"--records={records}",
+        f"--workdir={workdir}",
+        f"--initial-checkpoint={prefix}",
+        "--set=training.batch_per_replica=16",
+        "--set=training.total_images=96",
+        "--set=loop.steps_per_loop=3",
+    )
+    outcome = mobilenet(*flags)
+    assert outcome.code == 0, outcome.err
+    assert "1001 outputs, 11 are needed; it is dropped" in outcome.err
+    assert outcome.result["step"] == 6
+    evaluated = mobilenet("evaluate", f"--workdir={workdir}", f"--records={records}")
+    assert evaluated.result["examples"] == 360
+    again = mobilenet(*flags)
+    assert again.code == 0
+    without = mobilenet(*(flag for flag in flags if "initial" not in flag))
+    assert without.code == 2
+    assert "initial_checkpoint" in without.err
+
+    exported = mobilenet(
+        "export",
+        f"--workdir={workdir}",
+        f"--records={records}",
+        f"--output={tmp_path}/export",
+        "--int8-tolerance=1",
+    )
+    assert exported.code == 0, exported.err
+    state = load_state(str(workdir), Run.read(str(workdir)))
+    reader = tf.train.load_checkpoint(str(tmp_path / "export" / f"{VARIANT}.ckpt"))
+    for model, ending in ((state.model, ""), (state.averaged_model, SHADOW)):
+        for name, variable in slim_variables(model, state.layout).items():
+            assert np.array_equal(reader.get_tensor(name + ending), variable.numpy()), name
+    assert Manifest.read(str(records)).num_examples("validation") == 360

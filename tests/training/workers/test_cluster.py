@@ -1,0 +1,100 @@
+"""TF_CONFIG is read once, only worker-only jobs are accepted, and all workers meet first."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+
+import pytest
+
+from pipeline.local.processes import free_ports
+from preprocessing.errors import RetryError, UsageError
+from training.workers.cluster import Cluster, meet
+from training.workers.watchdog import StoppedError
+
+
+def test_without_tf_config_this_is_the_only_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    cluster = Cluster.from_environment()
+    assert (len(cluster.workers), cluster.is_chief) == (1, True)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_worker_zero_is_chief(monkeypatch: pytest.MonkeyPatch, index: int) -> None:
+    config = {
+        "cluster": {"worker": ["a:1", "b:1"]},
+        "task": {"type": "worker", "index": index},
+        "environment": "cloud",  # as the Training Operator adds
+    }
+    monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+    cluster = Cluster.from_environment()
+    assert (cluster.workers, cluster.is_chief) == (("a:1", "b:1"), index == 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_any_other_tf_config_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(UsageError, match="TF_CONFIG"):
+        Cluster.from_environment()
+
+
+def addresses(count: int) -> tuple[str, ...]:
+    return tuple(f"127.0.0.1:{port}" for port in free_ports(count))
+
+
+def nobody_stops() -> None:
+    """Nobody asks to give up."""
+
+
+def test_all_workers_meet_whenever_each_of_them_comes() -> None:
+    workers = addresses(3)
+    arrived = []
+
+    def arrive(index: int) -> None:
+        meet(Cluster(workers, index), 30, nobody_stops)
+        arrived.append(index)
+
+    threads = [threading.Thread(target=arrive, args=(index,)) for index in range(3)]
+    for thread in threads[:2]:
+        thread.start()
+    assert not arrived  # the third is not there
+    threads[2].start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(arrived) == [0, 1, 2]
+
+
+def test_who_did_not_come_is_named_at_the_end_of_the_time() -> None:
+    workers = addresses(2)
+    with pytest.raises(RetryError, match=rf"worker 1 \({workers[1]}\) did not come within 0\.3 s"):
+        meet(Cluster(workers, 0), 0.3, nobody_stops)
+
+
+def test_a_peer_that_is_frozen_or_something_else_is_not_there() -> None:
+    """It accepts connections, as the kernel does for a stopped process, or talks nonsense."""
+    workers = addresses(3)
+    with socket.create_server(("127.0.0.1", int(workers[1].split(":")[1]))):
+        server = socket.create_server(("127.0.0.1", int(workers[2].split(":")[1])))
+        threading.Thread(
+            target=lambda: server.accept()[0].sendall(b"HTTP/1.1"), daemon=True
+        ).start()
+        with pytest.raises(RetryError, match=r"worker 1 \(.*\), 2 \(.*\) did not come"):
+            meet(Cluster(workers, 0), 0.3, nobody_stops)
+        server.close()
+
+
+def test_a_request_to_stop_ends_the_waiting() -> None:
+    def stop() -> None:
+        raise StoppedError("terminated")
+
+    with pytest.raises(StoppedError):
+        meet(Cluster(addresses(2), 0), 60, stop)

@@ -1,0 +1,173 @@
+"""What breaks under a run ends it in one line that names the file and the steps, or is survived."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from preprocessing.errors import DataError, NonFiniteLossError, RetryError, UsageError
+from preprocessing.records.schema import Manifest
+from tests.training.loop.test_loop import ALONE, config_of, run, tensors
+from training.config.recipes import demo
+from training.input.data import Records, Share, training_batches
+from training.loop.loop import train
+from training.workdir import recovery
+from training.workdir import workdir as workdirs
+from training.workers.cluster import Cluster
+from training.workers.watchdog import Guard, StoppedError
+
+FEW_STEPS = ("training.total_images=96", "loop.evaluate_every_steps=1000")
+
+
+@pytest.fixture
+def copied(records: Path, tmp_path: Path) -> Path:
+    """Records that may be broken."""
+    return Path(shutil.copytree(records, tmp_path / "records"))
+
+
+def break_records(folder: Path, count: int) -> list[str]:
+    """Change one byte of the image in `count` training records, one in each shard."""
+    manifest = Manifest.read(str(folder))
+    files = [shard.file for shard in manifest.shards["train"]][:count]
+    for file in files:
+        content = bytearray((folder / file).read_bytes())
+        content[300] ^= 1  # within the first record
+        (folder / file).write_bytes(content)
+    return files
+
+
+def batch_of(records: Records) -> list[tf.Tensor]:
+    return next(
+        iter(
+            training_batches(
+                records,
+                demo("mobilenet_v2_0.35_32").augmentation,
+                size=32,
+                seed=0,
+                batch_per_replica=records.num_examples,
+                share=Share(worker_index=0, num_workers=1, local_replicas=1),
+                start_step=0,
+            )
+        )
+    )
+
+
+def test_a_corrupt_record_ends_the_run_and_is_named_with_the_steps(
+    copied: Path, tmp_path: Path
+) -> None:
+    (file,) = break_records(copied, 1)
+    config = config_of("training.batch_per_replica=64", "training.total_images=1437")
+    with pytest.raises(DataError, match=rf"corrupt record in steps \d+ to \d+: .*{file} at byte 0"):
+        run(config, copied, tmp_path / "workdir")
+
+
+def test_corrupt_records_are_replaced_counted_and_named_up_to_the_limit(
+    copied: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = Manifest.read(str(records))
+    whole = batch_of(Records(str(records), manifest, "train"))
+    files = break_records(copied, 2)
+    for allowed in (2, 1):
+        broken = Records(str(copied), manifest, "train", max_corrupt=allowed)
+        batch = batch_of(broken)
+        assert broken.corrupt == 2
+        same = [bool(tf.reduce_all(a == b)) for a, b in zip(whole[0], batch[0], strict=True)]
+        assert same.count(False) == 2  # the same images everywhere else, in the same order
+        again = batch_of(broken)
+        for first, second in zip(batch, again, strict=True):
+            assert bool(tf.reduce_all(first == second))
+        assert broken.corrupt == 2  # each once
+        if allowed == 2:
+            broken.raise_if_too_many_corrupt()
+        else:
+            with pytest.raises(DataError, match="2 corrupt records, more than the 1 that"):
+                broken.raise_if_too_many_corrupt()
+    said = capsys.readouterr().err
+    assert all(f"{file} at byte 0" in said for file in files)
+
+
+def test_a_missing_shard_is_named_with_the_steps(copied: Path, tmp_path: Path) -> None:
+    file = Manifest.read(str(copied)).shards["train"][0].file
+    (copied / file).unlink()
+    with pytest.raises(DataError, match=rf"a file vanished in steps 0 to 3: {copied / file}; No"):
+        run(config_of(*FEW_STEPS), copied, tmp_path / "workdir")
+
+
+def test_a_workdir_that_vanishes_is_named(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workdir = tmp_path / "workdir"
+    write_progress = workdirs.write_progress
+
+    def and_then_it_is_gone(folder: str, progress: dict[str, object]) -> None:
+        write_progress(folder, progress)
+        shutil.rmtree(workdir)
+
+    monkeypatch.setattr(workdirs, "write_progress", and_then_it_is_gone)
+    with pytest.raises((UsageError, OSError), match=str(workdir)):
+        run(config_of(*FEW_STEPS), records, workdir)
+
+
+def test_after_a_blow_up_it_goes_back_with_other_data_a_bounded_number_of_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "ckpt-40.json").write_text("{}")
+    lost = NonFiniteLossError("the loss became nan between steps 45 and 50")
+    assert recovery.data_seed(str(tmp_path), 7, 40) == 7
+    for _ in range(2):
+        retry = recovery.go_back(str(tmp_path), lost, 2, is_chief=True)
+        assert isinstance(retry, RetryError)
+        assert "going back to step 40" in capsys.readouterr().err
+    assert recovery.go_back(str(tmp_path), lost, 2, is_chief=True) is lost
+    seeds = {recovery.data_seed(str(tmp_path), 7, step) for step in (40, 60)}
+    assert len(seeds) == 1
+    assert recovery.data_seed(str(tmp_path), 7, 20) == 7  # what came before is as it was
+    assert seeds != {7}
+
+
+class StopAfter(Guard):
+    """Asks to stop once so many device calls were made."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+
+    @property
+    def stop_requested(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+def test_stopped_at_any_step_and_continued_it_is_the_run_that_was_never_stopped(
+    records: Path, tmp_path: Path
+) -> None:
+    """Bit for bit, on one worker; also between two milestones."""
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    config = config_of("training.total_images=160", "loop.steps_per_loop=5")
+    run(config, records, tmp_path / "whole")
+    stops = []
+    for calls in (0, 1):
+        with pytest.raises(StoppedError) as stopped:
+            train(
+                config, str(records), str(tmp_path / "w"), ALONE, strategy, guard=StopAfter(calls)
+            )
+        stops.append(workdirs.newest_checkpoint_step(str(tmp_path / "w")))
+        assert f"the checkpoint of step {stops[-1]} is saved" in str(stopped.value)
+    assert stops == sorted(set(stops))
+    assert stops[0] == 1
+    run(config, records, tmp_path / "w")
+    ended = tensors(tmp_path / "w")
+    for name, value in tensors(tmp_path / "whole").items():
+        assert (value == ended[name]).all(), name
+
+
+def test_workers_that_do_not_see_the_same_checkpoints_are_told(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.workers.collectives.Agreement.means", lambda self, mine: [30.0])
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    with pytest.raises(UsageError, match="must be one storage that all of them see"):
+        train(config_of(), str(records), str(tmp_path), Cluster(("a:1", "b:2"), 0), strategy)

@@ -1,0 +1,1 @@
+"""Records to batches: order, decoding, augmentation and the services that feed them."""

@@ -1,0 +1,131 @@
+"""Where a run's images come from: a records folder, its copy in memory, or nowhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from preprocessing.errors import UsageError
+from preprocessing.records.schema import Manifest
+from training.config import SYNTHETIC, RunConfig
+from training.input import synthetic
+from training.input.data import Readable, Records, Share, training_batches
+from training.input.data_service import served
+from training.models.variants import Variant
+
+CACHE_FRACTION = 0.5  # of this machine's memory, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Both splits, and who decodes the training one.
+
+    Attributes:
+        data_service: `grpc://host:port` of a tf.data service, or empty to decode here.
+    """
+
+    manifest: Manifest
+    train: Readable
+    validation: Readable
+    data_service: str
+    files: Records | None  # the training split on disk, which may have corrupt records
+    folder: str
+
+    @classmethod
+    def open(cls, records: str, config: RunConfig, data_service: str = "") -> Source:
+        """Open a records folder, or `SYNTHETIC`.
+
+        Raises:
+            UsageError: It is not complete, or what is asked for does not go together.
+        """
+        manifest = synthetic.read_manifest(records)
+        if records == SYNTHETIC:
+            if data_service:
+                raise UsageError("--synthetic reads nothing; leave out --data-service")
+            splits = [
+                SyntheticRecords(manifest.num_examples(split), len(manifest.classes))
+                for split in ("train", "validation")
+            ]
+            return cls(manifest, splits[0], splits[1], "", None, records)
+        if data_service and config.input.cache:
+            raise UsageError(
+                "input.cache keeps images in this process, --data-service reads them elsewhere; "
+                "leave out one of them"
+            )
+        if data_service and config.training.max_corrupt_records:
+            raise UsageError(
+                "training.max_corrupt_records counts in this process, --data-service reads "
+                "elsewhere; leave out one of them"
+            )
+        files = Records(records, manifest, "train", config.training.max_corrupt_records)
+        train: Readable = files
+        if config.input.cache:
+            train = CachedRecords(train, sum(shard.bytes for shard in manifest.shards["train"]))
+        validation = Records(records, manifest, "validation")
+        return cls(manifest, train, validation, data_service, files, records)
+
+    def batches(
+        self, config: RunConfig, share: Share, start_step: int, seed: int | None = None
+    ) -> tf.data.Dataset:
+        """`training_batches` of a run, wherever they are made; `seed` if not the run's own."""
+        size = Variant.parse(config.variant).resolution
+        batch = config.training.batch_per_replica
+        if isinstance(self.train, SyntheticRecords):
+            return self.train.batches(size, batch, config.augmentation.pixels)
+        batches = training_batches(
+            self.train,
+            config.augmentation,
+            size=size,
+            seed=config.seed if seed is None else seed,
+            batch_per_replica=batch,
+            share=share,
+            start_step=start_step,
+        )
+        return served(batches, self.data_service) if self.data_service else batches
+
+
+class CachedRecords:
+    """Every encoded image of a split in memory: the same bytes, read once."""
+
+    def __init__(self, records: Readable, num_bytes: int) -> None:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * CACHE_FRACTION
+        if num_bytes > available:
+            raise UsageError(
+                f"input.cache would keep {num_bytes / 1e9:.1f} GB, half of this machine's memory "
+                f"is {available / 1e9:.1f} GB; leave it out, the system caches files itself"
+            )
+        self.num_examples = records.num_examples
+        everything = tf.data.Dataset.range(records.num_examples).map(
+            records.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        jpegs, labels = zip(*everything.as_numpy_iterator(), strict=True)
+        self._jpegs, self._labels = tf.constant(jpegs), tf.constant(labels, tf.int64)
+
+    def read(self, index: Any) -> tuple[Any, Any]:
+        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
+        return self._jpegs[index], self._labels[index]
+
+
+class SyntheticRecords:
+    """Noise with labels; `batches` costs nothing, `read` no more than decoding a small JPEG."""
+
+    def __init__(self, num_examples: int, num_classes: int) -> None:
+        self.num_examples = num_examples
+        self._num_classes = num_classes
+        noise = tf.random.stateless_uniform([64, 64, 3], [0, 0], 0, 256, tf.int32)
+        self._jpeg = tf.io.encode_jpeg(tf.cast(noise, tf.uint8))
+
+    def read(self, index: Any) -> tuple[Any, Any]:
+        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
+        return tf.identity(self._jpeg), index % self._num_classes + 1
+
+    def batches(self, size: int, batch: int, pixels: str) -> tf.data.Dataset:
+        """One batch for ever, in the form of `training_batches`."""
+        noise = tf.random.stateless_uniform([batch, size, size, 3], [0, 1], 0.0, 255.0)
+        draws = tf.tile([[0.0, 0.0, 1.0, 0.0]], [batch, 1])
+        labels = tf.range(batch, dtype=tf.int64) % self._num_classes + 1
+        element = (tf.cast(noise, pixels), draws, labels)
+        return tf.data.Dataset.from_tensors(element).repeat().prefetch(2)

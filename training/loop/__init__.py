@@ -1,0 +1,1 @@
+"""One training run: the inner loop on the device, the outer loop on the host, and evaluation."""

@@ -1,0 +1,161 @@
+"""The inner loop: many steps on the device per call, nothing per step on the host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from training.config import RunConfig
+from training.input.inception import distort
+from training.optimization import compute
+from training.optimization.gradients import Gradients
+from training.optimization.state import TrainingState, values
+
+GRADIENT_NORM_EVERY = 10  # steps
+DROPOUT_STREAM = 0x0D20  # keeps dropout's random numbers apart from the data's
+
+
+class TrainSteps:
+    """`run(iterator, num_steps)` makes updates and returns the means since the last call.
+
+    An element of the iterator is `(images, labels)` per replica, or `(pixels, draws, labels)`
+    as `training_batches` gives them, whose flip and colours then happen here.
+    """
+
+    def __init__(
+        self, strategy: tf.distribute.Strategy, state: TrainingState, config: RunConfig
+    ) -> None:
+        self._strategy = strategy
+        self._state = state
+        self._seed = config.seed
+        self._calls = 0
+        self._communication = compute.communication(config.compute)
+        self._gradients = Gradients(state, config, strategy.num_replicas_in_sync)
+        self._distort = tf.function(
+            distort, jit_compile=compute.fuses_distortion(config.compute) or None
+        )
+        self._apply = tf.function(
+            self._update, jit_compile=compute.uses_xla(config.compute) or None
+        )
+        with strategy.scope():
+            # Summed over replicas when read: one collective per call, not one per step.
+            self._totals = tf.Variable(
+                tf.zeros([3]),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+                name="totals",
+            )
+            self._gradient_norm = tf.Variable(
+                0.0,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                name="gradient_norm",
+            )
+
+    def run(self, iterator: Any, num_steps: int) -> dict[str, float]:
+        """Make `num_steps` updates.
+
+        Returns:
+            `loss` (mean cross-entropy over all images), `regularization` (the L2 term),
+            `top1` (on the augmented images), `input_wait` (share of the time in which the
+            next batch of this process was not there) over these steps, and `gradient_norm`, of
+            the mean loss, at one of the last ten steps.
+        """
+        started = time.monotonic()
+        self._calls += 1
+        # What the profile page shows as a step is a call.
+        with tf.profiler.experimental.Trace("steps", step_num=self._calls, _r=1):
+            regularization, waited = self._run(iterator, tf.constant(num_steps))
+            cross_entropy, correct, images = self._totals.numpy()
+        seconds = time.monotonic() - started
+        norm = self._strategy.experimental_local_results(self._gradient_norm)[0]
+        return {
+            "loss": float(cross_entropy / images),
+            "regularization": float(regularization),
+            "top1": float(correct / images),
+            "input_wait": float(waited) / seconds,
+            "gradient_norm": float(norm.numpy()),
+        }
+
+    @tf.function
+    def _run(self, iterator: Any, num_steps: Any) -> Any:
+        self._strategy.run(lambda: self._totals.assign(tf.zeros([3])))
+        waited = tf.constant(0.0, tf.float64)
+        for _ in tf.range(num_steps):
+            asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                element = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(element, expand_composites=True)):
+                waited += tf.timestamp() - asked
+            self._strategy.run(self._replica_step, args=element)
+        return tf.add_n(self._state.model.losses), waited
+
+    def _replica_step(self, *element: Any) -> None:
+        """One update from this replica's batch."""
+        *pictures, labels = element
+        images = self._distort(*pictures) if len(pictures) > 1 else pictures[0]
+        gradients, counts = self._gradients(images, labels, self._dropout_seed())
+        # One collective for all of them, whatever their number.
+        gradients = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, gradients, options=self._communication
+        )
+        is_due = self._state.optimizer.iterations.value % GRADIENT_NORM_EVERY == 0
+        tf.cond(is_due, lambda: self._note_norm(gradients), lambda: False)
+        self._apply(gradients)
+        self._state.optimizer.iterations.assign_add(1)
+        self._totals.assign_add(counts)
+
+    def _note_norm(self, gradients: Sequence[Any]) -> bool:
+        self._gradient_norm.assign(tf.linalg.global_norm(gradients))
+        return True
+
+    def _update(self, gradients: Sequence[Any]) -> None:
+        """Weights and averages from the summed gradients, the same on every replica."""
+        state = self._state
+        step = state.optimizer.iterations.value
+        learning_rate = state.schedule(step)
+        for gradient, variable in zip(gradients, state.model.trainable_variables, strict=True):
+            state.optimizer.update_step(gradient, variable, learning_rate)
+        state.ema.update(values(state.model), step + 1)
+
+    def _dropout_seed(self) -> Any:
+        """`int64 [2]` that follows from (seed, step, replica)."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        step = tf.cast(self._state.optimizer.iterations.value, tf.int64)
+        stream = step * self._strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
+        return tf.stack([tf.constant(self._seed ^ DROPOUT_STREAM, tf.int64), stream])
+
+
+def statistics_synchronizer(
+    strategy: tf.distribute.Strategy, state: TrainingState, policy: str
+) -> Callable[[], None]:
+    """A function that makes BN statistics, and their averages, the same on every replica.
+
+    Each replica moves its statistics by its own batches. The original keeps those of clone
+    0 (`replica0`); `mean` averages them. Moving averages are linear, so doing it here, when
+    someone looks, gives exactly what doing it in every step would.
+    """
+    trainable = {id(each) for each in state.model.trainable_variables}
+    indices = [i for i, each in enumerate(state.model.variables) if id(each) not in trainable]
+    everything = values(state.model)
+    statistics = [everything[i] for i in indices] + [state.ema.shadows[i] for i in indices]
+
+    def in_replica() -> None:
+        replica = tf.distribute.get_replica_context()
+        packed = tf.concat([tf.reshape(each, [-1]) for each in statistics], axis=0)
+        if policy == "mean":
+            packed = replica.all_reduce(tf.distribute.ReduceOp.MEAN, packed)
+        else:
+            is_first = tf.equal(replica.replica_id_in_sync_group, 0)
+            packed = tf.where(is_first, packed, tf.zeros_like(packed))
+            packed = replica.all_reduce(tf.distribute.ReduceOp.SUM, packed)
+        sizes = [each.shape.num_elements() for each in statistics]
+        for variable, part in zip(statistics, tf.split(packed, sizes), strict=True):
+            variable.assign(tf.reshape(part, variable.shape))
+
+    return tf.function(lambda: strategy.run(in_replica))

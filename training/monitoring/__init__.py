@@ -1,0 +1,1 @@
+"""What people watch during a run: progress lines, TensorBoard and its pictures."""

@@ -1,0 +1,195 @@
+"""What a run shows in TensorBoard beside its scalars: images, histograms, errors, a profile."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.hparams import summary_v2 as hparams
+
+from preprocessing.records.schema import Manifest
+from training.config import to_dict
+from training.input.data import Readable, Share, finished, training_batches
+from training.input.inception import eval_view
+from training.loop.evaluate import Accuracy, Predictions
+from training.models.variants import Variant
+from training.monitoring import image_summaries
+from training.monitoring.summaries import GRID_SIDE, Summaries
+from training.optimization.state import TrainingState
+from training.workdir.workdir import Run
+
+GIB = 2.0**30
+
+
+class Watcher:
+    """Looks at the run from the chief; on any other worker it does nothing."""
+
+    def __init__(
+        self,
+        summaries: Summaries,
+        run: Run,
+        manifest: Manifest,
+        state: TrainingState,
+        profile_steps: int,
+    ) -> None:
+        self._summaries = summaries
+        self._run = run
+        self._state = state
+        self._names = [
+            "background",
+            *(each.text.split(",")[0] for each in manifest.classes),  # the first of its synonyms
+        ]
+        self._profile = _Profile(summaries, profile_steps if summaries.enabled else 0)
+
+    def start(self, records: Readable) -> None:
+        """Show the config, as HParams and as text, and the first images of the run."""
+        if not self._summaries.enabled:
+            return
+        step = self._state.step
+        deciding = {k: v for k, v in to_dict(self._run.config).items() if k != "loop"}
+        settings = _flat(deciding) | {"num_replicas": self._run.num_replicas}
+        metrics = [
+            hparams_api.Metric("validation/top1", display_name="top-1"),
+            hparams_api.Metric("validation/top5", display_name="top-5"),
+            hparams_api.Metric("train/loss", display_name="training loss"),
+        ]
+        self._summaries.raw(
+            step,
+            hparams.hparams_config_pb([hparams_api.HParam(name) for name in settings], metrics),
+            hparams.hparams_pb(settings, trial_id=self._run.config_digest[:12]),
+        )
+        rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
+        self._summaries.text(step, "config", f"| setting | value |\n|---|---|\n{rows}")
+        config = self._run.config
+        batch = training_batches(
+            records,
+            config.augmentation,
+            size=Variant.parse(config.variant).resolution,
+            seed=config.seed,
+            batch_per_replica=GRID_SIDE**2,
+            share=Share(worker_index=0, num_workers=1, local_replicas=1),
+            start_step=0,
+        )
+        self._summaries.images(step, "augmented_images", next(iter(finished(batch)))[0])
+
+    def after_call(self, num_steps: int) -> None:
+        """Start or end the profile when it is time."""
+        self._profile.after_call(num_steps)
+
+    def histograms(self, step: int) -> None:
+        """Distributions of all weights and BN parameters, and of the memory of the devices."""
+        if not self._summaries.enabled:
+            return
+        named = {}
+        for variable in self._state.model.variables:
+            layer, _, kind = variable.path.rpartition("/")
+            group = "weights" if "kernel" in kind or kind == "bias" else f"bn_{kind}"
+            named[f"{group}/{layer}"] = variable.numpy()
+        self._summaries.histograms(step, named)
+
+    def memory(self, step: int) -> None:
+        """Peak memory of every device, and of this process."""
+        if not self._summaries.enabled:
+            return
+        # Linux gives KiB.
+        peak = {"memory/host_peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+        for index, _ in enumerate(tf.config.list_logical_devices("GPU")):
+            info = tf.config.experimental.get_memory_info(f"GPU:{index}")
+            peak[f"memory/gpu{index}_peak_gib"] = info["peak"] / GIB
+        self._summaries.scalars(step, peak)
+
+    def evaluation(
+        self,
+        step: int,
+        averaged: Accuracy,
+        raw: Accuracy | None,
+        predictions: Predictions,
+        records: Readable,
+    ) -> None:
+        """Accuracies, confusion between classes, and what was most confidently wrong."""
+        if not self._summaries.enabled:
+            return
+        named = {"validation/top1": averaged.top1, "validation/top5": averaged.top5}
+        if raw:
+            named |= {"validation_raw/top1": raw.top1, "validation_raw/top5": raw.top5}
+        self._summaries.scalars(step, named)
+        self._summaries.picture(
+            step,
+            "confusion",
+            image_summaries.confusion(predictions.labels, predictions.predicted, self._names),
+            "Share of each true class (row) that was taken for another; correct ones left out.",
+        )
+        wrong = np.flatnonzero(predictions.labels != predictions.predicted)
+        worst = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][: GRID_SIDE**2]
+        if len(worst):
+            size = Variant.parse(self._run.config.variant).resolution
+            images = [
+                eval_view(
+                    records.read(tf.constant(index, tf.int64))[0], size, self._run.config.evaluation
+                ).numpy()
+                for index in worst
+            ]
+            captions = [
+                f"{self._names[predictions.labels[i]]}, taken for\n"
+                f"{predictions.confidence[i]:.0%} {self._names[predictions.predicted[i]]}"
+                for i in worst
+            ]
+            self._summaries.picture(
+                step,
+                "most_confidently_wrong",
+                image_summaries.captioned(np.stack(images), captions),
+                f"{len(wrong)} of {len(predictions.labels)} are wrong; the worst first.",
+            )
+        self._summaries.upload()
+
+    def close(self) -> None:
+        """End what is open."""
+        self._profile.end()
+        self._summaries.close()
+
+
+class _Profile:
+    """A trace of some steps, for TensorBoard's profile page."""
+
+    def __init__(self, summaries: Summaries, num_steps: int) -> None:
+        self._summaries = summaries
+        self._wanted = num_steps
+        self._traced = 0
+        self._calls = 0
+        self._tracing = False
+
+    def after_call(self, num_steps: int) -> None:
+        """Start after the second call, when everything is built; end when enough is traced."""
+        self._calls += 1
+        if self._tracing:
+            self._traced += num_steps
+            if self._traced >= self._wanted:
+                self.end()
+        elif self._calls >= 2 and not self._traced and self._wanted:
+            tf.profiler.experimental.start(self._summaries.folder)
+            self._tracing = True
+
+    def end(self) -> None:
+        """Write the trace."""
+        if not self._tracing:
+            return
+        tf.profiler.experimental.stop()
+        self._tracing = False
+        line = (
+            f"train: profiled {self._traced} steps; see the profile page of `mobilenet dashboard`"
+        )
+        print(line, file=sys.stderr, flush=True)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,1 @@
+"""What a training step changes: gradients, optimizer, schedule, averages and precision."""

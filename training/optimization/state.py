@@ -1,0 +1,93 @@
+"""Everything that a training step changes, and how it starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from training.config import RunConfig
+from training.models.architecture import Architecture, architecture
+from training.models.mobilenet import mobilenet
+from training.models.variants import Variant
+from training.optimization import compute
+from training.optimization.ema import ExponentialMovingAverage
+from training.optimization.optimizer import WarmedStaircase, rmsprop
+from training.optimization.schedule import Schedule
+from training.workdir.workdir import Run
+
+
+class TrainingState(tf.Module):
+    """Model, optimizer and averages. Create it inside the strategy's scope.
+
+    Attributes:
+        layout: The architecture that the models follow.
+        averaged_model: The same network to evaluate with the averages; not checkpointed.
+    """
+
+    def __init__(
+        self, config: RunConfig, *, num_outputs: int, num_examples: int, num_replicas: int
+    ) -> None:
+        super().__init__(name="training_state")
+        self.variant = Variant.parse(config.variant)
+        self.layout = architecture(self.variant, num_outputs)
+        self.model = build_model(config, self.layout, compute.dtype_policy(config.compute))
+        self.schedule = WarmedStaircase(
+            Schedule.of(
+                config.optimizer,
+                num_examples=num_examples,
+                batch_per_replica=config.training.batch_per_replica,
+                num_replicas=num_replicas,
+            )
+        )
+        self.optimizer = rmsprop(config.optimizer, self.schedule)
+        self.optimizer.build(self.model.trainable_variables)
+        self.ema = ExponentialMovingAverage(values(self.model), config.training.ema_decay)
+        self.averaged_model = build_model(config, self.layout)
+        self.features, self.classifier = _split(self.model)
+
+    @classmethod
+    def of(cls, run: Run) -> TrainingState:
+        """The initial state of a run."""
+        return cls(
+            run.config,
+            num_outputs=run.num_outputs,
+            num_examples=run.num_examples,
+            num_replicas=run.num_replicas,
+        )
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+        return int(self.optimizer.iterations.numpy())
+
+    def average(self) -> None:
+        """Put the averages into `averaged_model`; call in replica context."""
+        self.ema.copy_to(values(self.averaged_model))
+
+    def checkpointed(self) -> dict[str, Any]:
+        """What a checkpoint holds, by name, so that no order or nesting of layers matters."""
+        names = [variable.path for variable in self.model.variables]
+        return {
+            "model": dict(zip(names, values(self.model), strict=True)),
+            "ema": dict(zip(names, self.ema.shadows, strict=True)),
+            "optimizer": {each.path: each.value for each in self.optimizer.variables},
+        }
+
+
+def build_model(config: RunConfig, layout: Architecture, dtype: str = "float32") -> keras.Model:
+    """The network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
+    resolution = Variant.parse(config.variant).resolution
+    return mobilenet(layout, config.model, resolution=resolution, seed=config.seed, dtype=dtype)
+
+
+def values(model: keras.Model) -> list[Any]:
+    """The model variables as TensorFlow's own, in the model's order."""
+    return [variable.value for variable in model.variables]
+
+
+def _split(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
+    """The network up to the pooled features `[N, 1, 1, C]`, and the classifier behind it."""
+    classifier = model.layers[-2]
+    return keras.Model(model.input, classifier.input, name="features"), classifier

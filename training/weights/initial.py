@@ -1,0 +1,124 @@
+"""Starting from weights that someone else trained: fine-tuning, and importing published files."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+
+from preprocessing.errors import UsageError
+from training.config.recipes import published
+from training.models.architecture import Architecture, architecture
+from training.models.variants import Variant
+from training.optimization.schedule import IMAGENET_EXAMPLES
+from training.optimization.state import TrainingState, values
+from training.weights import keras_applications, slim_checkpoint
+from training.weights.slim_checkpoint import is_head, slim_shapes, slim_variables
+from training.workdir import workdir as workdirs
+from training.workdir.checkpoint import Checkpoints
+
+KERAS_ENDING = ".h5"
+BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
+
+
+def start_from(path: str, state: TrainingState) -> None:
+    """Give model and averages the weights of a slim checkpoint (its averages) or a Keras file.
+
+    A classifier for another number of classes is left as it was initialised, aloud.
+
+    Raises:
+        UsageError: There is no checkpoint.
+        DataError: It does not fit; lists what is missing and what has the wrong shape.
+    """
+    layout = state.layout
+    wanted = slim_variables(state.model, layout)
+    ours = wanted[f"{layout.scope}/{layout.classifier.scope}/weights"].shape[-1]
+    theirs: int | None
+    if path.endswith(KERAS_ENDING):
+        found = keras_applications.read_named(path, state.variant)
+        theirs = found[f"{layout.scope}/{layout.classifier.scope}/weights"].shape[-1]
+    else:
+        theirs = (slim_checkpoint.head_shape(path, layout) or (None,))[-1]
+    if theirs != ours:
+        wanted = {name: each for name, each in wanted.items() if not is_head(name)}
+        print(
+            f"train: the classifier of {path} has {theirs or 'no'} outputs, "
+            f"{ours} are needed; it is dropped and learned anew",
+            file=sys.stderr,
+        )
+    if not path.endswith(KERAS_ENDING):
+        found, _ = slim_checkpoint.read(path, {name: tuple(v.shape) for name, v in wanted.items()})
+    for name, variable in wanted.items():
+        variable.assign(found[name])
+    state.ema.restart(values(state.model))
+
+
+def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -> dict[str, Any]:
+    """Make a finished run out of published weights, to evaluate and export.
+
+    Args:
+        path: A slim checkpoint (prefix, folder or `.tgz`), or a `.weights.h5` of
+            `keras.applications`, which has no background class: one that never wins is put
+            before its classes.
+        variant: What it is.
+        workdir: Run to make.
+        weights: What the run's averages become: `ema`, `raw` or `notebook`; a Keras file
+            has but one kind.
+
+    Returns:
+        The run's progress.
+    """
+    if path.endswith(KERAS_ENDING):
+        averages = raw = _with_background(keras_applications.read_named(path, variant))
+        step = 0
+    else:
+        averages, raw, step = _read_slim(path, variant, weights)
+    scope = architecture(variant, 1).classifier.scope
+    outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
+    run = workdirs.Run.imported(published(variant.name), outputs - 1, IMAGENET_EXAMPLES)
+    state = TrainingState.of(run)
+    _assign(state.model, state.layout, raw)
+    _assign(state.averaged_model, state.layout, averages)
+    state.ema.restart(values(state.averaged_model))
+    state.optimizer.iterations.assign(step)
+    workdirs.claim(workdir, run)
+    checkpoints = Checkpoints(workdir, state, keep=1)
+    checkpoints.save(step)
+    checkpoints.wait()
+    progress = {"step": step, "num_steps": step, "complete": True, "imported": weights}
+    workdirs.write_progress(workdir, progress)
+    return progress
+
+
+Named = dict[str, np.ndarray]
+
+
+def _read_slim(path: str, variant: Variant, weights: str) -> tuple[Named, Named, int]:
+    """Averages of the kind asked for, raw weights (the same if it has none), and the step."""
+    outputs = slim_checkpoint.head_shape(path, architecture(variant, 1))[-1:]
+    if not outputs:
+        raise UsageError(f"{path} holds no {variant.family} with a classifier")
+    shapes = slim_shapes(architecture(variant, outputs[0]))
+    averages, step = slim_checkpoint.read(path, shapes, weights)
+    if not slim_checkpoint.has(path, list(shapes)):
+        return averages, averages, step
+    return averages, slim_checkpoint.read(path, shapes, "raw")[0], step
+
+
+def _with_background(named: Named) -> Named:
+    """The same classifier with an output 0 whose logit is below every other's."""
+    padded = dict(named)
+    for name in filter(is_head, named):
+        value = named[name]
+        first = np.zeros_like(value[..., :1])
+        if name.endswith("/biases"):
+            first += value.min() - BACKGROUND_MARGIN
+        padded[name] = np.concatenate([first, value], axis=-1)
+    return padded
+
+
+def _assign(model: keras.Model, layout: Architecture, named: Named) -> None:
+    for name, variable in slim_variables(model, layout).items():
+        variable.assign(named[name])

@@ -1,0 +1,137 @@
+"""Weights of `keras.applications` MobileNet and MobileNetV2, to and from our networks."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import h5py
+import keras
+import numpy as np
+
+from preprocessing.errors import DataError, UsageError
+from training.config import ModelConfig
+from training.models.architecture import Architecture, architecture
+from training.models.mobilenet import layer_name, mobilenet
+from training.models.variants import Variant
+from training.weights.shapes import require_fit
+from training.weights.slim_checkpoint import slim_variables
+
+
+def application(variant: Variant, num_outputs: int) -> keras.Model:
+    """The Keras network of `variant`, without weights, ending in logits."""
+    build = {
+        "mobilenet_v1": keras.applications.MobileNet,
+        "mobilenet_v2": keras.applications.MobileNetV2,
+    }[variant.family]
+    return build(
+        input_shape=(variant.resolution, variant.resolution, 3),
+        alpha=variant.width_multiplier,
+        weights=None,
+        classes=num_outputs,
+        classifier_activation=None,
+    )
+
+
+def copy_weights(
+    ours: keras.Model, theirs: keras.Model, architecture: Architecture, *, to_ours: bool
+) -> None:
+    """Copy every variable between two networks of the same layout."""
+    for convolution in architecture.convolutions():
+        name = layer_name(convolution.scope)
+        their_name, their_norm = _their_names(architecture, convolution.scope)
+        pairs = [(ours.get_layer(name), theirs.get_layer(their_name))]
+        if convolution is not architecture.classifier:
+            pairs.append((ours.get_layer(f"{name}_BatchNorm"), theirs.get_layer(their_norm)))
+        for our_layer, their_layer in pairs:
+            source, target = (their_layer, our_layer) if to_ours else (our_layer, their_layer)
+            for value, variable in zip(source.get_weights(), target.weights, strict=True):
+                # Their V2 classifier is a dense layer [C, N], ours a convolution [1, 1, C, N].
+                variable.assign(value.reshape(variable.shape))
+
+
+def read_named(path: str, variant: Variant) -> dict[str, np.ndarray]:
+    """All weights of a `.weights.h5` of the Keras network, whatever its classes, by slim's names.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: It is not of `variant`; lists what is missing or has another shape.
+    """
+    layout = architecture(variant, _num_outputs(path, variant))
+    model = mobilenet(layout, ModelConfig(), resolution=variant.resolution)
+    read_weights(path, model, variant, layout)
+    return {name: each.numpy() for name, each in slim_variables(model, layout).items()}
+
+
+def read_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
+    """Load a `.weights.h5` of the Keras network into ours.
+
+    Raises:
+        UsageError: There is no such file.
+        DataError: Something is missing or has another shape; lists all of it.
+    """
+    theirs = application(variant, layout.classifier.out_channels)
+    require_fit(f"{path} does not fit {theirs.name}", _expected(theirs), _shapes(path))
+    theirs.load_weights(path)
+    copy_weights(model, theirs, layout, to_ours=True)
+
+
+def write_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
+    """Write our weights as a `.weights.h5` that the Keras network loads."""
+    theirs = application(variant, layout.classifier.out_channels)
+    copy_weights(model, theirs, layout, to_ours=False)
+    theirs.save_weights(path)
+
+
+def _num_outputs(path: str, variant: Variant) -> int:
+    """Classes of the classifier in a file; 1 if it has none, which then does not fit."""
+    unlikely = 7  # nothing else in the network is this wide
+    shapes = _expected(application(variant, unlikely))
+    bias = next(name for name, shape in shapes.items() if shape == (unlikely,))
+    return int(_shapes(path).get(bias, (1,))[0])
+
+
+def _expected(theirs: keras.Model) -> dict[str, tuple[int, ...]]:
+    """What a file of `theirs` holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "expected.weights.h5")
+        theirs.save_weights(path)
+        return _shapes(path)
+
+
+def _shapes(path: str) -> dict[str, tuple[int, ...]]:
+    if not os.path.isfile(path):
+        raise UsageError(f"{path} does not exist; pass a .weights.h5 of keras.applications")
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def visit(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            shapes[name] = item.shape
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise DataError(f"{path} is no HDF5 file: {error}") from error
+    return shapes
+
+
+def _their_names(architecture: Architecture, scope: str) -> tuple[str, str]:
+    """Keras' names for the layer of a slim scope and for the normalisation behind it."""
+    if architecture.scope == "MobilenetV1":
+        if scope == "Conv2d_0":
+            return "conv1", "conv1_bn"
+        if scope == architecture.classifier.scope:
+            return "conv_preds", ""
+        _, number, kind = scope.split("_")
+        name = f"conv_{'dw' if kind == 'depthwise' else 'pw'}_{number}"
+        return name, f"{name}_bn"
+    if scope == "Conv":
+        return "Conv1", "bn_Conv1"
+    if scope == "Conv_1":
+        return "Conv_1", "Conv_1_bn"
+    if scope == architecture.classifier.scope:
+        return "predictions", ""
+    block, part = scope.split("/")
+    name = f"{block.replace('expanded_conv_', 'block_')}_{part}"
+    return name, f"{name}_BN"

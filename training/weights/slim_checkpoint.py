@@ -1,0 +1,201 @@
+"""The published checkpoints' own format: TF1 variables under slim's names.
+
+slim keeps every model variable twice, raw and as `<name>/ExponentialMovingAverage`.
+Tools that read the published files (slim, TF Object Detection, DeepLab) read these.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from preprocessing.errors import DataError, UsageError
+from training.models.architecture import Architecture
+from training.models.mobilenet import layer_name
+from training.weights.shapes import require_fit
+
+SHADOW = "/ExponentialMovingAverage"
+GLOBAL_STEP = "global_step"
+# `notebook` is what slim's mobilenet_example.ipynb restores: averages for what is trained,
+# raw BN statistics, since its variables_to_restore() lists trainable variables only.
+WEIGHTS = ("ema", "raw", "notebook")
+_NOT_TRAINED = ("/moving_mean", "/moving_variance")
+
+
+def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, keras.Variable]:
+    """The model's variables by slim's names, in the order of computation."""
+    named: dict[str, keras.Variable] = {}
+    for convolution in architecture.convolutions():
+        scope = f"{architecture.scope}/{convolution.scope}"
+        layer = model.get_layer(layer_name(convolution.scope))
+        named[f"{scope}/{'depthwise_' * convolution.depthwise}weights"] = layer.kernel
+        if convolution is architecture.classifier:
+            named[f"{scope}/biases"] = layer.bias
+            continue
+        norm = model.get_layer(f"{layer_name(convolution.scope)}_BatchNorm")
+        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+            named[f"{scope}/BatchNorm/{part}"] = getattr(norm, part)
+    return named
+
+
+def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Shapes by slim's names, without building a network."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for each in architecture.convolutions():
+        scope = f"{architecture.scope}/{each.scope}"
+        out = each.out_channels
+        if each.depthwise:
+            shapes[f"{scope}/depthwise_weights"] = (each.kernel, each.kernel, each.in_channels, 1)
+        else:
+            shapes[f"{scope}/weights"] = (each.kernel, each.kernel, each.in_channels, out)
+        if each is architecture.classifier:
+            shapes[f"{scope}/biases"] = (out,)
+            continue
+        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+            shapes[f"{scope}/BatchNorm/{part}"] = (out,)
+    return shapes
+
+
+def is_head(name: str) -> bool:
+    """Whether a slim variable belongs to the classifier."""
+    return "/Logits/" in name
+
+
+def read(
+    path: str, shapes: Mapping[str, tuple[int, ...]], weights: str = "ema"
+) -> tuple[dict[str, np.ndarray], int]:
+    """Read the variables that `shapes` names.
+
+    Args:
+        path: A checkpoint's prefix (`x.ckpt`), a folder or a `.tgz` that holds one.
+        shapes: Slim name to the shape that is needed.
+        weights: `ema`, `raw` or `notebook`.
+
+    Returns:
+        Values by slim name, and the global step (0 if the file has none).
+
+    Raises:
+        UsageError: There is no checkpoint.
+        DataError: Something is missing or has another shape; lists all of it.
+    """
+    with _prefix(path) as prefix:
+        reader = _open(prefix, path)
+        there = reader.get_variable_to_shape_map()
+        stored = {name: name + SHADOW * _averaged(name, weights) for name in shapes}
+        needed = {stored[name]: shape for name, shape in shapes.items()}
+        require_fit(f"{path} does not fit", needed, there)
+        step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in there else 0
+        return {name: reader.get_tensor(key) for name, key in stored.items()}, step
+
+
+def has(path: str, names: Iterable[str]) -> bool:
+    """Whether a checkpoint holds all of `names`."""
+    with _prefix(path) as prefix:
+        return set(names) <= set(_open(prefix, path).get_variable_to_shape_map())
+
+
+def head_shape(path: str, architecture: Architecture) -> tuple[int, ...]:
+    """Shape of the classifier's kernel in a checkpoint; empty if it has none."""
+    name = f"{architecture.scope}/{architecture.classifier.scope}/weights"
+    with _prefix(path) as prefix:
+        shapes = _open(prefix, path).get_variable_to_shape_map()
+    return tuple(shapes.get(name, shapes.get(name + SHADOW, ())))
+
+
+def write(
+    prefix: str, raw: Mapping[str, Any], averages: Mapping[str, Any], global_step: int
+) -> None:
+    """Write `prefix.index` and `prefix.data-00000-of-00001`.
+
+    Args:
+        prefix: Path without ending, e.g. `folder/mobilenet_v2_1.0_224.ckpt`.
+        raw: Values by slim name.
+        averages: Their moving averages by the same names.
+        global_step: Updates made.
+    """
+    tensors: dict[str, Any] = {
+        **raw,
+        **{name + SHADOW: value for name, value in averages.items()},
+        GLOBAL_STEP: np.int64(global_step),
+    }
+    names = sorted(tensors)
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tf.convert_to_tensor(tensors[name]) for name in names],
+    )
+
+
+def _open(prefix: str, shown: str) -> Any:
+    try:
+        return tf.train.load_checkpoint(prefix)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise DataError(f"{shown} is no TensorFlow checkpoint: {error}") from error
+
+
+def _averaged(name: str, weights: str) -> bool:
+    if weights == "notebook":
+        return not name.endswith(_NOT_TRAINED)
+    return weights == "ema"
+
+
+@contextmanager
+def _prefix(path: str) -> Iterator[str]:
+    """The prefix of the one checkpoint that `path` is or holds."""
+    if os.path.exists(f"{path}.index"):
+        yield path
+    elif os.path.isdir(path):
+        yield _only_prefix(path, path)
+    elif os.path.isfile(path) and path.endswith((".tgz", ".tar.gz")):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with tarfile.open(path) as archive:
+                    _extract(archive, folder, path)
+            except (tarfile.TarError, EOFError) as error:
+                raise DataError(f"{path} is no complete .tgz ({error})") from error
+            yield _only_prefix(folder, path)
+    else:
+        raise UsageError(
+            f"{path} is no checkpoint; pass its prefix (the part before .index), its folder "
+            "or the published .tgz"
+        )
+
+
+def _extract(archive: tarfile.TarFile, folder: str, shown: str) -> None:
+    """Files and folders only, none outside `folder`; Python 3.11.3 has no filter that does this.
+
+    Not as `fetch` does: published archives have folders in them, and names that begin with `./`.
+
+    Raises:
+        DataError: Anything else is in it; `shown` names the archive.
+    """
+    for member in archive:
+        target = os.path.normpath(os.path.join(folder, member.name))
+        inside = target == folder or target.startswith(folder + os.sep)
+        if not inside or not (member.isfile() or member.isdir()):
+            raise DataError(f"{shown}: member {member.name!r} is no file or folder inside it")
+        archive.extract(member, folder, set_attrs=False)  # its owner and mode mean nothing here
+
+
+def _only_prefix(folder: str, shown: str) -> str:
+    prefixes = []
+    for parent, folders, names in os.walk(folder):
+        if "saved_model.pb" in names:  # its variables are no checkpoint of slim's names
+            folders.clear()
+        prefixes += [
+            os.path.join(parent, name.removesuffix(".index"))
+            for name in names
+            if name.endswith(".index")
+        ]
+    if len(prefixes) != 1:
+        raise UsageError(f"{shown} holds {len(prefixes)} checkpoints; pass the prefix of one")
+    return prefixes[0]

@@ -1,0 +1,1 @@
+"""One run on disk: its record, checkpoints, attempts and lock."""
