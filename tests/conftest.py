@@ -18,6 +18,7 @@ from unittest import mock
 import pytest
 import tensorflow as tf
 
+from pipeline.cli.log_setup import configure_logging
 from pipeline.demo.sample import write_sample
 from preprocessing.ingest import prepare
 from preprocessing.ingest_plan import ImageOptions
@@ -28,6 +29,8 @@ from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+configure_logging()
 
 
 @dataclass(frozen=True)

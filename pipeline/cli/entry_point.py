@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.cli import cluster_flags as cluster_cli
 from pipeline.cli import flags
+from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.local import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
 from training.config import SYNTHETIC
@@ -43,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, prog=f"mobilenet {name}")
+        added.add_argument(
+            "--log-format",
+            choices=LOG_FORMATS,
+            default="human",
+            help="form of the messages [human]",
+        )
         return added
 
     demo = command("demo", "the whole pipeline on a small real dataset, on this machine")
@@ -297,6 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     processes.die_with_parent()
     arguments = parse(sys.argv[1:] if argv is None else argv)
+    configure_logging(arguments.log_format)
     from pipeline.cli import commands
 
     code = _run(getattr(commands, arguments.command.replace("-", "_")), arguments)
