@@ -41,7 +41,7 @@ CONVERT_TWICE = f"""
 import json, sys
 from pathlib import Path
 import tensorflow as tf
-from pipeline import onnx_model
+from pipeline.export.formats import onnx_model
 frozen, contract, labels, output = map(Path, sys.argv[1:])
 graph = tf.compat.v1.GraphDef.FromString(frozen.read_bytes())
 first, second = (

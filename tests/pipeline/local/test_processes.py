@@ -8,7 +8,7 @@ from pathlib import Path
 
 ORPHANS = """
 import os, signal, sys
-from pipeline import processes
+from pipeline.local import processes
 processes.start(["sample", "--output", sys.argv[1]], {}, stdout=1)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -197,10 +197,10 @@ def test_a_damaged_or_newer_index_is_refused_and_left_alone(
 
 PUBLISHER = """
 import sys
-from pipeline import exports
+from pipeline.export import directory
 from pipeline.publish.publication import publish
 export, folder = sys.argv[1:]
-metrics = exports.read_metrics(export)
+metrics = directory.read_metrics(export)
 print("ready", flush=True)
 publish(export, metrics, {"model": metrics["variant"], "version": 1}, folder, overwrite=True)
 """

@@ -25,13 +25,13 @@ from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
 REGISTER = """
 import sys
-from pipeline import exports
+from pipeline.export import directory
 from pipeline.publish.registry import register
 uri, *folders = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
 for folder in folders:
-    register(folder, exports.read_metrics(folder), uri)
+    register(folder, directory.read_metrics(folder), uri)
 """
 
 
