@@ -18,8 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from pipeline.export import latency
-from pipeline.export.formats import litert, tflite
-from pipeline.export.formats.litert import LiteRTModel
+from pipeline.export.conversion import litert, tflite
+from pipeline.export.conversion.litert import LiteRTModel
 from training.config import ModelConfig
 from training.models.architecture import architecture
 from training.models.mobilenet import mobilenet
@@ -50,7 +50,7 @@ def main() -> None:
     }
     rounds = np.asarray([_round(files, noise[0]) for _ in range(ROUNDS)])
     milliseconds = dict(zip(files, rounds.T, strict=True))
-    print(f"{variant.name}, {ROUNDS} rounds in turn, 1 thread, {latency.host()['cpu']}")
+    print(f"{variant.name}, {ROUNDS} rounds in turn, 1 thread, {latency.host().cpu}")
     for name, times in milliseconds.items():
         operators = ", ".join(
             f"{n} {op}" for op, n in sorted(litert.op_counts(files[name]).items())

@@ -11,13 +11,12 @@ What is done already is kept: interrupt it and run it again.
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,9 +24,12 @@ import keras
 import numpy as np
 
 from benchmarks.random_networks import write_digits, write_run
-from pipeline.export import Export, directory, export, latency
+from pipeline.export import directory, latency
+from pipeline.export.exporter import Export, export
+from pipeline.export.metrics import ExportMetrics
 from pipeline.publish.pages import plots
 from pipeline.publish.pages.accuracy_table import PUBLISHED_V2
+from pipeline.publish.published_index import unpublished_entry
 from preprocessing.records.schema import Manifest
 from training.models.variants import PUBLISHED_VARIANTS
 
@@ -47,20 +49,17 @@ def main() -> None:
     arguments.add_argument("--plot", type=Path, help="draw V1 against V2 into this SVG")
     given = arguments.parse_args()
     names = [name for name in PUBLISHED_VARIANTS if name.startswith(given.only)]
-    found = {name: exported(name, given.output, given.int8_tolerance) for name in names}
+    measured = {name: exported(name, given.output, given.int8_tolerance) for name in names}
     if given.export_only:
         return
-    timed = latencies(given.output, found)
-    print(table(found, timed))
+    timed = latencies(given.output, measured)
+    print(table(measured, timed))
     if given.plot:
         entries = [
-            {
-                "variant": name,
-                "macs": metrics["macs"],
-                "latency_ms": timed[name],
-                "host": metrics["latency"]["host"],
-            }
-            for name, metrics in found.items()
+            dataclasses.replace(
+                unpublished_entry(str(given.output / name), metrics), latency_ms=timed[name]
+            )
+            for name, metrics in measured.items()
         ]
         given.plot.write_bytes(plots.latency(entries))
     v2 = [name for name in names if name in PUBLISHED_V2]
@@ -73,8 +72,8 @@ def main() -> None:
     print(f"int8 over float32, median over {len(names)} variants: {ratio:.3f}")
 
 
-def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
-    """`metrics.json` of a variant; its TF-Lite files stay, the rest does not."""
+def exported(name: str, output: Path, int8_tolerance: float) -> ExportMetrics:
+    """Export a variant and return its metrics; of its files only those of TF-Lite stay."""
     folder = output / name
     if not directory.is_export(str(folder)):
         print(f"variants: {name}", file=sys.stderr, flush=True)
@@ -99,18 +98,17 @@ def exported(name: str, output: Path, int8_tolerance: float) -> dict[str, Any]:
                 shutil.rmtree(large)
             elif large.suffix not in (".tflite", ".json"):
                 large.unlink()
-    metrics: dict[str, Any] = json.loads((folder / directory.METRICS).read_text())
-    return metrics
+    return directory.read_metrics(str(folder))
 
 
-def latencies(output: Path, found: dict[str, Any]) -> dict[str, dict[str, float]]:
+def latencies(output: Path, measured: dict[str, ExportMetrics]) -> dict[str, dict[str, float]]:
     """Median milliseconds by variant and format, one thread: the best of several rounds."""
-    best: dict[str, dict[str, float]] = {name: {} for name in found}
+    best: dict[str, dict[str, float]] = {name: {} for name in measured}
     for _ in range(ROUNDS):
-        for name, metrics in found.items():
+        for name, metrics in measured.items():
             for key in (FLOAT, INT8):
-                flatbuffer = (output / name / metrics["files_by_format"][key]).read_bytes()
-                median = latency.measure(flatbuffer)["median_ms"]
+                flatbuffer = (output / name / metrics.files_by_format[key]).read_bytes()
+                median = latency.measure(flatbuffer).median_ms
                 best[name][key] = min(median, best[name].get(key, median))
     return best
 
@@ -121,9 +119,9 @@ def spearman(a: list[float], b: list[float]) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def table(found: dict[str, Any], timed: dict[str, dict[str, float]]) -> str:
+def table(measured: dict[str, ExportMetrics], timed: dict[str, dict[str, float]]) -> str:
     """Markdown."""
-    keys = [key for key in next(iter(found.values()))["sizes"] if key.startswith("tflite_")][:4]
+    keys = [key for key in next(iter(measured.values())).sizes if key.startswith("tflite_")][:4]
     lines = [
         "| variant | MACs (M) | parameters (M) | "
         + " | ".join(f"{key.removeprefix('tflite_')} MB" for key in keys)
@@ -131,20 +129,20 @@ def table(found: dict[str, Any], timed: dict[str, dict[str, float]]) -> str:
         "| agreement ONNX / fp16 / dynamic / int8 | Pixel 1 ms |",
         "|---" * (10 + len(keys)) + "|",
     ]
-    for name, metrics in found.items():
-        formats, arena = metrics["formats"], metrics["arena_bytes"]
+    for name, metrics in measured.items():
+        formats, arena = metrics.formats, metrics.arena_bytes
         agreement = [
-            f"{formats[key]['agreement_with_checkpoint']:.3f}"
+            f"{formats[key].agreement_with_checkpoint:.3f}"
             for key in ("onnx", "tflite_float16", "tflite_dynamic", INT8)
         ]
         pixel = PUBLISHED_V2[name][2] if name in PUBLISHED_V2 else "-"
         lines.append(
-            f"| {name} | {metrics['macs'] // 10**6} | {metrics['parameters'] / 1e6:.2f} | "
-            + " | ".join(f"{metrics['sizes'][key] / 1e6:.2f}" for key in keys)
+            f"| {name} | {metrics.macs // 10**6} | {metrics.parameters / 1e6:.2f} | "
+            + " | ".join(f"{metrics.sizes[key] / 1e6:.2f}" for key in keys)
             + f" | {arena[FLOAT] / 1e6:.2f} / {arena[INT8] / 1e6:.2f}"
             f" | {timed[name][FLOAT]:.2f} | {timed[name][INT8]:.2f}"
             f" | {timed[name][INT8] / timed[name][FLOAT]:.2f}"
-            f" | {formats['checkpoint']['top1']:.3f} / {formats[INT8]['top1']:.3f}"
+            f" | {metrics.checkpoint.top1:.3f} / {formats[INT8].top1:.3f}"
             f" | {' / '.join(agreement)} | {pixel} |"
         )
     return "\n".join(lines)

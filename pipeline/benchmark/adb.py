@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -27,23 +28,54 @@ _SUMMARY = "Summary by node type"
 _NODE = re.compile(rf"^\s*([A-Z][\w ().,:-]*?)\s+(\d+)\s+{_NUMBER}\s+{_NUMBER}%", re.M)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhoneOperators:
+    """All operators of one type."""
+
+    count: int
+    ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhoneTiming:
+    """The latency of a model on a phone.
+
+    Attributes:
+        median_ms: The median, or the mean where the binary is too old to print it.
+        p95_ms: The 95th percentile, or the mean where the binary is too old to print it.
+        ops: Time by type of operator.
+    """
+
+    median_ms: float
+    p95_ms: float
+    mean_ms: float
+    init_ms: float
+    runs: int
+    memory_mb: float | None
+    ops: dict[str, PhoneOperators]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, with `memory_mb` even where it is unknown."""
+        return dataclasses.asdict(self)
+
+
 @dataclass(frozen=True, slots=True)
 class Phone:
     """A device that `adb devices` lists, and the binary to run on it.
 
     Attributes:
         binary: Local path of `benchmark_model` for the phone's processor.
-        serial: As `adb devices` shows it; empty for the only one.
+        serial: The serial number that `adb devices` shows; None for the only phone.
     """
 
     binary: str
-    serial: str = ""
+    serial: str | None = None
 
     def prepare(self) -> dict[str, str]:
-        """Push the binary; returns what the phone says it is.
+        """Push the binary; return Android's properties of the phone.
 
         Raises:
-            UsageError: No adb, no binary or no phone.
+            UsageError: There is no adb, no binary or no phone.
         """
         if not shutil.which("adb"):
             raise UsageError("adb is not installed; install Android's platform-tools")
@@ -54,16 +86,12 @@ class Phone:
         self._adb("shell", f"chmod 755 {REMOTE_FOLDER}/benchmark_model")
         return {key: self._adb("shell", f"getprop {key}").strip() for key in _PROPERTIES}
 
-    def measure(self, path: str, num_threads: int) -> dict[str, Any]:
+    def measure(self, path: str, num_threads: int) -> PhoneTiming:
         """Run one model with CPU kernels (XNNPACK).
 
         Args:
-            path: Local `.tflite`.
-            num_threads: Threads on the phone.
-
-        Returns:
-            `median_ms` and `p95_ms` (the mean as both where the binary is too old to tell),
-            `init_ms`, `memory_mb` and, by type of operator, `ops`.
+            path: A local `.tflite`.
+            num_threads: The number of threads on the phone.
         """
         remote = f"{REMOTE_FOLDER}/{os.path.basename(path)}"
         self._adb("push", path, remote)
@@ -88,16 +116,16 @@ class Phone:
                 f"{' '.join(command)} did not end in {TIMEOUT_SECONDS:.0f} s; is the phone awake?"
             ) from error
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-            raise UsageError(f"{' '.join(command)}: {said[-1]}; check `adb devices`")
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+            raise UsageError(f"{' '.join(command)}: {lines[-1]}; check `adb devices`")
         return done.stdout + done.stderr
 
 
-def parse(printed: str) -> dict[str, Any]:
-    """Figures in what `benchmark_model` prints; warm-up comes before the runs that count.
+def parse(printed: str) -> PhoneTiming:
+    """Return the figures that `benchmark_model` prints; the last runs are the ones that count.
 
     Raises:
-        PermanentError: There are none.
+        PermanentError: The output has no figures.
     """
     printed = printed.replace("\r", "")
     average, counts = _AVERAGE.search(printed), _COUNTS.findall(printed.split(_SUMMARY)[0])
@@ -107,17 +135,16 @@ def parse(printed: str) -> dict[str, Any]:
     mean_us = float(average[2])
     runs, _, median_us, p95_us = counts[-1]
     memory = _MEMORY.search(printed)
-    return {
-        "median_ms": float(median_us or mean_us) / 1e3,
-        "p95_ms": float(p95_us or mean_us) / 1e3,
-        "mean_ms": mean_us / 1e3,
-        "init_ms": float(average[1]) / 1e3,
-        "runs": int(runs),
-        "memory_mb": float(memory[2]) if memory else None,
-        "ops": {
-            name.strip(): {"count": int(count), "ms": float(ms)}
-            for name, count, ms, _ in _NODE.findall(printed.rpartition(_SUMMARY)[2])
-        }
-        if _SUMMARY in printed
-        else {},
-    }
+    summary = printed.rpartition(_SUMMARY)[2] if _SUMMARY in printed else ""
+    return PhoneTiming(
+        median_ms=float(median_us or mean_us) / 1e3,
+        p95_ms=float(p95_us or mean_us) / 1e3,
+        mean_ms=mean_us / 1e3,
+        init_ms=float(average[1]) / 1e3,
+        runs=int(runs),
+        memory_mb=float(memory[2]) if memory else None,
+        ops={
+            name.strip(): PhoneOperators(count=int(count), ms=float(ms))
+            for name, count, ms, _ in _NODE.findall(summary)
+        },
+    )

@@ -1,101 +1,149 @@
-"""`mobilenet benchmark`: what an export costs, on this host and optionally on a phone."""
+"""The cost of an export: size, memory, latency and time per operator, here and on a phone."""
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
 
 from pipeline.benchmark import op_profile
-from pipeline.benchmark.adb import Phone
+from pipeline.benchmark.adb import Phone, PhoneTiming
+from pipeline.benchmark.op_profile import OperatorSummary, OperatorTime
 from pipeline.export import directory, latency
-from pipeline.export.formats import litert
+from pipeline.export.conversion import litert
+from pipeline.export.formats import registry
+from pipeline.export.metrics import FormatLatency, Host
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from preprocessing.storage import contracts
+from training.models.variants import Variant
 
-TFLITE = "tflite_"
+logger = logging.getLogger(__name__)
 
 
-def benchmark(folder: str, *, profile: bool = False, phone: Phone | None = None) -> dict[str, Any]:
-    """Measure every TF-Lite file of an export anew; the export itself stays as it is.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormatCost:
+    """The cost of one TF-Lite file.
+
+    Attributes:
+        arena_bytes: Peak memory for activations.
+        ops: Time by type of operator; None without a profile.
+        profile: Time of every operator; None without a profile.
+        phone: Timings on the phone by number of threads; None without a phone.
+    """
+
+    bytes: int
+    arena_bytes: int
+    latency: FormatLatency
+    ops: dict[str, OperatorSummary] | None = None
+    profile: list[OperatorTime] | None = None
+    phone: dict[str, PhoneTiming] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, in which the phone's main figures are those of one thread."""
+        plain = contracts.to_json(self)
+        if self.phone:
+            plain["phone"] = {**plain["phone"]["1"], "threads": plain["phone"]}
+        return plain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkResult:
+    """The result of `mobilenet benchmark`.
+
+    Attributes:
+        export: The export directory.
+        phone: Android properties of the phone; None without a phone.
+    """
+
+    export: str
+    variant: Variant
+    macs: int
+    parameters: int
+    host: Host
+    phone: dict[str, str] | None
+    formats: dict[str, FormatCost]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return contracts.to_json(self)
+
+
+def benchmark(folder: str, *, profile: bool = False, phone: Phone | None = None) -> BenchmarkResult:
+    """Measure every TF-Lite file of an export again; the export itself stays as it is.
 
     Args:
         folder: The export directory.
-        profile: Also time every operator on its own.
-        phone: Also measure on this phone.
-
-    Returns:
-        Sizes, peak arena memory, latency with 1, 2 and 4 threads, and on what.
+        profile: Whether every operator is timed on its own.
+        phone: A phone to measure on as well; None measures here only.
 
     Raises:
         DataError: A file is not what was exported.
     """
     metrics = directory.read_metrics(folder)
     directory.require_intact(folder, metrics)
-    names = {
-        name: file
-        for name, file in metrics.get("files_by_format", {}).items()
-        if name.startswith(TFLITE)
+    files = {
+        item.name: os.path.join(folder, metrics.files_by_format[item.name])
+        for item in registry.tflite_formats()
+        if item.name in metrics.files_by_format
     }
-    if not names:
+    if not files:
         raise UsageError(f"{folder} was exported by an older version; export it again")
-    device = phone.prepare() if phone else None
-    formats = {}
-    for name, file in tqdm(names.items(), desc="benchmark", unit=" formats"):
-        path = os.path.join(folder, file)
-        formats[name] = _measured(path, profile) | (_on(phone, path) if phone else {})
-    result = {
-        "export": folder,
-        "variant": metrics["variant"],
-        "macs": metrics["macs"],
-        "parameters": metrics["parameters"],
-        "host": latency.host(),
-        **({"phone": device} if device else {}),
-        "formats": formats,
-    }
-    print(table(result), file=sys.stderr)
+    properties = phone.prepare() if phone else None
+    progress = tqdm(files.items(), desc="benchmark", unit=" formats")
+    result = BenchmarkResult(
+        export=folder,
+        variant=metrics.variant,
+        macs=metrics.macs,
+        parameters=metrics.parameters,
+        host=latency.host(),
+        phone=properties,
+        formats={name: _cost(path, profile, phone) for name, path in progress},
+    )
+    logger.info("%s", table(result))
     return result
 
 
-def _measured(path: str, profile: bool) -> dict[str, Any]:
+def _cost(path: str, profile: bool, phone: Phone | None) -> FormatCost:
     flatbuffer = storage.read_bytes(path)
-    found = {
-        "bytes": len(flatbuffer),
-        "arena_bytes": litert.arena_bytes(flatbuffer),
-        "latency": latency.measure_threads(flatbuffer),
-    }
-    if profile:
-        profiled = op_profile.profile(flatbuffer)
-        found |= {"ops": op_profile.by_type(profiled), "profile": profiled}
-    return found
+    measured = latency.measure_threads(flatbuffer)
+    profiled = op_profile.profile(flatbuffer) if profile else None
+    return FormatCost(
+        bytes=len(flatbuffer),
+        arena_bytes=litert.arena_bytes(flatbuffer),
+        latency=measured,
+        ops=op_profile.by_type(profiled) if profiled else None,
+        profile=profiled,
+        phone={str(count): phone.measure(path, count) for count in latency.THREADS}
+        if phone
+        else None,
+    )
 
 
-def _on(phone: Phone, path: str) -> dict[str, Any]:
-    by_threads = {str(each): phone.measure(path, each) for each in latency.THREADS}
-    return {"phone": {**by_threads["1"], "threads": by_threads}}
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures for people."""
+def table(result: BenchmarkResult) -> str:
+    """Return the figures as a table for people."""
     lines = [
-        f"{result['variant']} on {result['host']['cpu']}, {result['host']['cores']} cores: "
-        "median / p95 ms",
+        f"{result.variant.name} on {result.host.cpu}, {result.host.cores} cores: median / p95 ms",
         f"{'format':20} {'MB':>7} {'arena MB':>9}"
-        + "".join(f"{f'{each} threads':>19}" for each in latency.THREADS),
+        + "".join(f"{f'{count} threads':>19}" for count in latency.THREADS),
     ]
-    for name, each in result["formats"].items():
-        places = [("", each["latency"])] + ([("phone", each["phone"])] if "phone" in each else [])
-        for place, timing in places:
-            columns = "".join(
-                f"{by['median_ms']:10.2f} / {by['p95_ms']:6.2f}"
-                for by in timing["threads"].values()
-            )
-            size, arena = each["bytes"] / 1e6, each["arena_bytes"] / 1e6
-            lines.append(f"{place or name:20} {size:7.2f} {arena:9.2f}{columns}")
-        for op, figures in each.get("ops", {}).items():
+    for name, cost in result.formats.items():
+        lines.append(_row(name, cost, cost.latency.threads or {}))
+        if cost.phone:
+            lines.append(_row("phone", cost, cost.phone))
+        for operator, summary in (cost.ops or {}).items():
             lines.append(
-                f"  {op:24} x{figures['count']:3} {figures['ms']:9.3f} ms {figures['share']:7.1%}"
+                f"  {operator:24} x{summary.count:3} {summary.ms:9.3f} ms {summary.share:7.1%}"
             )
     return "\n".join(lines)
+
+
+def _row(name: str, cost: FormatCost, timings: Mapping[str, Any]) -> str:
+    columns = "".join(
+        f"{timing.median_ms:10.2f} / {timing.p95_ms:6.2f}" for timing in timings.values()
+    )
+    return f"{name:20} {cost.bytes / 1e6:7.2f} {cost.arena_bytes / 1e6:9.2f}{columns}"

@@ -1,9 +1,10 @@
-"""Where a TF-Lite model spends its time: every operator timed on its own."""
+"""A profile of a TF-Lite model: every operator timed on its own."""
 
 from __future__ import annotations
 
 import copy
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,32 @@ from pipeline.export.latency import MIN_RUNS, timed_ms
 WARM_UP_RUNS = 3
 
 
-def profile(flatbuffer: bytes) -> list[dict[str, Any]]:
-    """Cut a model into models of one operator each and time those, one thread.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorTime:
+    """The time of one operator; `output` is the shape of its result."""
+
+    op: str
+    output: tuple[int, ...]
+    median_ms: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorSummary:
+    """All operators of one type; `share` is their fraction of the time."""
+
+    count: int
+    ms: float
+    share: float
+
+
+def profile(flatbuffer: bytes) -> list[OperatorTime]:
+    """Cut a model into models of one operator each and time those with one thread.
 
     LiteRT's own profiler cannot be reached from Python. Alone, an operator has warm caches and
-    nothing to fuse with: shares are meaningful, the sum is not quite the whole.
+    nothing to fuse with: shares are meaningful, but the sum is not quite the whole.
 
     Returns:
-        In the order of computation: `op`, `output` (its shape) and `median_ms`.
+        The operators in the order of computation.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(flatbuffer))
     graph = model.subgraphs[0]
@@ -33,29 +52,27 @@ def profile(flatbuffer: bytes) -> list[dict[str, Any]]:
         if _is_constant(model, operator.inputs[0])
     }
     return [
-        {
-            "op": flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex),
-            "output": [int(side) for side in graph.tensors[operator.outputs[0]].shape],
-            "median_ms": _median_ms(_alone(model, operator, widened)),
-        }
+        OperatorTime(
+            op=flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex),
+            output=tuple(int(side) for side in graph.tensors[operator.outputs[0]].shape),
+            median_ms=_median_ms(_alone(model, operator, widened)),
+        )
         for operator in graph.operators
         if int(operator.outputs[0]) not in widened
     ]
 
 
-def by_type(profiled: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Count, time and share of every type of operator, most expensive first."""
-    total = sum(each["median_ms"] for each in profiled)
+def by_type(profiled: list[OperatorTime]) -> dict[str, OperatorSummary]:
+    """Return count, time and share of every type of operator, the most expensive first."""
+    total = sum(operator.median_ms for operator in profiled)
     grouped: dict[str, list[float]] = defaultdict(list)
-    for each in profiled:
-        grouped[each["op"]].append(each["median_ms"])
+    for operator in profiled:
+        grouped[operator.op].append(operator.median_ms)
     ordered = sorted(grouped.items(), key=lambda item: -sum(item[1]))
     return {
-        op: {
-            "count": len(times),
-            "ms": round(sum(times), 4),
-            "share": round(sum(times) / total, 4),
-        }
+        op: OperatorSummary(
+            count=len(times), ms=round(sum(times), 4), share=round(sum(times) / total, 4)
+        )
         for op, times in ordered
     }
 
@@ -66,16 +83,17 @@ def _is_constant(model: Any, index: int) -> bool:
 
 
 def _alone(model: Any, operator: Any, widened: dict[int, Any]) -> bytes:
-    """A model of this operator; what earlier ones compute becomes its input.
+    """Return a model of one operator, whose inputs are what earlier operators compute.
 
     Args:
-        model: The whole.
+        model: The whole model.
         operator: One of its operators.
-        widened: Operators on constants, by output: float16 weights made float32. They come along.
+        widened: Operators on constants by output, which make float32 of float16 weights. They
+            become part of the model.
     """
     whole = model.subgraphs[0]
-    kept = [*(widened[int(each)] for each in operator.inputs if int(each) in widened), operator]
-    used = [int(index) for each in kept for index in (*each.inputs, *each.outputs) if index >= 0]
+    kept = [*(widened[int(index)] for index in operator.inputs if int(index) in widened), operator]
+    used = [int(index) for op in kept for index in (*op.inputs, *op.outputs) if index >= 0]
     number = {index: position for position, index in enumerate(dict.fromkeys(used))}
     tensors, buffers = [], [schema.BufferT()]
     for index in number:
@@ -85,12 +103,12 @@ def _alone(model: Any, operator: Any, widened: dict[int, Any]) -> bytes:
             buffers.append(model.buffers[whole.tensors[index].buffer])
         tensors.append(tensor)
     operators = []
-    for each in kept:
-        copied = copy.copy(each)
-        copied.inputs = [number.get(int(index), -1) for index in each.inputs]
-        copied.outputs = [number[int(index)] for index in each.outputs]
+    for op in kept:
+        copied = copy.copy(op)
+        copied.inputs = [number.get(int(index), -1) for index in op.inputs]
+        copied.outputs = [number[int(index)] for index in op.outputs]
         operators.append(copied)
-    computed = {index for each in operators for index in each.outputs}
+    computed = {index for op in operators for index in op.outputs}
     graph = schema.SubGraphT()
     graph.tensors, graph.operators = tensors, operators
     graph.inputs = [

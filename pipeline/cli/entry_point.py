@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.cli import cluster_flags as cluster_cli
 from pipeline.cli import flags
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
+from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
 from training.config import SYNTHETIC
@@ -52,67 +53,8 @@ def parser() -> argparse.ArgumentParser:
         )
         return added
 
-    demo = command("demo", "the whole pipeline on a small real dataset, on this machine")
-    demo.add_argument("--output", default="demo", help="folder for everything it makes [demo]")
-    demo.add_argument(
-        "--workers", type=flags.positive, default=2, help="local training processes [2]"
-    )
-    flags.add_set(demo)
-
-    sample = command("sample", "write that dataset as ILSVRC2012 archives")
-    sample.add_argument("--output", required=True, help="folder to make")
-
-    prepare = command("prepare", "ImageNet archives to TFRecords; flags after -- go to Beam")
-    prepare.add_argument("--source", required=True, help="folder of the archives")
-    prepare.add_argument("--records", required=True, help="folder to write")
-    for split, most in (("train", 1024), ("validation", 128)):
-        prepare.add_argument(
-            f"--{split}-shards",
-            type=flags.positive,
-            default=0,
-            help=f"number of {split} shards [{most}, fewer for small data]",
-        )
-    prepare.add_argument("--seed", type=int, default=0, help="of the global shuffle [0]")
-    prepare.add_argument(
-        "--max-rejects", type=flags.natural, default=100, help="unreadable images to accept [100]"
-    )
-    prepare.add_argument(
-        "--decode-check", action="store_true", help="decode every pixel, to find all damage"
-    )
-    prepare.add_argument(
-        "--short-side",
-        type=flags.positive,
-        default=0,
-        metavar="N",
-        help="shrink images to N pixels on the shorter side [keep the original bytes]",
-    )
-    prepare.add_argument(
-        "--quality",
-        type=flags.quality,
-        default=90,
-        help="of the JPEGs that --short-side makes [90]",
-    )
-    prepare.add_argument(
-        "--workers", type=flags.positive, default=0, help="local processes [one more than cores]"
-    )
-    prepare.add_argument("--overwrite", action="store_true", help="replace other records")
-
-    inspect = command("inspect", "counts, sizes, duplicates and pictures of records")
-    inspect.add_argument("records", metavar="RECORDS", help="folder that `prepare` wrote")
-    inspect.add_argument(
-        "--verify", action="store_true", help="read every shard and compare all digests"
-    )
-    inspect.add_argument(
-        "--output", default="inspection", help="folder for the pictures [inspection]"
-    )
-    inspect.add_argument(
-        "--recipe", default="", help="also draw training images as this recipe augments them"
-    )
-    inspect.add_argument(
-        "--variant",
-        default="mobilenet_v2_1.0_224",
-        help="at whose resolution [mobilenet_v2_1.0_224]",
-    )
+    for item in COMMANDS:
+        item.add_flags(command(item.name, item.summary))
 
     train = command("train", "train here, with local workers, or as TF_CONFIG says")
     train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
@@ -157,66 +99,6 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--follow", action="store_true", help="every new checkpoint, until the run is complete"
     )
-
-    export = command("export", "every format, each checked against the checkpoint")
-    export.add_argument("--workdir", required=True, help="folder of the run")
-    flags.add_records(export)
-    export.add_argument("--output", required=True, help="export directory to make")
-    export.add_argument(
-        "--int8-tolerance", type=float, default=0.02, help="top-1 that int8 may lose [0.02]"
-    )
-    export.add_argument(
-        "--weights",
-        choices=("ema", "raw"),
-        default="ema",
-        help="averages, or the weights of the last step [ema]",
-    )
-
-    benchmark = command("benchmark", "latency, memory and size of an export's TF-Lite files")
-    benchmark.add_argument("export", metavar="EXPORT", help="export directory")
-    benchmark.add_argument(
-        "--profile", action="store_true", help="also time every operator on its own"
-    )
-    benchmark.add_argument(
-        "--adb",
-        default="",
-        metavar="BINARY",
-        help="also on the phone that adb finds, with this benchmark_model binary",
-    )
-    benchmark.add_argument("--adb-serial", default="", help="which phone, of several")
-
-    publish = command("publish", "register an export, pack it and refresh the table")
-    publish.add_argument("export", metavar="EXPORT", help="export directory")
-    publish.add_argument("--to", help="folder to publish in [published, beside EXPORT]")
-    flags.add_registry(publish)
-    publish.add_argument("--overwrite", action="store_true", help="replace a published variant")
-    publish.add_argument(
-        "--force", action="store_true", help="publish even what is worse than the champion"
-    )
-
-    register = command("register", "exports into the registry, without publishing them")
-    register.add_argument("exports", nargs="+", metavar="EXPORT", help="export directory")
-    flags.add_registry(register)
-
-    fetch = command("fetch", "download a published model and verify it")
-    fetch.add_argument("variant", metavar="NAME", help="for example mobilenet_v2_1.0_224")
-    fetch.add_argument("--from", dest="source", required=True, help="folder, gs:// or https://")
-    fetch.add_argument("--output", help="export directory to make [NAME]")
-
-    compare = command("compare", "two models side by side: every metric, every class")
-    for name in ("a", "b"):
-        compare.add_argument(
-            name, metavar=name.upper(), help="export directory, VARIANT@champion or VARIANT/VERSION"
-        )
-    flags.add_registry(compare)
-
-    report = command("report", "one HTML page: table, plots, predictions, worst mistakes")
-    report.add_argument("folder", metavar="FOLDER", help="export directory, or a published folder")
-    report.add_argument("--output", required=True, help="HTML file to write")
-    report.add_argument("--records", help="the records it was measured on, to show their images")
-
-    table = command("table", "the published table, and a folder of ours beside it (Markdown)")
-    table.add_argument("--published", help="folder that `mobilenet publish` wrote")
 
     imported = command(
         "import-checkpoint", "make a run out of published weights, to evaluate or export"
@@ -278,10 +160,6 @@ def parser() -> argparse.ArgumentParser:
     dashboard.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
     dashboard.add_argument("--port", type=flags.positive, default=6006, help="[6006]")
 
-    registry = command("registry", "the embedded registry's page (MLflow)")
-    registry.add_argument("--database", help="its SQLite file [the one in your data folder]")
-    registry.add_argument("--port", type=flags.positive, default=5000, help="[5000]")
-
     cluster_cli.add(command)
     return root
 
@@ -294,7 +172,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         ours, beam = ours[:cut], ours[cut + 1 :]
     root = parser()
     arguments = root.parse_args(ours)
-    if beam and arguments.command != "prepare":
+    if beam and not any(
+        item.takes_beam_flags for item in COMMANDS if item.name == arguments.command
+    ):
         root.error(f"flags after -- go to Beam; {arguments.command} does not use it")
     arguments.beam_arguments = beam
     return arguments
@@ -305,15 +185,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     processes.die_with_parent()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure_logging(arguments.log_format)
-    from pipeline.cli import commands
-
-    code = _run(getattr(commands, arguments.command.replace("-", "_")), arguments)
+    code = _run(function_of(arguments.command), arguments)
     if arguments.command == "train" and "TF_CONFIG" in os.environ:
         # A worker is done once it has said so: taking TensorFlow down may wait for others.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def function_of(name: str) -> Callable[[argparse.Namespace], Any]:
+    """Return what the command `name` runs."""
+    for item in COMMANDS:
+        if item.name == name:
+            return item.run
+    from pipeline.cli import commands
+
+    function: Callable[[argparse.Namespace], Any] = getattr(commands, name.replace("-", "_"))
+    return function
 
 
 def _run(command: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> int:

@@ -1,27 +1,33 @@
-"""Flags that several commands have, and what their values may be."""
+"""Flags that several commands have, and the values that flags take."""
 
 from __future__ import annotations
 
 import argparse
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.config import RunConfig
 
 RECIPE_HELP = "published, improved, demo, quantized or demo_quantized [published]"
 
 
-def add_records(command: argparse.ArgumentParser) -> None:
-    """`--records R`, which must be given."""
-    command.add_argument("--records", required=True, help="folder that `prepare` wrote")
+def add_records(parser: argparse.ArgumentParser) -> None:
+    """Add `--records R`, which is required."""
+    parser.add_argument("--records", required=True, help="folder that `prepare` wrote")
 
 
-def add_registry(command: argparse.ArgumentParser) -> None:
-    """`--registry URI`."""
-    command.add_argument(
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """Add `--registry URI`."""
+    parser.add_argument(
         "--registry", help="MLflow URI [MLFLOW_TRACKING_URI, or a file in your data folder]"
     )
 
 
-def add_set(command: argparse.ArgumentParser) -> None:
-    """`--set SECTION.FIELD=VALUE`."""
-    command.add_argument(
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add `--set SECTION.FIELD=VALUE`."""
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -30,8 +36,35 @@ def add_set(command: argparse.ArgumentParser) -> None:
     )
 
 
+def with_settings(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
+    """Return `config` with each `section.field=value` of `--set`."""
+    from training.config import override
+
+    for assignment in assignments:
+        config = override(config, assignment)
+    return config
+
+
+def require_free_port(port: int) -> None:
+    """Refuse a port that another process of this machine uses.
+
+    Raises:
+        UsageError: The port is in use.
+    """
+    from preprocessing.errors import UsageError
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} is in use ({error.strerror}); choose another with --port"
+            ) from None
+
+
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Return a whole number from 1."""
     value = natural(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"expects a positive whole number, got {text!r}")
@@ -39,7 +72,7 @@ def positive(text: str) -> int:
 
 
 def quality(text: str) -> int:
-    """A JPEG quality."""
+    """Return a JPEG quality, 1 to 100."""
     value = positive(text)
     if value > 100:
         raise argparse.ArgumentTypeError(f"expects 1 to 100, got {text!r}")
@@ -47,7 +80,7 @@ def quality(text: str) -> int:
 
 
 def amount(text: str) -> float:
-    """A finite number from 0."""
+    """Return a finite number from 0."""
     try:
         value = float(text)
     except ValueError:
@@ -58,7 +91,7 @@ def amount(text: str) -> float:
 
 
 def natural(text: str) -> int:
-    """A whole number from 0."""
+    """Return a whole number from 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expects a whole number, got {text!r}")
     return int(text)

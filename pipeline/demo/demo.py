@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from pipeline.local import processes
-from pipeline.publish.index import read_index
+from pipeline.publish.embedded_registry import browse_command, sqlite_uri
 from pipeline.publish.pages import accuracy_table
-from pipeline.publish.registry import browse_command, sqlite_uri
+from pipeline.publish.published_index import read_index
 
 VARIANT = "mobilenet_v2_0.35_64"
 INT8_TOLERANCE = 0.01  # of top-1

@@ -1,4 +1,4 @@
-"""Which training images the int8 ranges come from: as many of every class, and on record."""
+"""The calibration images, from which int8 ranges come: equally many of every class."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipeline.export.metrics import CalibrationSummary
 from preprocessing import storage
 from training.config import EvaluationConfig
 from training.input.data import Records
@@ -19,14 +20,18 @@ FILE = "calibration.json"
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Images `float32 [N, S, S, 3]` in [-1, 1], as in evaluation, and where they are from."""
+    """Images `float32 [N, S, S, 3]` in [-1, 1], prepared as in evaluation, and their origin.
+
+    Attributes:
+        indices: Positions in the training split.
+    """
 
     images: np.ndarray
-    indices: list[int]  # into the training split
+    indices: list[int]
     labels: list[int]
 
     def listing(self, records_digest: str) -> dict[str, Any]:
-        """What `calibration.json` says: enough to take the same images again."""
+        """Return the content of `calibration.json`: enough to take the same images again."""
         return {
             "records_digest": records_digest,
             "split": "train",
@@ -34,30 +39,30 @@ class Calibration:
             "labels": self.labels,
         }
 
-    def summary(self) -> dict[str, Any]:
-        """What metrics.json says."""
+    def summary(self) -> CalibrationSummary:
+        """Return what metrics.json holds."""
         counts = np.unique(self.labels, return_counts=True)[1]
-        return {
-            "images": len(self.indices),
-            "images_per_class": [int(counts.min()), int(counts.max())],
-            "sha256": storage.digest_of(self.indices),
-            "list": FILE,
-        }
+        return CalibrationSummary(
+            images=len(self.indices),
+            images_per_class=(int(counts.min()), int(counts.max())),
+            sha256=storage.digest_of(self.indices),
+            list=FILE,
+        )
 
 
 def take(records: Records, config: EvaluationConfig, num_classes: int, size: int) -> Calibration:
-    """The first training images of every class, at least 500 in all if there are as many.
+    """Take the first training images of every class: at least 500 in all, or all there are.
 
     Args:
-        records: Of the training split.
-        config: How evaluation prepares an image; never an augmented crop.
-        num_classes: Without the background.
+        records: The training split.
+        config: The preparation of an image in evaluation; calibration never sees augmented crops.
+        num_classes: The number of classes without the background.
         size: S, pixels.
     """
     per_class = -(-MIN_IMAGES // num_classes)
     indices, labels = _first_of_each_class(records, num_classes, per_class)
     if len(indices) < MIN_IMAGES and len(indices) < records.num_examples:
-        # Some classes have no images, or few: more of the others.
+        # Some classes have few images or none, so more are taken of the others.
         per_class = -(-MIN_IMAGES // len(set(labels)))
         indices, labels = _first_of_each_class(records, num_classes, per_class)
     images = [eval_view(_read(records, index)[0], size, config).numpy() for index in indices]
@@ -81,5 +86,5 @@ def _first_of_each_class(
     return indices, labels
 
 
-def _read(records: Records, index: int) -> tuple[Any, Any]:
+def _read(records: Records, index: int) -> tuple[tf.Tensor, tf.Tensor]:
     return records.read(tf.constant(index, tf.int64))

@@ -1,14 +1,13 @@
-"""From a trained run to an export directory, in which every file has been run and compared."""
+"""The exporter: from a trained run to an export directory in which every file was compared."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -22,15 +21,19 @@ from pipeline.export import (
     per_image,
     worst_images,
 )
-from pipeline.export.formats import litert, runtimes, writers
-from pipeline.export.formats.runtimes import Runner
+from pipeline.export.conversion import checkpoint_files, litert, runtimes
+from pipeline.export.conversion.sources import ExportSources
+from pipeline.export.formats.export_format import Runner
+from pipeline.export.formats.registry import EXPORT_FORMATS
+from pipeline.export.formats.tensorflow_files import SAVED_MODEL
 from pipeline.export.input_contract import input_contract, labels
+from pipeline.export.metrics import REFERENCE, ExportMetrics, Latencies, Lineage, Weights
 from pipeline.export.predictions import (
     DisagreementError,
     Predictions,
     measured,
-    require_accuracy,
     require_same_answers,
+    require_within,
 )
 from preprocessing import storage
 from preprocessing.errors import CheckFailedError
@@ -41,56 +44,65 @@ from training.models.variants import Variant
 from training.workdir.checkpoint import load_state
 from training.workdir.workdir import Run
 
+logger = logging.getLogger(__name__)
+
 BATCH = 100  # images per step of the comparison
 NUM_JPEG = 20  # images on which the signature for encoded images is compared
-FLOAT16_TOLERANCE = 0.002  # of top-1
+VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
 _ALONE = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
-    """What to export, and how far formats may differ.
+    """A run to export, and how far formats may differ.
 
     Attributes:
         workdir: The run; its newest checkpoint is exported.
-        records: Validation to compare on, training images to calibrate with.
+        records: The records, with validation images to compare on and training images to
+            calibrate with.
         run: `config.json` of `workdir`.
         manifest: `dataset.json` of `records`.
-        weights: `ema` or `raw`.
-        int8_tolerance: How much top-1 quantised formats may lose, as a fraction.
+        weights: Which weights are exported.
+        int8_tolerance: The fraction of top-1 that quantised formats may lose; None takes each
+            format's own.
     """
 
     workdir: str
     records: str
     run: Run
     manifest: Manifest
-    weights: str = "ema"
-    int8_tolerance: float = 0.02
+    weights: Weights = "ema"
+    int8_tolerance: float | None = None
 
     @property
     def variant(self) -> Variant:
-        """What the run trains."""
+        """The variant that the run trains."""
         return Variant.parse(self.run.config.variant)
 
     @property
     def validation(self) -> Records:
-        """What formats are compared on."""
+        """The images that formats are compared on."""
         return Records(self.records, self.manifest, "validation")
 
+    @property
+    def training(self) -> Records:
+        """The images that calibration takes from."""
+        return Records(self.records, self.manifest, "train")
 
-def export(what: Export, output: str) -> dict[str, Any]:
+
+def export(what: Export, output: str) -> ExportMetrics:
     """Convert, run and compare every format, then let `output` appear.
 
     Args:
-        what: Run, records and tolerances.
-        output: Folder that must not exist yet.
+        what: The run, records and tolerances.
+        output: A folder that must not exist yet.
 
     Returns:
-        `metrics.json`.
+        What `metrics.json` holds.
 
     Raises:
         CheckFailedError: A format does not agree; nothing is written but a picture of the
-            worst images beside `output`.
+            worst images next to `output`.
     """
     output = output.rstrip("/")
     partial = f"{output}{storage.PARTIAL}export"
@@ -98,7 +110,7 @@ def export(what: Export, output: str) -> dict[str, Any]:
     try:
         os.makedirs(partial)
         metrics = _export_to(partial, what)
-        storage.write_json(os.path.join(partial, directory.METRICS), metrics)
+        storage.write_json(os.path.join(partial, directory.METRICS), metrics.to_json())
         os.replace(partial, output)
     except DisagreementError as error:
         picture = f"{output}.worst.png"
@@ -109,75 +121,93 @@ def export(what: Export, output: str) -> dict[str, Any]:
     return metrics
 
 
-def _export_to(folder: str, what: Export) -> dict[str, Any]:
-    variant, config = what.variant, what.run.config.evaluation
-    state = load_state(what.workdir, what.run)
-    contract = input_contract(variant.resolution, config, what.manifest)
+def _export_to(folder: str, what: Export) -> ExportMetrics:
+    """Write all files but metrics.json into `folder` and return what was measured on them."""
     calibrated = calibration.take(
-        Records(what.records, what.manifest, "train"),
-        config,
+        what.training,
+        what.run.config.evaluation,
         what.run.num_classes,
-        variant.resolution,
+        what.variant.resolution,
     )
-    written = writers.write(
-        folder,
-        name=variant.name,
-        state=state,
-        weights=what.weights,
-        evaluation=config,
-        contract=contract,
-        labels=labels(what.manifest),
-        calibration_images=calibrated.images,
-        quantized=what.run.config.model.quantized,
-    )
+    sources = _sources(what, calibrated.images)
+    files = _write_files(folder, sources)
     storage.write_json(
         os.path.join(folder, calibration.FILE), calibrated.listing(what.manifest.digest)
     )
     what.run.write(folder)
 
-    found = _compare(what, {"checkpoint": runtimes.of_network(written.network), **written.runners})
-    _require_agreement(found, what.int8_tolerance)
-    _require_same_from_jpeg(what, os.path.join(folder, writers.SAVED_MODEL))
-    per_image.write(folder, found)
+    predictions = _compare(what, _runners(files, sources))
+    _require_agreement(predictions, what.int8_tolerance)
+    _require_same_from_jpeg(what, files[SAVED_MODEL.name])
+    per_image.write(folder, predictions)
     history.write(folder, what.workdir)
-    reference = found["checkpoint"]
+    reference = predictions[REFERENCE]
+    flatbuffers = {
+        item.name: storage.read_bytes(files[item.name]) for item in EXPORT_FORMATS if item.is_tflite
+    }
+    return ExportMetrics(
+        variant=what.variant,
+        recipe=what.run.config.recipe,
+        weights=what.weights,
+        macs=sources.layout.macs,
+        parameters=sources.layout.parameters,
+        formats={name: measured(scores, reference) for name, scores in predictions.items()},
+        files_by_format={name: os.path.relpath(path, folder) for name, path in files.items()},
+        sizes={name: directory.size_bytes(path) for name, path in files.items()},
+        arena_bytes={name: litert.arena_bytes(content) for name, content in flatbuffers.items()},
+        latency=_latencies(flatbuffers),
+        input_contract=sources.contract,
+        calibration=calibrated.summary(),
+        rejected=len(what.manifest.rejects),
+        lineage=Lineage(
+            checkpoint_step=sources.state.step,
+            records_digest=what.manifest.digest,
+            config_digest=what.run.config_digest,
+            git_commit=what.run.git_commit,
+        ),
+        versions={name: importlib.metadata.version(name) for name in VERSIONED_PACKAGES},
+        files=directory.file_digests(folder),
+    )
+
+
+def _sources(what: Export, calibration_images: np.ndarray) -> ExportSources:
+    config = what.run.config
+    return ExportSources(
+        variant=what.variant,
+        state=load_state(what.workdir, what.run),
+        weights=what.weights,
+        evaluation=config.evaluation,
+        contract=input_contract(what.variant.resolution, config.evaluation, what.manifest),
+        labels=labels(what.manifest),
+        calibration_images=calibration_images,
+        quantized=config.model.quantized,
+    )
+
+
+def _write_files(folder: str, sources: ExportSources) -> dict[str, str]:
+    """Write the checkpoint and every format; return the path of each by format."""
+    variant = sources.variant.name
+    logger.info("export: the checkpoint and its graphs")
+    checkpoint_files.write(folder, sources)
+    files = {REFERENCE: os.path.join(folder, checkpoint_files.checkpoint_file(variant))}
+    for export_format in EXPORT_FORMATS:
+        logger.info("export: %s", export_format.title)
+        path = os.path.join(folder, export_format.file_of(variant))
+        export_format.write(sources, path)
+        files[export_format.name] = path
+    return files
+
+
+def _runners(files: Mapping[str, str], sources: ExportSources) -> dict[str, Runner]:
+    """Return the reference and every format in its own runtime, read back from its file."""
     return {
-        "variant": variant.name,
-        "recipe": what.run.config.recipe,
-        "weights": what.weights,
-        "macs": state.layout.macs,
-        "parameters": state.layout.parameters,
-        "formats": {name: measured(each, reference) for name, each in found.items()},
-        "files_by_format": written.files,
-        "sizes": {
-            name: directory.size_bytes(os.path.join(folder, file))
-            for name, file in written.files.items()
-        },
-        "arena_bytes": {name: litert.arena_bytes(each) for name, each in written.tflite.items()},
-        "latency": {
-            "host": latency.host(),
-            "threads": 1,
-            **_latencies(written.tflite),
-        },
-        "input_contract": contract,
-        "calibration": calibrated.summary(),
-        "rejected": len(what.manifest.rejects),
-        "lineage": {
-            "checkpoint_step": state.step,
-            "records_digest": what.manifest.digest,
-            "config_digest": what.run.config_digest,
-            "git_commit": what.run.git_commit,
-        },
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
-        },
-        "files": directory.file_digests(folder),
+        REFERENCE: runtimes.of_network(sources.reference),
+        **{item.name: item.open(files[item.name], sources) for item in EXPORT_FORMATS},
     }
 
 
 def _compare(what: Export, formats: Mapping[str, Runner]) -> dict[str, Predictions]:
-    """What every format says about every validation image, in one pass over them."""
+    """Return the predictions of every format on every validation image, from one pass."""
     records = what.validation
     batches = evaluation_batches(
         records,
@@ -196,28 +226,24 @@ def _compare(what: Export, formats: Mapping[str, Runner]) -> dict[str, Predictio
                 scores[name].append(run(images[counted]))
             progress.update(int(counted.sum()))
     truth = np.concatenate(truths)
-    return {name: Predictions(np.concatenate(each), truth) for name, each in scores.items()}
+    return {name: Predictions(np.concatenate(parts), truth) for name, parts in scores.items()}
 
 
-def _require_agreement(found: Mapping[str, Predictions], int8_tolerance: float) -> None:
-    """Every format within its tolerance of the checkpoint.
-
-    Raises:
-        DisagreementError: The first that is not.
-    """
-    reference = found["checkpoint"]
-    for name, predictions in found.items():
-        if name == "tflite_float16":
-            require_accuracy(name, predictions, reference, FLOAT16_TOLERANCE)
-        elif name in writers.QUANTIZED:
-            advice = "--int8-tolerance changes that"
-            require_accuracy(name, predictions, reference, int8_tolerance, advice)
-        else:
-            require_same_answers(name, predictions, reference)
+def _require_agreement(
+    predictions: Mapping[str, Predictions], int8_tolerance: float | None
+) -> None:
+    """Raise DisagreementError for the first format outside its tolerance of the checkpoint."""
+    for export_format in EXPORT_FORMATS:
+        require_within(
+            export_format,
+            predictions[export_format.name],
+            predictions[REFERENCE],
+            adjusted_top1_loss=int8_tolerance,
+        )
 
 
 def _require_same_from_jpeg(what: Export, saved_model: str) -> None:
-    """The SavedModel's two signatures say the same about the first validation images."""
+    """Compare the SavedModel's two signatures on the first validation images."""
     records = what.validation
     read = [
         records.read(tf.constant(index, tf.int64))
@@ -234,22 +260,25 @@ def _require_same_from_jpeg(what: Export, saved_model: str) -> None:
     )
 
 
-def _latencies(flatbuffers: Mapping[str, bytes]) -> dict[str, Any]:
+def _latencies(flatbuffers: Mapping[str, bytes]) -> Latencies:
     progress = tqdm(flatbuffers.items(), desc="export: timing", unit=" formats")
-    return {name: latency.measure_threads(each) for name, each in progress}
+    return Latencies(
+        host=latency.host(),
+        threads=1,
+        formats={name: latency.measure_threads(content) for name, content in progress},
+    )
 
 
 def _show_worst(what: Export, error: DisagreementError, picture: str) -> None:
-    """Lines on stderr and a picture."""
+    """Name the worst images on stderr and draw them."""
     records, size = what.validation, what.variant.resolution
-    names = ["background", *(each.text for each in what.manifest.classes)]
+    names = ["background", *(image_class.text for image_class in what.manifest.classes)]
     images, captions = [], []
     for index in error.images:
         jpeg, label = records.read(tf.constant(index, tf.int64))
         images.append(eval_view(jpeg, size, what.run.config.evaluation).numpy())
         captions.append(f"validation image {index}\n{names[int(label)][:34]}\n{error.name}")
-        print(
-            f"export: {error.name} is wrong on validation image {index} ({names[int(label)]})",
-            file=sys.stderr,
+        logger.warning(
+            "export: %s is wrong on validation image %d (%s)", error.name, index, names[int(label)]
         )
     worst_images.draw(picture, images, captions)

@@ -1,4 +1,4 @@
-"""The curves of a training run: from its event files to `history.json` of an export."""
+"""The curves of a training run, copied from its event files into `history.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = "history.json"
 
 
 def write(folder: str, workdir: str) -> None:
-    """Copy every scalar of the run, so that an export needs no workdir to be registered.
+    """Copy every scalar of the run, so that an export can be registered without its workdir.
 
     A run that was killed and resumed has written some steps twice; the later value counts.
     """
@@ -20,14 +20,17 @@ def write(folder: str, workdir: str) -> None:
 
 
 def read(folder: str) -> dict[str, list[list[float]]]:
-    """Per scalar its points `[step, value, seconds since 1970]`; none for an imported run."""
+    """Read the points `[step, value, seconds since 1970]` of each scalar.
+
+    An imported run has no scalars.
+    """
     path = os.path.join(folder, FILE)
     points: dict[str, list[list[float]]] = storage.read_json(path) if os.path.exists(path) else {}
     return points
 
 
 def _scalars(logdir: str) -> dict[str, list[list[float]]]:
-    """Read the event files in the order they were written."""
+    """Read the event files in the order in which they were written."""
     import tensorflow as tf
     from tensorflow.core.util.event_pb2 import Event
 

@@ -1,4 +1,4 @@
-"""What every format said about every validation image: `predictions.npz` of an export."""
+"""The predictions of every format on every validation image: `predictions.npz`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError, did_you_mean
 
 FILE = "predictions.npz"
-SHOWN = 5  # best classes kept per image
+NUM_BEST = 5  # best classes kept per image
 
 
 @dataclass(frozen=True, slots=True)
 class PerImage:
-    """One format on N validation images, in the order of the records.
+    """The predictions of one format on N validation images, in the order of the records.
 
     Attributes:
         labels: `int64 [N]`, the true classes.
-        ranks: `int64 [N]`, how many classes come before the true one; 0 is right.
+        ranks: `int64 [N]`, the number of classes before the true one; 0 is right.
         classes: `int64 [N, 5]`, the best classes, best first.
         scores: `float32 [N, 5]`, their probabilities.
     """
@@ -36,23 +36,23 @@ class PerImage:
 
     @property
     def right(self) -> np.ndarray:
-        """`bool [N]`: the true class is the best one."""
+        """`bool [N]`: whether the true class is the best one."""
         return self.ranks == 0
 
     def class_counts(self, num_outputs: int) -> tuple[np.ndarray, np.ndarray]:
-        """Per class, images that are right and images in all: two `int64 [num_outputs]`."""
+        """Return the right images and all images per class: two `int64 [num_outputs]`."""
         return (
             np.bincount(self.labels[self.right], minlength=num_outputs),
             np.bincount(self.labels, minlength=num_outputs),
         )
 
 
-def write(folder: str, found: Mapping[str, Predictions]) -> None:
-    """Write `predictions.npz`: the same predictions, the same bytes."""
+def write(folder: str, predictions_by_format: Mapping[str, Predictions]) -> None:
+    """Write `predictions.npz`; the same predictions give the same bytes."""
     arrays: dict[str, np.ndarray] = {}
-    for name, predictions in found.items():
+    for name, predictions in predictions_by_format.items():
         scores, labels = predictions.scores, predictions.labels
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_BEST]
         arrays["labels"] = labels.astype(np.int16)
         arrays[f"{name}.ranks"] = predictions.ranks.astype(np.int16)
         arrays[f"{name}.classes"] = best.astype(np.int16)
@@ -63,10 +63,10 @@ def write(folder: str, found: Mapping[str, Predictions]) -> None:
 
 
 def read(folder: str, name: str = "checkpoint") -> PerImage:
-    """What format `name` of an export said.
+    """Read the predictions of format `name` of an export.
 
     Raises:
-        UsageError: The export has no such format, or holds no predictions.
+        UsageError: The export has no such format or holds no predictions.
         DataError: The file is damaged.
     """
     path = storage.join(folder, FILE)

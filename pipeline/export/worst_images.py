@@ -1,4 +1,4 @@
-"""A picture of the validation images on which a format went wrong, for whoever must decide."""
+"""A picture of the validation images on which a format is wrong."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def draw(path: str, images: Sequence[np.ndarray], captions: Sequence[str]) -> No
     """Write a PNG of captioned tiles.
 
     Args:
-        path: To write.
+        path: The PNG to write.
         images: `float32 [S, S, 3]` in [-1, 1], as the network saw them.
-        captions: One each, up to three lines.
+        captions: One caption per image, of up to three lines.
     """
     columns = min(_COLUMNS, len(images))
     rows = -(-len(images) // columns)

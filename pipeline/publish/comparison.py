@@ -1,4 +1,4 @@
-"""Two models side by side: every metric, every class, and whether chance explains it."""
+"""A comparison of two models: every metric, every class, and whether chance explains it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from pipeline.publish.pages import accuracy_table
 from preprocessing import storage
 from preprocessing.errors import UsageError
 
-LABELS = "labels.txt"
-SHOWN = 10  # rows of the table of classes
+NUM_SHOWN = 10  # rows of the table of classes
 
 
 def compare(a: str, b: str, uri: str) -> dict[str, Any]:
     """Compare two exports, each a directory or a registered version.
 
     Args:
-        a: Export directory, `VARIANT@champion`, `VARIANT@published` or `VARIANT/VERSION`.
-        b: Likewise; differences are `b - a`.
-        uri: The registry to find versions in.
+        a: An export directory, `VARIANT@champion`, `VARIANT@published` or `VARIANT/VERSION`.
+        b: The other model, in the same form; differences are `b - a`.
+        uri: The registry that has the versions.
 
     Returns:
         `metrics`, for every number that either has `[a, b, b - a]`; and, if both were measured
@@ -34,7 +33,7 @@ def compare(a: str, b: str, uri: str) -> dict[str, Any]:
         probability of such a difference by chance.
 
     Raises:
-        UsageError: One of them is neither.
+        UsageError: One of them is neither a directory nor a registered version.
     """
     with tempfile.TemporaryDirectory() as folder:
         sides = [
@@ -45,11 +44,11 @@ def compare(a: str, b: str, uri: str) -> dict[str, Any]:
         result: dict[str, Any] = {
             "a": a,
             "b": b,
-            "variants": [each["variant"] for each in metrics],
-            "export_digests": [directory.export_digest(each) for each in metrics],
+            "variants": [export.variant.name for export in metrics],
+            "export_digests": [export.digest for export in metrics],
             "metrics": _side_by_side(*map(mlflow_entry.measurements, metrics)),
         }
-        same_records = len({each["lineage"]["records_digest"] for each in metrics}) == 1
+        same_records = len({export.lineage.records_digest for export in metrics}) == 1
         if same_records:
             result |= _images(*sides)
         return result
@@ -61,7 +60,7 @@ def _from_registry(reference: str, folder: str, uri: str) -> str:
             f"{reference} is no export directory; write one, VARIANT@champion, VARIANT@published "
             "or VARIANT/VERSION"
         )
-    names = (directory.METRICS, per_image.FILE, LABELS)
+    names = (directory.METRICS, per_image.FILE, directory.LABELS)
     downloaded = tempfile.mkdtemp(dir=folder)
     registry.download(reference, names, downloaded, uri)
     return downloaded
@@ -77,13 +76,16 @@ def _side_by_side(a: dict[str, float], b: dict[str, float]) -> dict[str, list[fl
 
 
 def _images(a: str, b: str) -> dict[str, Any]:
-    """What the same images say of both; nothing for exports made before they were kept."""
+    """Compare the predictions on the same images.
+
+    The result is empty for exports of versions that did not keep predictions.
+    """
     if not all(storage.exists(storage.join(side, per_image.FILE)) for side in (a, b)):
         return {}
     left, right = per_image.read(a), per_image.read(b)
     if not np.array_equal(left.labels, right.labels):
         return {}
-    names = storage.read_bytes(storage.join(a, LABELS)).decode().splitlines()
+    names = directory.read_labels(a)
     hits_a, images = left.class_counts(len(names))
     hits_b, _ = right.class_counts(len(names))
     shown = np.flatnonzero(images)
@@ -112,17 +114,20 @@ def _images(a: str, b: str) -> dict[str, Any]:
 
 
 def sign_test(only_a: int, only_b: int) -> float:
-    """Exact McNemar test, two sided: the chance of so uneven a split if both are as good."""
+    """Return the p-value of the exact two-sided McNemar test.
+
+    It is the probability of a split as uneven as this one between two equally good models.
+    """
     n, fewer = only_a + only_b, min(only_a, only_b)
     log_tail = [
         math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
         for k in range(fewer + 1)
     ]
-    return min(1.0, 2 * math.fsum(math.exp(each) for each in log_tail))
+    return min(1.0, 2 * math.fsum(math.exp(term) for term in log_tail))
 
 
 def tables(result: dict[str, Any]) -> str:
-    """The comparison in Markdown: every metric, and the classes that changed most."""
+    """Return the comparison in Markdown: every metric, and the classes that changed most."""
     lines = [f"A  {result['a']}\nB  {result['b']}\n\n", "| metric | A | B | B - A |\n"]
     lines += ["|---|---:|---:|---:|\n"]
     for name, (left, right, difference) in result["metrics"].items():
@@ -132,7 +137,7 @@ def tables(result: dict[str, Any]) -> str:
             )
         )
     if "classes" not in result:
-        lines.append("\nmeasured on different images: classes can not be compared\n")
+        lines.append("\nmeasured on different images: classes cannot be compared\n")
         return "".join(lines)
     images = result["images"]
     lines.append(
@@ -140,17 +145,17 @@ def tables(result: dict[str, Any]) -> str:
         f"{images['only_b_right']} in B only (p = {images['p_value']:.2g})\n\n"
         "| class | images | A right | B right | B - A |\n|---|---:|---:|---:|---:|\n"
     )
-    for each in result["classes"][:SHOWN]:
+    for row in result["classes"][:NUM_SHOWN]:
         lines.append(
             accuracy_table.markdown_row(
-                each["name"],
-                f"{each['images']}",
-                accuracy_table.percent(each["a"]),
-                accuracy_table.percent(each["b"]),
-                f"{100 * each['difference']:+.1f}",
+                row["name"],
+                f"{row['images']}",
+                accuracy_table.percent(row["a"]),
+                accuracy_table.percent(row["b"]),
+                f"{100 * row['difference']:+.1f}",
             )
         )
-    more = len(result["classes"]) - SHOWN
+    more = len(result["classes"]) - NUM_SHOWN
     return "".join(lines) + (f"and {more} classes that changed less\n" if more > 0 else "")
 
 

@@ -1,4 +1,4 @@
-"""What MLflow is told about an export: a function of its files, so saying it twice is harmless."""
+"""An export as MLflow records it: a function of its files, so that logging it twice is harmless."""
 
 from __future__ import annotations
 
@@ -6,48 +6,53 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.export.metrics import ExportMetrics
 from preprocessing import storage
+from preprocessing.storage import contracts
 
 # MLflow's limits per request.
 MAX_METRICS = 1000
 MAX_PARAMS = 100
 
 
-def lineage(metrics: dict[str, Any]) -> dict[str, str]:
-    """Where the weights come from, without the step: the same for all exports of a training."""
+def lineage(metrics: ExportMetrics) -> dict[str, str]:
+    """Return the origin of the weights without the step: the same for all exports of a run."""
     return {
-        "recipe": metrics["recipe"],
+        "recipe": metrics.recipe,
         **{
-            key: str(value) for key, value in metrics["lineage"].items() if key != "checkpoint_step"
+            name: str(value)
+            for name, value in contracts.to_json(metrics.lineage).items()
+            if name != "checkpoint_step"
         },
     }
 
 
-def tags(metrics: dict[str, Any]) -> dict[str, str]:
-    """Lineage and rank of one version."""
+def tags(metrics: ExportMetrics) -> dict[str, str]:
+    """Return lineage and rank of one version."""
     return {
         **lineage(metrics),
-        "checkpoint_step": str(metrics["lineage"]["checkpoint_step"]),
-        "top1": repr(metrics["formats"]["checkpoint"]["top1"]),
+        "checkpoint_step": str(metrics.lineage.checkpoint_step),
+        "top1": repr(metrics.checkpoint.top1),
     }
 
 
-def training_digest(run: dict[str, Any], metrics: dict[str, Any], export_digest: str) -> str:
-    """Identity of the training: its config, records and code.
+def training_digest(run: dict[str, Any], metrics: ExportMetrics) -> str:
+    """Return the identity of the training: its config, records and code.
 
-    An imported checkpoint was trained elsewhere, nobody knows how; every export is its own.
+    How an imported checkpoint was trained is unknown, so each of its exports is a training of
+    its own.
     """
-    known = metrics["lineage"]
-    imported = not run.get("records_digest", known["records_digest"])
+    lineage = metrics.lineage
+    imported = not run.get("records_digest", lineage.records_digest)
     return storage.digest_of(
-        [known["config_digest"], known["git_commit"], export_digest if imported else ""]
+        [lineage.config_digest, lineage.git_commit, metrics.digest if imported else ""]
     )
 
 
 def batches(
-    run: dict[str, Any], metrics: dict[str, Any], curves: dict[str, list[list[float]]]
+    run: dict[str, Any], metrics: ExportMetrics, curves: dict[str, list[list[float]]]
 ) -> Iterator[dict[str, list[Any]]]:
-    """Arguments of `MlflowClient.log_batch`: the recipe, the curves, the figures of the export.
+    """Yield arguments of `MlflowClient.log_batch`: the recipe, the curves and the figures.
 
     Timestamps are those of the training, so that MLflow recognises a repeated point.
     """
@@ -60,32 +65,33 @@ def batches(
         for step, value, seconds in curve
     ]
     last_ms = max((point.timestamp for point in points), default=0)
-    step = metrics["lineage"]["checkpoint_step"]
+    step = metrics.lineage.checkpoint_step
     points += [
         Metric(name, float(value), last_ms, step) for name, value in measurements(metrics).items()
     ]
-    for some in _chunks(params, MAX_PARAMS):
-        yield {"params": some}
-    for some in _chunks(points, MAX_METRICS):
-        yield {"metrics": some}
+    for params_chunk in _chunks(params, MAX_PARAMS):
+        yield {"params": params_chunk}
+    for points_chunk in _chunks(points, MAX_METRICS):
+        yield {"metrics": points_chunk}
 
 
-def measurements(metrics: dict[str, Any]) -> dict[str, float]:
-    """Every number that was measured on the export: `tflite_int8.top1` and so on."""
-    found: dict[str, float] = {"macs": metrics["macs"], "parameters": metrics["parameters"]}
-    found |= _numbers(metrics["formats"])
-    found |= _numbers(
-        {
-            f"{name}.latency": figures
-            for name, figures in metrics["latency"].items()
-            if name != "host" and isinstance(figures, dict)
-        }
-    )
-    return found
+def measurements(metrics: ExportMetrics) -> dict[str, float]:
+    """Return every number that was measured on the export: `tflite_int8.top1` and so on."""
+    formats = {name: contracts.to_json(figures) for name, figures in metrics.formats.items()}
+    latencies = {
+        f"{name}.latency": contracts.to_json(timing)
+        for name, timing in metrics.latency.formats.items()
+    }
+    return {
+        "macs": metrics.macs,
+        "parameters": metrics.parameters,
+        **_numbers(formats),
+        **_numbers(latencies),
+    }
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """`{"a": {"b": 1}}` as `{"a.b": "1"}`."""
+    """Return `{"a": {"b": 1}}` as `{"a.b": "1"}`."""
     leaves: dict[str, str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -96,13 +102,13 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def _numbers(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            found |= _numbers(value, f"{prefix}{key}.")
+            numbers |= _numbers(value, f"{prefix}{key}.")
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            found[f"{prefix}{key}"] = value
-    return found
+            numbers[f"{prefix}{key}"] = value
+    return numbers
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

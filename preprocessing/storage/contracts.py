@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,12 +51,16 @@ def from_json(kind: type[T], value: Any, name: str) -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(json.dumps(value), strict=True)
+        contract: T = _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join([name, *(str(part) for part in first["loc"])])
-        given = "" if first["type"] == "missing" else f", got {first['input']!r:.60}"
-        raise ContractError(f"{place}: {first['msg']}{given}") from None
+        *parents, last = [name, *(str(part) for part in first["loc"])]
+        if first["type"] == "missing":
+            raise ContractError(f"{'.'.join(parents)} lacks {last!r}") from None
+        raise ContractError(
+            f"{'.'.join([*parents, last])}: {first['msg']}, got {first['input']!r:.60}"
+        ) from None
+    return contract
 
 
 def to_json(contract: Any) -> dict[str, Any]:
@@ -74,8 +77,8 @@ def to_json(contract: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        if hasattr(value, "parse"):
-            return value.name  # type: ignore[attr-defined]
+        if hasattr(value, "parse"):  # see AsText
+            return getattr(value, "name")  # noqa: B009
         own = getattr(value, "to_json", None)
         return own() if own else to_json(value)
     if isinstance(value, list | tuple):
@@ -85,8 +88,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline.export import directory, per_image
+from pipeline.export.metrics import (
+    ExportMetrics,
+    FormatLatency,
+    FormatMetrics,
+    Host,
+    InputContract,
+    Latencies,
+    Lineage,
+)
 from pipeline.export.predictions import Predictions
 from preprocessing import storage
+from training.models.variants import Variant
 
 VARIANT = "mobilenet_v2_0.35_64"
 CLASSES = ("zero", "one", "two")
 EXAMPLES = 100
+FORMATS = ("checkpoint", "saved_model", "tflite_float32", "tflite_int8")
 
 
 def make_export(
@@ -24,7 +34,7 @@ def make_export(
     seed: int = 1,
     num_classes: int = len(CLASSES),
 ) -> Path:
-    """An export whose checkpoint is right on `top1` of 100 images."""
+    """Make an export whose checkpoint is right on `top1` of 100 images."""
     (folder / "saved_model").mkdir(parents=True)
     (folder / f"{variant}.tflite").write_bytes(flatbuffer)
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
@@ -42,54 +52,69 @@ def make_export(
             "validation/top1": [[20, 0.5, 1001.5]],
         },
     )
-    names = ("checkpoint", "saved_model", "tflite_float32", "tflite_int8")
-    per_image.write(str(folder), dict.fromkeys(names, predictions(top1)))
-    timing = {"median_ms": 0.25, "p95_ms": 0.5}
-    metrics = {
-        "variant": variant,
-        "recipe": "demo",
-        "macs": 4_749_248,
-        "parameters": 396_128,
-        "formats": {
-            name: {
-                "top1": top1,
-                "top5": 1.0,
-                "examples": EXAMPLES,
-                "agreement_with_checkpoint": 1.0,
-            }
-            for name in names
-        },
-        "latency": {
-            "host": {"cpu": "a CPU", "cores": 2, "system": "Linux"},
-            "threads": 1,
-            "tflite_float32": timing,
-            "tflite_int8": timing,
-        },
-        "input_contract": {"color": "RGB", "range": [-1.0, 1.0]},
-        "rejected": 1,
-        "lineage": {
-            "checkpoint_step": 299,
-            "records_digest": "r" * 64,
-            "config_digest": storage.digest_of(config),
-            "git_commit": "abc",
-        },
-        "files": directory.file_digests(str(folder)),
-    }
-    storage.write_json(str(folder / directory.METRICS), metrics)
+    per_image.write(str(folder), dict.fromkeys(FORMATS, predictions(top1)))
+    figures = FormatMetrics(top1=top1, top5=1.0, examples=EXAMPLES, agreement_with_checkpoint=1.0)
+    timing = FormatLatency(median_ms=0.25, p95_ms=0.5)
+    metrics = ExportMetrics(
+        variant=Variant.parse(variant),
+        recipe="demo",
+        macs=4_749_248,
+        parameters=396_128,
+        formats=dict.fromkeys(FORMATS, figures),
+        latency=Latencies(
+            host=Host(cpu="a CPU", cores=2, system="Linux"),
+            threads=1,
+            formats={"tflite_float32": timing, "tflite_int8": timing},
+        ),
+        input_contract=contract(),
+        rejected=1,
+        lineage=Lineage(
+            checkpoint_step=299,
+            records_digest="r" * 64,
+            config_digest=storage.digest_of(config),
+            git_commit="abc",
+        ),
+        files=directory.file_digests(str(folder)),
+    )
+    write_metrics(folder, metrics)
     return folder
 
 
+def contract() -> InputContract:
+    """Return an input contract for 64 x 64 pixels."""
+    return InputContract(
+        description="An RGB image.",
+        shape=(1, 64, 64, 3),
+        color="RGB",
+        range=(-1.0, 1.0),
+        mean=127.5,
+        std=127.5,
+        crop="the centre",
+        crop_fraction=0.875,
+        resize="bilinear",
+        jpeg_decoder="fast DCT",
+        outputs=4,
+        label_offset=1,
+        labels="output i is class i",
+    )
+
+
 def predictions(top1: float) -> Predictions:
-    """`EXAMPLES` images of three classes; the first ones are taken for the class after theirs."""
+    """Return predictions on `EXAMPLES` images; the first are taken for the class after theirs."""
     labels = 1 + np.arange(EXAMPLES) % len(CLASSES)
-    said = labels.copy()
+    answers = labels.copy()
     num_wrong = round((1 - top1) * EXAMPLES)
-    said[:num_wrong] = 1 + labels[:num_wrong] % len(CLASSES)
+    answers[:num_wrong] = 1 + labels[:num_wrong] % len(CLASSES)
     scores = np.full((EXAMPLES, len(CLASSES) + 1), 0.1, np.float32)
-    scores[np.arange(EXAMPLES), said] = 0.7
+    scores[np.arange(EXAMPLES), answers] = 0.7
     return Predictions(scores, labels)
 
 
-def metrics_of(export: Path) -> dict[str, Any]:
-    """Its `metrics.json`."""
+def metrics_of(export: Path) -> ExportMetrics:
+    """Read `metrics.json` of an export."""
     return directory.read_metrics(str(export))
+
+
+def write_metrics(export: Path, metrics: ExportMetrics) -> None:
+    """Replace `metrics.json` of an export."""
+    storage.write_json(str(export / directory.METRICS), metrics.to_json())

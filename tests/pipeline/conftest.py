@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from benchmarks.random_networks import write_digits, write_run
-from pipeline.export.exporter import Export, directory, export
+from pipeline.export import directory
+from pipeline.export.exporter import Export, export
+from pipeline.export.metrics import ExportMetrics, InputContract
 from pipeline.publish import registry
-from pipeline.publish.registry import sqlite_uri
+from pipeline.publish.embedded_registry import sqlite_uri
 from preprocessing import storage
 
 VARIANT = "mobilenet_v2_0.35_96"
@@ -26,9 +28,16 @@ class Exported:
     what: Export
 
     @property
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> ExportMetrics:
         """`metrics.json`."""
         return directory.read_metrics(str(self.folder))
+
+    @property
+    def contract(self) -> InputContract:
+        """The input contract in `metrics.json`."""
+        contract = self.metrics.input_contract
+        assert contract
+        return contract
 
     def file(self, suffix: str) -> str:
         """Path of the file with the variant's name and this ending."""

@@ -28,7 +28,7 @@ def test_every_format_says_in_the_notebook_what_it_said_when_it_was_exported(
     lines = "".join(each.text for each in shown if each.get("name") == "stdout").splitlines()
     said = {line[:24].strip(): line[24:].split(", ") for line in lines}
     labels = (exported.folder / "labels.txt").read_text().splitlines()
-    assert set(said) == {*exported.metrics["formats"], "saved_model, from JPEG"}
+    assert set(said) == {*exported.metrics.formats, "saved_model, from JPEG"}
     for name, top_five in said.items():
         assert len(top_five) == 5
         best, _, probability = top_five[0].strip().rpartition(" ")

@@ -1,1 +1,3 @@
-"""Export formats: how each is written and which runtime checks it."""
+"""Export formats: one object each, with its file, writer, runtime, tolerance and table columns."""
+
+__all__ = ["export_format", "registry"]

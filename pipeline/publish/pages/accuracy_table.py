@@ -1,10 +1,11 @@
-"""The published MobileNetV2 table, and ours in its form."""
+"""Tables of accuracy: the published ones, and ours in their form."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from pipeline.export.formats import registry as formats
+from pipeline.publish.published_index import PublishedEntry
 from training.models.architecture import architecture
 from training.models.variants import PUBLISHED_VARIANTS, Variant
 
@@ -82,7 +83,7 @@ class Original:
 
 
 def original(variant: str) -> Original | None:
-    """What the original authors published of `variant`; None if they did not."""
+    """Return what the original authors published of `variant`; None if they published nothing."""
     if variant in PUBLISHED_V2:
         layout = architecture(Variant.parse(variant), IMAGENET_OUTPUTS)
         top1, top5, pixel1_ms = PUBLISHED_V2[variant]
@@ -99,33 +100,12 @@ def original(variant: str) -> Original | None:
     return None
 
 
-def is_comparable(entry: dict[str, Any]) -> bool:
-    """Whether an entry of index.json answers ImageNet's question: which of 1000 classes."""
-    return int(entry["classes"]) == IMAGENET_CLASSES
+def is_comparable(entry: PublishedEntry) -> bool:
+    """Return whether an entry answers ImageNet's question: which of 1000 classes."""
+    return entry.classes == IMAGENET_CLASSES
 
 
 NOTHING = "–"  # noqa: RUF001
-_BESIDE_COLUMNS = (
-    "Classification Checkpoint",
-    "MACs (M)",
-    "Parameters (M)",
-    "Top 1 Accuracy",
-    "original",
-    "difference",
-    "Top 5 Accuracy",
-    "original",
-    "difference",
-    "int8 Top 1",
-    "int8 difference",
-    "float CPU (ms)",
-    "int8 CPU (ms)",
-    "original, Pixel 1 (ms)",
-)
-_HEADER = (
-    "| Classification Checkpoint | MACs (M) | Parameters (M) | Top 1 Accuracy | Top 5 Accuracy "
-    "| int8 Top 1 | float CPU (ms) | int8 CPU (ms) |\n"
-    "|---|---|---|---|---|---|---|---|\n"
-)
 _PUBLISHED_HEADER = (
     "| Classification Checkpoint | MACs (M) | Parameters (M) | Top 1 Accuracy | Top 5 Accuracy "
     "| Mobile CPU (ms) Pixel 1 |\n"
@@ -139,68 +119,111 @@ _PUBLISHED_V1_HEADER = (
 
 
 def macs_millions(macs: int) -> str:
-    """Whole millions, truncated: the only rule that gives all 22 published figures."""
+    """Return whole millions, truncated: the only rule that gives all 22 published figures."""
     return str(macs // 1_000_000)
 
 
 def parameters_millions(parameters: int) -> str:
-    """Millions with two decimals, truncated as published."""
+    """Return millions with two decimals, truncated as published."""
     return f"{parameters // 10_000 / 100:.2f}"
 
 
 def percent(fraction: float | None) -> str:
-    """`71.8`, or a dash where nothing was measured."""
+    """Return `71.8`, or a dash where nothing was measured."""
     return NOTHING if fraction is None else f"{100 * fraction:.1f}"
 
 
 def milliseconds(value: float | None) -> str:
-    """`73.80`, or a dash where nothing was measured."""
+    """Return `73.80`, or a dash where nothing was measured."""
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def row(entry: dict[str, Any]) -> str:
-    """One row of our table from an entry of index.json."""
-    return markdown_row(
-        f"[{entry['variant']}]({entry['file']})",
-        macs_millions(entry["macs"]),
-        parameters_millions(entry["parameters"]),
-        percent(entry["top1"]["checkpoint"]),
-        percent(entry["top5"]["checkpoint"]),
-        percent(entry["top1"].get("tflite_int8")),
-        milliseconds(entry["latency_ms"].get("tflite_float32")),
-        milliseconds(entry["latency_ms"].get("tflite_int8")),
-    )
-
-
 def markdown_row(*cells: str) -> str:
-    """One line of a Markdown table."""
+    """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |\n"
 
 
-def beside_original(entries: list[dict[str, Any]]) -> str:
-    """Ours, the original's figure, and the difference in points, in Markdown.
+def markdown_header(*columns: str) -> str:
+    """Return the head of a Markdown table."""
+    return markdown_row(*columns) + f"|{'---|' * len(columns)}\n"
 
-    Another dataset than ImageNet has no figure beside it: the same number would not mean the
-    same.
+
+def ours(entries: list[PublishedEntry]) -> str:
+    """Return our table in Markdown."""
+    header = markdown_header(
+        "Classification Checkpoint",
+        "MACs (M)",
+        "Parameters (M)",
+        "Top 1 Accuracy",
+        "Top 5 Accuracy",
+        *(f"{column.label} Top 1" for column in formats.accuracy_columns()),
+        *_latency_titles(),
+    )
+    return header + "".join(map(_row, entries))
+
+
+def _row(entry: PublishedEntry) -> str:
+    return markdown_row(
+        *_size_cells(entry),
+        percent(entry.checkpoint_top1),
+        percent(entry.checkpoint_top5),
+        *(percent(entry.top1.get(column.name)) for column in formats.accuracy_columns()),
+        *_latency_cells(entry),
+    )
+
+
+def beside_original(entries: list[PublishedEntry]) -> str:
+    """Return a Markdown table of our figures, the original's, and the difference in points.
+
+    A dataset other than ImageNet has no figure of the original, because the same number would
+    not mean the same.
     """
-    lines = [markdown_row(*_BESIDE_COLUMNS), markdown_row(*["---"] * len(_BESIDE_COLUMNS))]
-    for entry in entries:
-        theirs = original(entry["variant"]) if is_comparable(entry) else None
-        cells = [f"[{entry['variant']}]({entry['file']})"]
-        cells += [macs_millions(entry["macs"]), parameters_millions(entry["parameters"])]
-        for key in ("top1", "top5"):
-            cells += _beside(entry[key]["checkpoint"], getattr(theirs, key, None))
-        int8 = entry["top1"].get("tflite_int8")
-        lost = NOTHING if int8 is None else _points(100 * (int8 - entry["top1"]["checkpoint"]))
-        pixel1_ms = theirs.pixel1_ms if theirs else None
-        cells += [percent(int8), lost]
-        cells += [
-            milliseconds(entry["latency_ms"].get(name))
-            for name in ("tflite_float32", "tflite_int8")
-        ]
-        cells.append(NOTHING if pixel1_ms is None else f"{pixel1_ms}")
-        lines.append(markdown_row(*cells))
-    return "".join(lines)
+    header = markdown_row(
+        "Classification Checkpoint",
+        "MACs (M)",
+        "Parameters (M)",
+        *("Top 1 Accuracy", "original", "difference"),
+        *("Top 5 Accuracy", "original", "difference"),
+        *(
+            title
+            for column in formats.accuracy_columns()
+            for title in (f"{column.label} Top 1", f"{column.label} difference")
+        ),
+        *_latency_titles(),
+        "original, Pixel 1 (ms)",
+    )
+    columns = header.count("|") - 1
+    return header + markdown_row(*["---"] * columns) + "".join(map(_row_beside_original, entries))
+
+
+def _row_beside_original(entry: PublishedEntry) -> str:
+    theirs = original(entry.name) if is_comparable(entry) else None
+    cells = _size_cells(entry)
+    cells += _beside(entry.checkpoint_top1, theirs.top1 if theirs else None)
+    cells += _beside(entry.checkpoint_top5, theirs.top5 if theirs else None)
+    for column in formats.accuracy_columns():
+        top1 = entry.top1.get(column.name)
+        lost = NOTHING if top1 is None else _points(100 * (top1 - entry.checkpoint_top1))
+        cells += [percent(top1), lost]
+    cells += _latency_cells(entry)
+    pixel1_ms = theirs.pixel1_ms if theirs else None
+    return markdown_row(*cells, NOTHING if pixel1_ms is None else f"{pixel1_ms}")
+
+
+def _size_cells(entry: PublishedEntry) -> list[str]:
+    return [
+        f"[{entry.name}]({entry.file})",
+        macs_millions(entry.macs),
+        parameters_millions(entry.parameters),
+    ]
+
+
+def _latency_titles() -> list[str]:
+    return [f"{column.label} CPU (ms)" for column in formats.latency_columns()]
+
+
+def _latency_cells(entry: PublishedEntry) -> list[str]:
+    return [milliseconds(entry.latency_ms.get(column.name)) for column in formats.latency_columns()]
 
 
 def _beside(fraction: float, theirs: float | None) -> list[str]:
@@ -214,13 +237,8 @@ def _points(difference: float) -> str:
     return f"{difference:+.1f}"
 
 
-def ours(entries: list[dict[str, Any]]) -> str:
-    """Our table in Markdown."""
-    return _HEADER + "".join(map(row, entries))
-
-
 def published() -> str:
-    """Both published tables in Markdown; V2's MACs and parameters are computed here."""
+    """Return both published tables in Markdown; V2's MACs and parameters are computed here."""
     return _published_v2() + "\n" + _published_v1()
 
 
@@ -236,7 +254,7 @@ def _published_v2() -> str:
 
 
 def _published_v1() -> str:
-    """V1's MACs were published rounded; six of them are not what its code computes."""
+    """Return V1's table. Its MACs were published rounded; six are not what its code computes."""
     lines = []
     for name, (macs, parameters, top1, top5) in PUBLISHED_V1.items():
         computed = architecture(Variant.parse(name), IMAGENET_OUTPUTS).macs

@@ -14,8 +14,11 @@ from markupsafe import Markup
 from PIL import Image
 
 from pipeline.export import directory, history, per_image
-from pipeline.publish import index as indexes
+from pipeline.export.formats import registry as formats
+from pipeline.export.metrics import ExportMetrics
+from pipeline.publish import published_index
 from pipeline.publish.pages import accuracy_table, index_page, plots
+from pipeline.publish.published_index import PublishedEntry
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.records import schema, tfrecord
@@ -24,11 +27,11 @@ from preprocessing.records.schema import Manifest
 SAMPLES = 12
 MISTAKES = 12
 PICTURE_SIDE = 160  # pixels, at most; keeps the page small
-CONFUSION_CLASSES = 25  # more are a list of pairs instead of a matrix
+CONFUSION_CLASSES = 25  # with more classes the page has a list of pairs instead of a matrix
 PAIRS = 15
 TEMPLATE = os.path.join(os.path.dirname(__file__), "report.html")
 
-Picture = Callable[[int], str]  # validation image to `data:` address
+Picture = Callable[[int], str]  # from a validation image to a `data:` address
 
 
 def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
@@ -36,25 +39,25 @@ def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
 
     Args:
         folder: An export directory, or a published folder (local or `gs://`).
-        output: HTML file to write.
-        records: Where an export was measured; its images are shown if given.
+        output: The HTML file to write.
+        records: The records that an export was measured on, whose images are shown; or None.
 
     Returns:
-        What was written, and how many models it is about.
+        The path of the page and the names of its models.
 
     Raises:
-        UsageError: `folder` is neither, or `records` are others than it was measured on.
+        UsageError: `folder` is neither, or it was measured on other records than `records`.
     """
     if directory.is_export(folder):
         content = _of_export(folder, records)
-    elif indexes.is_published(folder):
+    elif published_index.is_published(folder):
         if records:
             raise UsageError("--records shows the images of one export; name its folder")
         content = _of_published(folder)
     else:
         raise UsageError(
             f"{folder} is no export and publishes nothing; it has no {directory.METRICS} and no "
-            f"{indexes.INDEX}"
+            f"{published_index.INDEX}"
         )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {
@@ -66,11 +69,11 @@ def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
     }
     template = environment.from_string(storage.read_bytes(TEMPLATE).decode())
     storage.update_bytes(output, template.render(**content).encode())
-    return {"report": output, "models": [each["variant"] for each in content["entries"]]}
+    return {"report": output, "models": [entry.name for entry in content["entries"]]}
 
 
 def _of_published(folder: str) -> dict[str, Any]:
-    entries = indexes.read_index(folder)
+    entries = published_index.read_index(folder)
     return {
         **_figures(entries),
         "title": "Published MobileNet checkpoints",
@@ -80,35 +83,33 @@ def _of_published(folder: str) -> dict[str, Any]:
 
 
 def _of_export(folder: str, records: str | None) -> dict[str, Any]:
-    from pipeline.publish.publication import entry_of
-
     metrics = directory.read_metrics(folder)
     directory.require_intact(folder, metrics)
-    entry = entry_of(folder, metrics)
+    entry = published_index.unpublished_entry(folder, metrics)
     answers = per_image.read(folder)
-    names = storage.read_bytes(os.path.join(folder, "labels.txt")).decode().splitlines()
+    names = directory.read_labels(folder)
     curves = history.read(folder)
     mistakes = np.flatnonzero(~answers.right)
     surest = mistakes[np.argsort(-answers.scores[mistakes, 0], kind="stable")]
-    # Evenly spread over the records: what the model does, not what suits.
+    # The samples are spread evenly over the records, so they show what the model does.
     spread = np.linspace(0, len(answers.labels) - 1, min(SAMPLES, len(answers.labels)))
     picture = _pictures(records, metrics) if records else None
     return {
         **_figures([entry]),
-        "title": entry["variant"],
+        "title": entry.name,
         "subtitle": folder,
         "model": {
             "formats": [
                 {
-                    **figures,
                     "name": name,
-                    "latency_ms": entry["latency_ms"].get(name),
-                    "bytes": metrics.get("sizes", {}).get(name),
-                    "arena_bytes": metrics.get("arena_bytes", {}).get(name),
+                    "figures": figures,
+                    "latency_ms": entry.latency_ms.get(name),
+                    "bytes": metrics.sizes.get(name),
+                    "arena_bytes": metrics.arena_bytes.get(name),
                 }
-                for name, figures in metrics["formats"].items()
+                for name, figures in metrics.formats.items()
             ],
-            "files": sorted(entry["file_bytes"].items()),
+            "files": sorted(entry.file_bytes.items()),
             "curves": [
                 _svg(plots.curves(curves, chosen, ylabel))
                 for chosen, ylabel in (
@@ -130,27 +131,29 @@ def _of_export(folder: str, records: str | None) -> dict[str, Any]:
     }
 
 
-def _figures(entries: list[indexes.Entry]) -> dict[str, Any]:
+def _figures(entries: list[PublishedEntry]) -> dict[str, Any]:
     return {
         "entries": entries,
         "originals": {
-            each["variant"]: accuracy_table.original(each["variant"])
-            for each in entries
-            if accuracy_table.is_comparable(each)
+            entry.name: accuracy_table.original(entry.name)
+            for entry in entries
+            if accuracy_table.is_comparable(entry)
         },
+        "accuracy_columns": formats.accuracy_columns(),
+        "latency_columns": formats.latency_columns(),
         "macs_plot": _svg(plots.accuracy_over_macs(entries)),
         "latency_plot": _svg(plots.latency(entries)),
     }
 
 
 def _svg(content: bytes) -> Any:
-    """An SVG as part of the page: without the prologue that only a file of its own has."""
+    """Return an SVG for use inside the page, without the prologue of a separate file."""
     text = content.decode()
     return Markup(text[text.index("<svg") :])
 
 
 def _classes(answers: per_image.PerImage, names: list[str]) -> list[dict[str, Any]]:
-    """Every class that has images, the worst first."""
+    """Return every class that has images, the worst first."""
     right, images = answers.class_counts(len(names))
     shown = np.flatnonzero(images)
     order = shown[np.argsort((right[shown] / images[shown]), kind="stable")]
@@ -161,7 +164,7 @@ def _classes(answers: per_image.PerImage, names: list[str]) -> list[dict[str, An
 
 
 def _confusion(answers: per_image.PerImage, names: list[str]) -> dict[str, Any] | None:
-    """Counts of (true, best) if there are few classes: `rows[t][p]`."""
+    """Return the counts `rows[true][best]` if there are few classes."""
     present = np.unique(np.concatenate([answers.labels, answers.classes[:, 0]]))
     if len(present) > CONFUSION_CLASSES:
         return None
@@ -176,7 +179,7 @@ def _confusion(answers: per_image.PerImage, names: list[str]) -> dict[str, Any] 
 
 
 def _pairs(answers: per_image.PerImage, names: list[str]) -> list[dict[str, Any]]:
-    """The confusions that happen most."""
+    """Return the most frequent confusions."""
     wrong = ~answers.right
     pairs, counts = np.unique(
         np.stack([answers.labels[wrong], answers.classes[wrong, 0]], axis=1),
@@ -184,7 +187,7 @@ def _pairs(answers: per_image.PerImage, names: list[str]) -> list[dict[str, Any]
         return_counts=True,
     )
     return [
-        {"label": names[pairs[i, 0]], "said": names[pairs[i, 1]], "images": int(counts[i])}
+        {"label": names[pairs[i, 0]], "answer": names[pairs[i, 1]], "images": int(counts[i])}
         for i in np.argsort(-counts, kind="stable")[:PAIRS]
     ]
 
@@ -200,22 +203,22 @@ def _shown(
         "rank": int(answers.ranks[index]) + 1,
         "guesses": [
             {
-                "name": names[each],
+                "name": names[guess],
                 "probability": float(score),
-                "is_label": bool(each == answers.labels[index]),
+                "is_label": bool(guess == answers.labels[index]),
             }
-            for each, score in zip(answers.classes[index], answers.scores[index], strict=True)
+            for guess, score in zip(answers.classes[index], answers.scores[index], strict=True)
         ],
     }
 
 
-def _pictures(records: str, metrics: dict[str, Any]) -> Picture:
-    """Validation images by index, small, as `data:` addresses."""
+def _pictures(records: str, metrics: ExportMetrics) -> Picture:
+    """Return a function from the index of a validation image to a small `data:` address."""
     manifest = Manifest.read(records)
-    if manifest.digest != metrics["lineage"]["records_digest"]:
+    if manifest.digest != metrics.lineage.records_digest:
         raise UsageError(
             f"{records} are not the records this export was measured on (digest "
-            f"{manifest.digest[:12]}, measured on {metrics['lineage']['records_digest'][:12]})"
+            f"{manifest.digest[:12]}, measured on {metrics.lineage.records_digest[:12]})"
         )
     shard_index, offsets = schema.read_record_offsets(records, manifest, "validation")
     shards = manifest.shards["validation"]

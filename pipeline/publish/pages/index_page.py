@@ -1,18 +1,17 @@
-"""The page of a published folder: table, plots, where every row comes from."""
+"""The page of a published folder: table, plots, and the origin of every row."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from pipeline.publish.pages import accuracy_table, plots
+from pipeline.publish.published_index import PublishedEntry
 
 PAGE = "README.md"
 MACS_PLOT = "madds_top1_accuracy.svg"
 LATENCY_PLOT = "mnet_v1_vs_v2_latency.svg"
 
 
-def files(entries: list[dict[str, Any]]) -> dict[str, bytes]:
-    """The page and its plots by name: the same entries, the same bytes."""
+def files(entries: list[PublishedEntry]) -> dict[str, bytes]:
+    """Return the page and its plots by file name; the same entries give the same bytes."""
     return {
         MACS_PLOT: plots.accuracy_over_macs(entries),
         LATENCY_PLOT: plots.latency(entries),
@@ -20,12 +19,13 @@ def files(entries: list[dict[str, Any]]) -> dict[str, bytes]:
     }
 
 
-def page(entries: list[dict[str, Any]]) -> str:
-    """The README of a folder of published models."""
-    hosts = sorted({f"{each['host']['cpu']}, one thread" for each in entries})
-    elsewhere = [each["variant"] for each in entries if not accuracy_table.is_comparable(each)]
+def page(entries: list[PublishedEntry]) -> str:
+    """Return the README of a folder of published models."""
+    hosts = sorted({f"{entry.host.cpu}, one thread" for entry in entries})
+    elsewhere = [entry.name for entry in entries if not accuracy_table.is_comparable(entry)]
     caution = (
-        f"Not trained on ImageNet, so without an original beside them: {', '.join(elsewhere)}.\n\n"
+        "Not trained on ImageNet, and therefore without the original's figures: "
+        f"{', '.join(elsewhere)}.\n\n"
         if elsewhere
         else ""
     )
@@ -49,18 +49,18 @@ def page(entries: list[dict[str, Any]]) -> str:
     )
 
 
-def _note(entry: dict[str, Any]) -> str:
-    lineage = entry["lineage"]
+def _note(entry: PublishedEntry) -> str:
+    lineage = entry.lineage
     return (
-        f"- [{entry['variant']}]({entry['variant']}.md): recipe `{entry['recipe']}`, step "
-        f"{lineage['checkpoint_step']}, {entry['examples']} validation images, "
-        f"{entry['classes']} classes, records `{lineage['records_digest'][:12]}`, "
-        f"code `{short_commit(lineage['git_commit'])}`, "
-        f"[{entry['version_file'].partition('/')[2]}]({entry['version_file']})\n"
+        f"- [{entry.name}]({entry.name}.md): recipe `{entry.recipe}`, step "
+        f"{lineage.checkpoint_step}, {entry.examples} validation images, "
+        f"{entry.classes} classes, records `{lineage.records_digest[:12]}`, "
+        f"code `{short_commit(lineage.git_commit)}`, "
+        f"[{entry.version_file.partition('/')[2]}]({entry.version_file})\n"
     )
 
 
 def short_commit(commit: str) -> str:
-    """`0123456789ab`, and `-dirty` if it was."""
+    """Return `0123456789ab`, with `-dirty` if the commit has it."""
     digest, _, rest = commit.partition("-")
     return f"{digest[:12]}-{rest}" if rest else digest[:12]

@@ -1,4 +1,4 @@
-"""The two plots of the original page, as SVG: the same figures, the same bytes."""
+"""The two plots of the original page, as SVG; the same figures give the same bytes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
+from pipeline.export.formats import registry as formats
 from pipeline.publish.pages import accuracy_table, published_results
+from pipeline.publish.published_index import PublishedEntry
 
 COLORS = {"ours": "#d62728", "V2": "#1f77b4", "V1": "#8a8d91", "V3": "#2ca02c", "others": "#9467bd"}
 AREA_PER_MILLION = 60.0  # square points of a blob per million parameters
 
 
-def accuracy_over_macs(entries: list[dict[str, Any]]) -> bytes:
-    """Top-1 over MACs, a blob's area is its number of parameters, as the original page has it.
+def accuracy_over_macs(entries: list[PublishedEntry]) -> bytes:
+    """Draw top-1 over MACs; a blob's area is its number of parameters, as in the original.
 
     Args:
-        entries: Of index.json; those on another dataset than ImageNet are not comparable and
-            are left out.
+        entries: Published models. Those trained on other data than ImageNet are left out,
+            because they are not comparable.
     """
     figure, axes = _figure()
     for name, family in (("V1", accuracy_table.PUBLISHED_V1), ("V2", accuracy_table.PUBLISHED_V2)):
@@ -50,8 +52,8 @@ def accuracy_over_macs(entries: list[dict[str, Any]]) -> bytes:
             "ours",
             "ours",
             [
-                (each["macs"] / 1e6, 100 * each["top1"]["checkpoint"], each["parameters"] / 1e6)
-                for each in ours
+                (entry.macs / 1e6, 100 * entry.checkpoint_top1, entry.parameters / 1e6)
+                for entry in ours
             ],
         )
     axes.set(
@@ -66,11 +68,12 @@ def accuracy_over_macs(entries: list[dict[str, Any]]) -> bytes:
     return _svg(figure)
 
 
-def latency(entries: list[dict[str, Any]]) -> bytes:
-    """V1 against V2: as published on a Pixel 1, and as measured here.
+def latency(entries: list[PublishedEntry]) -> bytes:
+    """Draw V1 against V2: as published on a Pixel 1, and as measured here.
 
-    Left: top-1 over the published latency (V1 has none published, V3 is there to compare).
-    Right: measured latency over MACs, whatever the models were trained on.
+    The left plot shows top-1 over the published latency; none was published for V1, and V3 is
+    there to compare. The right one shows the measured latency over MACs, whatever the models
+    were trained on.
     """
     figure, axes = _figure(columns=2)
     published, measured = axes
@@ -90,7 +93,7 @@ def latency(entries: list[dict[str, Any]]) -> bytes:
         xscale="log",
         xlabel="latency, large core of a Pixel 1 (ms)",
         ylabel="ImageNet top-1 (%)",
-        title="As published (of V1 no latency was)",
+        title="As published (no latency of V1 was)",
     )
     published.set_xticks([5, 10, 20, 50, 100], labels=["5", "10", "20", "50", "100"])
     published.minorticks_off()
@@ -100,7 +103,7 @@ def latency(entries: list[dict[str, Any]]) -> bytes:
 
 
 def curves(history: dict[str, list[list[float]]], names: Iterable[str], ylabel: str) -> bytes:
-    """Scalars of a training run over its steps."""
+    """Draw scalars of a training run over its steps."""
     figure, axes = _figure(size=(6.2, 3.4))
     for color, name in zip(COLORS.values(), names, strict=False):
         if name in history:
@@ -112,18 +115,19 @@ def curves(history: dict[str, list[list[float]]], names: Iterable[str], ylabel: 
     return _svg(figure)
 
 
-def _measured(axes: Axes, entries: list[dict[str, Any]]) -> None:
-    hosts = sorted({f"{each['host']['cpu']}" for each in entries})
+def _measured(axes: Axes, entries: list[PublishedEntry]) -> None:
+    hosts = sorted({entry.host.cpu for entry in entries})
     for family in ("V1", "V2"):
-        ours = [each for each in entries if f"_{family.lower()}_" in each["variant"]]
-        for kind, key in (("float", "tflite_float32"), ("int8", "tflite_int8")):
+        ours = [entry for entry in entries if f"_{family.lower()}_" in entry.name]
+        for position, column in enumerate(formats.latency_columns()):
             points = [
-                (each["macs"] / 1e6, each["latency_ms"][key])
-                for each in ours
-                if key in each["latency_ms"]
+                (entry.macs / 1e6, entry.latency_ms[column.name])
+                for entry in ours
+                if column.name in entry.latency_ms
             ]
             if points:
-                _points(axes, family, f"MobileNet{family} {kind}", points, kind == "float")
+                label = f"MobileNet{family} {column.label}"
+                _points(axes, family, label, points, filled=position == 0)
     if entries:
         axes.set(xlim=(0, None), ylim=(0, None))
         axes.margins(0.1)
@@ -141,9 +145,9 @@ def _figure(columns: int = 1, size: tuple[float, float] | None = None) -> tuple[
     inches = size or (8.8 if columns == 1 else 5.6 * columns, 5.2)
     figure = Figure(figsize=inches, layout="constrained")
     axes = figure.subplots(1, columns)
-    for each in [axes] if columns == 1 else axes:
-        each.grid(alpha=0.25)
-        each.spines[["top", "right"]].set_visible(False)
+    for panel in [axes] if columns == 1 else axes:
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
@@ -152,7 +156,7 @@ def _blobs(axes: Axes, name: str, label: str, blobs: list[tuple[float, float, fl
     axes.scatter(
         macs,
         top1,
-        s=[AREA_PER_MILLION * each for each in parameters],
+        s=[AREA_PER_MILLION * millions for millions in parameters],
         color=COLORS[name],
         alpha=0.45,
         edgecolors="white",
@@ -162,7 +166,12 @@ def _blobs(axes: Axes, name: str, label: str, blobs: list[tuple[float, float, fl
 
 
 def _points(
-    axes: Axes, name: str, label: str, points: list[tuple[float, float]], filled: bool = True
+    axes: Axes,
+    name: str,
+    label: str,
+    points: list[tuple[float, float]],
+    *,
+    filled: bool = True,
 ) -> None:
     across, up = zip(*sorted(points), strict=True)
     axes.plot(

@@ -12,8 +12,8 @@ import pytest
 from pipeline.benchmark import adb, op_profile
 from pipeline.benchmark.adb import Phone
 from pipeline.benchmark.measurement import benchmark
-from pipeline.export.formats import litert
-from pipeline.export.formats.structure import expected_ops
+from pipeline.export.conversion import litert
+from pipeline.export.conversion.structure import expected_ops
 from preprocessing.errors import DataError, PermanentError, UsageError
 from tests.pipeline.conftest import VARIANT, Exported
 from training.models.architecture import architecture
@@ -66,22 +66,24 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_figures_are_complete_and_the_export_stays_as_it_is(exported: Exported) -> None:
     result = benchmark(str(exported.folder))
-    assert (result["macs"], result["variant"]) == (exported.metrics["macs"], VARIANT)
-    assert result["host"]["cores"] == os.cpu_count()
-    for name, each in result["formats"].items():
-        assert each["bytes"] == exported.metrics["sizes"][name]
-        assert each["arena_bytes"] == exported.metrics["arena_bytes"][name]
-        for timing in each["latency"]["threads"].values():
-            assert 0 < timing["median_ms"] <= timing["p95_ms"]
-            assert timing["runs"] >= 20
+    assert (result.macs, result.variant.name) == (exported.metrics.macs, VARIANT)
+    assert result.host.cores == os.cpu_count()
+    for name, cost in result.formats.items():
+        assert cost.bytes == exported.metrics.sizes[name]
+        assert cost.arena_bytes == exported.metrics.arena_bytes[name]
+        assert cost.latency.threads
+        for timing in cost.latency.threads.values():
+            assert 0 < timing.median_ms <= timing.p95_ms
+            assert timing.runs
+            assert timing.runs >= 20
 
 
 def test_the_profile_names_every_operator_of_the_network(exported: Exported) -> None:
     for suffix in (".tflite", "_float16.tflite", "_int8.tflite"):
         profiled = op_profile.profile(Path(exported.file(suffix)).read_bytes())
-        counts = {op: each["count"] for op, each in op_profile.by_type(profiled).items()}
+        counts = {op: summary.count for op, summary in op_profile.by_type(profiled).items()}
         assert expected_ops(architecture(Variant.parse(VARIANT), 11)).items() <= counts.items()
-        assert sum(each["share"] for each in op_profile.by_type(profiled).values()) == (
+        assert sum(summary.share for summary in op_profile.by_type(profiled).values()) == (
             pytest.approx(1, abs=0.01)
         )
 
@@ -106,29 +108,30 @@ def test_a_phone_runs_every_file_and_keeps_none(
 ) -> None:
     binary = str(phone.parent / "tools" / "benchmark_model")
     result = benchmark(str(exported.folder), phone=Phone(binary, "emulator-5554"))
-    assert result["phone"]["ro.product.model"] == "Pixel 1"
-    assert set(result["formats"]) == set(exported.metrics["arena_bytes"])
-    for each in result["formats"].values():
-        assert each["phone"]["median_ms"] == 18.86
-        assert set(each["phone"]["threads"]) == {"1", "2", "4"}
+    printed = result.to_json()
+    assert printed["phone"]["ro.product.model"] == "Pixel 1"
+    assert set(printed["formats"]) == set(exported.metrics.arena_bytes)
+    for cost in printed["formats"].values():
+        assert cost["phone"]["median_ms"] == 18.86
+        assert set(cost["phone"]["threads"]) == {"1", "2", "4"}
     left = [each.name for each in (phone / adb.REMOTE_FOLDER[1:]).iterdir()]
     assert left == ["benchmark_model"]
     calls = (phone / "calls").read_text()
-    assert calls.count("--num_threads=4") == len(result["formats"])
+    assert calls.count("--num_threads=4") == len(result.formats)
     assert "phone" in capsys.readouterr().err
 
 
 def test_what_the_binary_prints_is_read_whatever_its_age() -> None:
     parsed = adb.parse(PRINTED.replace("\n", "\r\n"))
-    assert (parsed["median_ms"], parsed["p95_ms"], parsed["mean_ms"]) == (18.86, 19.044, 18.8714)
-    assert (parsed["runs"], parsed["init_ms"], parsed["memory_mb"]) == (53, 5.579, 19.832)
-    assert parsed["ops"] == {
-        "Convolution (NHWC, F32)": {"count": 36, "ms": 14.133},
-        "SOFTMAX": {"count": 1, "ms": 0.117},
+    assert (parsed.median_ms, parsed.p95_ms, parsed.mean_ms) == (18.86, 19.044, 18.8714)
+    assert (parsed.runs, parsed.init_ms, parsed.memory_mb) == (53, 5.579, 19.832)
+    assert parsed.ops == {
+        "Convolution (NHWC, F32)": adb.PhoneOperators(count=36, ms=14.133),
+        "SOFTMAX": adb.PhoneOperators(count=1, ms=0.117),
     }
     old = adb.parse(OLD)
-    assert (old["median_ms"], old["p95_ms"], old["runs"]) == (249.684, 249.684, 50)
-    assert (old["memory_mb"], old["ops"]) == (138.809, {})
+    assert (old.median_ms, old.p95_ms, old.runs) == (249.684, 249.684, 50)
+    assert (old.memory_mb, old.ops) == (138.809, {})
 
 
 def test_mistakes_with_a_phone_end_in_one_line(

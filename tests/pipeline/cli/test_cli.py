@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.entry_point import parse, parser
+from pipeline.cli.entry_point import function_of, parse, parser
 from tests.conftest import Outcome, mobilenet
 
 VARIANT = "--variant=mobilenet_v2_0.35_64"
@@ -44,12 +44,10 @@ def test_help_imports_neither_tensorflow_nor_beam_nor_mlflow() -> None:
 
 
 def test_every_command_has_a_function_and_help() -> None:
-    from pipeline.cli import commands
-
-    (subparsers,) = (each for each in parser()._actions if each.dest == "command")
+    (subparsers,) = (action for action in parser()._actions if action.dest == "command")
     assert subparsers.choices
     for name in subparsers.choices:
-        assert callable(getattr(commands, name.replace("-", "_")))
+        assert callable(function_of(name))
         with pytest.raises(SystemExit) as stopped:
             parse([name, "--help"])
         assert stopped.value.code == 0

@@ -21,9 +21,10 @@ from google.protobuf import text_format
 from PIL import Image
 
 from pipeline.export import directory, worst_images
+from pipeline.export.conversion import litert, slim_graph, tflite, tflite_metadata
+from pipeline.export.conversion.structure import require_whole
 from pipeline.export.exporter import export
-from pipeline.export.formats import litert, slim_graph, tflite, tflite_metadata
-from pipeline.export.formats.structure import require_whole
+from pipeline.export.formats.registry import tflite_formats
 from preprocessing.errors import CheckFailedError, DataError
 from tests.pipeline.conftest import VARIANT, Exported, make_export
 from training.config import ModelConfig
@@ -41,7 +42,7 @@ CONVERT_TWICE = f"""
 import json, sys
 from pathlib import Path
 import tensorflow as tf
-from pipeline.export.formats import onnx_model
+from pipeline.export.conversion import onnx_model
 frozen, contract, labels, output = map(Path, sys.argv[1:])
 graph = tf.compat.v1.GraphDef.FromString(frozen.read_bytes())
 first, second = (
@@ -59,7 +60,7 @@ output.write_bytes(first)
 """
 FORMATS = {
     *("checkpoint", "saved_model", "keras", "keras_applications", "frozen_graph", "onnx"),
-    *tflite.SUFFIXES,
+    *(item.name for item in tflite_formats()),
 }
 
 
@@ -98,19 +99,21 @@ def test_the_folder_holds_what_the_published_archive_holds_and_what_people_want_
 
 def test_metrics_say_everything_of_every_format(exported: Exported) -> None:
     metrics = exported.metrics
-    assert set(metrics["formats"]) == set(metrics["sizes"]) == FORMATS
-    for name, figures in metrics["formats"].items():
-        assert figures["examples"] == 40
-        assert figures["agreement_with_checkpoint"] >= 0.95, name
-    for name in tflite.SUFFIXES:
-        timing = metrics["latency"][name]
-        assert timing["median_ms"] == timing["threads"]["1"]["median_ms"]
-        assert set(timing["threads"]) == {"1", "2", "4"}
-        assert metrics["arena_bytes"][name] > 96 * 96 * 3
-    assert metrics["arena_bytes"]["tflite_int8"] < metrics["arena_bytes"]["tflite_float32"] / 3
-    contract = metrics["input_contract"]
-    assert (contract["range"], contract["crop_fraction"], contract["label_offset"]) == (
-        [-1.0, 1.0],
+    assert set(metrics.formats) == set(metrics.sizes) == FORMATS
+    for name, figures in metrics.formats.items():
+        assert figures.examples == 40
+        assert figures.agreement_with_checkpoint >= 0.95, name
+    for name in (item.name for item in tflite_formats()):
+        timing = metrics.latency.formats[name]
+        assert timing.threads
+        assert timing.median_ms == timing.threads["1"].median_ms
+        assert set(timing.threads) == {"1", "2", "4"}
+        assert metrics.arena_bytes[name] > 96 * 96 * 3
+    assert metrics.arena_bytes["tflite_int8"] < metrics.arena_bytes["tflite_float32"] / 3
+    contract = metrics.input_contract
+    assert contract
+    assert (contract.range, contract.crop_fraction, contract.label_offset) == (
+        (-1.0, 1.0),
         0.875,
         1,
     )
@@ -190,7 +193,7 @@ def test_onnx_runtime_and_opencv_run_the_onnx_file_by_what_is_inside_it_alone(
     np.testing.assert_allclose(found, expected, atol=1e-5)
     inside = session.get_modelmeta().custom_metadata_map
     assert inside["labels"].splitlines() == ["background", *(f"class {i}" for i in range(1, 11))]
-    assert json.loads(inside["input_contract"]) == exported.metrics["input_contract"]
+    assert json.loads(inside["input_contract"]) == exported.contract.to_json()
     network = cv2.dnn.readNetFromONNX(exported.file(".onnx"))
     for image, wanted in zip(images, expected, strict=True):
         network.setInput(image[np.newaxis])
@@ -199,7 +202,7 @@ def test_onnx_runtime_and_opencv_run_the_onnx_file_by_what_is_inside_it_alone(
 
 def test_the_onnx_file_is_the_same_in_every_process(exported: Exported, tmp_path: Path) -> None:
     contract = tmp_path / "contract.json"
-    contract.write_text(json.dumps(exported.metrics["input_contract"]))
+    contract.write_text(json.dumps(exported.contract.to_json()))
     again = tmp_path / "again.onnx"
     subprocess.run(
         [
@@ -270,7 +273,7 @@ def test_litert_runs_every_file_by_what_is_inside_it_alone(
     labels = tflite_metadata.read_files(flatbuffer)["labels.txt"].decode().splitlines()
     assert labels == ["background", *(f"class {i}" for i in range(1, 11))]
     contract = json.loads(tflite_metadata.read_files(flatbuffer)["input_contract.json"])
-    assert contract == exported.metrics["input_contract"]
+    assert contract == exported.contract.to_json()
     found = np.stack([model.probabilities(image) for image in images])
     tolerance = 0.15 if "int8" in suffix or "dynamic" in suffix else 1e-2
     np.testing.assert_allclose(found, expected, atol=tolerance)
@@ -318,7 +321,7 @@ def test_a_format_outside_its_tolerance_stops_the_export_and_shows_the_worst_ima
 
 def test_a_file_without_weights_is_refused_before_it_is_run(float32: bytes) -> None:
     layout = architecture(Variant.parse(VARIANT), 11)
-    require_whole("tflite_float32", float32, layout, extra_bytes=1000)
+    require_whole("tflite_float32", float32, layout, bytes_per_weight=4, extra_bytes=1000)
     model = mobilenet(layout, PLAIN, resolution=96)
 
     @tf.function(input_signature=[tf.TensorSpec((1, 96, 96, 3), tf.float32)])
@@ -328,13 +331,13 @@ def test_a_file_without_weights_is_refused_before_it_is_run(float32: bytes) -> N
     function = classify.get_concrete_function()
     emptied = tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert()
     with pytest.raises(CheckFailedError, match="tflite_float32"):
-        require_whole("tflite_float32", emptied, layout, extra_bytes=0)
+        require_whole("tflite_float32", emptied, layout, bytes_per_weight=4, extra_bytes=0)
 
 
 def test_a_file_of_another_network_is_refused_by_its_operators(float32: bytes) -> None:
     other = architecture(Variant.parse("mobilenet_v1_0.25_96"), 11)
     with pytest.raises(CheckFailedError, match="CONV_2D instead of"):
-        require_whole("tflite_float32", float32, other, extra_bytes=0)
+        require_whole("tflite_float32", float32, other, bytes_per_weight=4, extra_bytes=0)
 
 
 def test_a_truncated_file_is_refused_in_one_line(exported: Exported, tmp_path: Path) -> None:
@@ -352,7 +355,7 @@ def test_a_truncated_file_is_refused_in_one_line(exported: Exported, tmp_path: P
 def test_raw_weights_are_exported_when_asked_for(exported: Exported, tmp_path: Path) -> None:
     what = dataclasses.replace(exported.what, weights="raw")
     metrics = export(what, str(tmp_path / "raw"))
-    assert metrics["weights"] == "raw"
+    assert metrics.weights == "raw"
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         prefix = str(tmp_path / "raw" / f"{VARIANT}.ckpt")
         saver = tf.compat.v1.train.import_meta_graph(f"{prefix}.meta")
@@ -384,6 +387,6 @@ def test_small_and_large_variants_pass_every_check_with_1001_outputs(
 ) -> None:
     """All 38 do in `benchmarks/variants.py`."""
     metrics = make_export(tmp_path, variant, num_classes=1000).metrics
-    assert set(metrics["formats"]) == FORMATS
+    assert set(metrics.formats) == FORMATS
     for name, size in (("tflite_float32", 4), ("tflite_float16", 2), ("tflite_int8", 1)):
-        assert metrics["sizes"][name] >= size * metrics["parameters"]
+        assert metrics.sizes[name] >= size * metrics.parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from pipeline.publish.comparison import compare, sign_test, tables
 from pipeline.publish.registry import register
 from preprocessing.errors import UsageError
-from tests.pipeline.an_export import EXAMPLES, VARIANT, make_export, metrics_of
+from tests.pipeline.an_export import EXAMPLES, VARIANT, make_export, metrics_of, write_metrics
 
 
 def test_every_metric_and_class_of_two_registered_versions(tmp_path: Path, uri: str) -> None:
@@ -42,13 +43,16 @@ def test_an_export_directory_against_itself_differs_in_nothing(tmp_path: Path) -
 
 
 def test_what_only_one_has_is_shown_without_a_difference(tmp_path: Path) -> None:
-    from preprocessing import storage
 
     a, b = make_export(tmp_path / "a"), make_export(tmp_path / "b")
     metrics = metrics_of(b)
-    metrics["formats"]["tflite_float16"] = {"top1": 0.97}
-    metrics["lineage"]["records_digest"] = "x" * 64
-    storage.write_json(str(b / "metrics.json"), metrics)
+    float16 = dataclasses.replace(metrics.checkpoint, top1=0.97)
+    metrics = dataclasses.replace(
+        metrics,
+        formats={**metrics.formats, "tflite_float16": float16},
+        lineage=dataclasses.replace(metrics.lineage, records_digest="x" * 64),
+    )
+    write_metrics(b, metrics)
     result = compare(str(a), str(b), "")
     assert result["metrics"]["tflite_float16.top1"] == [None, 0.97, None]
     assert "classes" not in result

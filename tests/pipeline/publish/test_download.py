@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import http.server
 import io
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.publish import gate
-from pipeline.publish import index as indexes
-from pipeline.publish.download import fetch, unpack
+from pipeline.publish import gate, published_index
+from pipeline.publish.archive import unpack
+from pipeline.publish.download import fetch
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from tests.emulator import Emulator
@@ -62,12 +63,12 @@ def test_from_a_web_server(tmp_path: Path, published: Path) -> None:
 
 
 def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, published: Path) -> None:
-    entry = indexes.find(str(published), VARIANT)
-    content = (published / entry["version_file"]).read_bytes()
-    partial_file = tmp_path / f"fetched{storage.PARTIAL}{entry['sha256'][:12]}.tgz"
+    entry = published_index.find(str(published), VARIANT)
+    content = (published / entry.version_file).read_bytes()
+    partial_file = tmp_path / f"fetched{storage.PARTIAL}{entry.sha256[:12]}.tgz"
     partial_file.write_bytes(content[:100])
     # Only the rest is read: the start of the published file may as well be gone.
-    (published / entry["version_file"]).write_bytes(b"?" * 100 + content[100:])
+    (published / entry.version_file).write_bytes(b"?" * 100 + content[100:])
     fetch(VARIANT, str(published), str(tmp_path / "fetched"))
     assert contents(tmp_path / "fetched") == contents(tmp_path / "e")
     assert not list(tmp_path.glob(f"*{storage.PARTIAL}*"))
@@ -77,7 +78,7 @@ def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, published:
 def test_a_tampered_archive_is_refused_and_nothing_is_kept(
     change: str, tmp_path: Path, published: Path
 ) -> None:
-    archive = published / indexes.find(str(published), VARIANT)["version_file"]
+    archive = published / published_index.find(str(published), VARIANT).version_file
     content = archive.read_bytes()
     if change == "flipped":
         archive.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
@@ -94,15 +95,15 @@ def test_an_archive_that_was_packed_of_other_files_is_refused(
     tmp_path: Path, published: Path
 ) -> None:
     """Its own checksum fits, the digests of what was measured do not."""
-    from pipeline.publish.publication import pack
+    from pipeline.publish.archive import pack
 
     export = tmp_path / "e"
     (export / f"{VARIANT}.tflite").write_bytes(b"flatbuffeR")
-    entry = indexes.find(str(published), VARIANT)
-    with open(published / entry["version_file"], "wb") as stream:
+    entry = published_index.find(str(published), VARIANT)
+    with open(published / entry.version_file, "wb") as stream:
         pack(str(export), stream)
-    digest = storage.digest_of_file(str(published / entry["version_file"]))
-    indexes.write_index(str(published), [{**entry, "sha256": digest}])
+    digest = storage.digest_of_file(str(published / entry.version_file))
+    published_index.write_index(str(published), [dataclasses.replace(entry, sha256=digest)])
     with pytest.raises(DataError, match=r"is not what was measured: .*tflite changed"):
         fetch(VARIANT, str(published), str(tmp_path / "fetched"))
     assert not (tmp_path / "fetched").exists()

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.publish import gate, registry
+from pipeline.publish import gate
+from pipeline.publish.registry_client import Version
 from preprocessing.errors import CheckFailedError, DataError
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
 
-def version(top1: float, records_digest: str = "r" * 64) -> registry.Version:
-    return registry.Version(
+def version(top1: float, records_digest: str = "r" * 64) -> Version:
+    return Version(
         model=VARIANT,
         version=3,
         run_id="run",

@@ -17,19 +17,22 @@ from typing import Any
 import pytest
 
 from pipeline.export import directory
-from pipeline.publish import index as indexes
+from pipeline.publish import published_index
+from pipeline.publish.archive import pack
 from pipeline.publish.download import fetch
-from pipeline.publish.publication import pack, publish
+from pipeline.publish.publication import publish
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from tests.emulator import Emulator
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
 
-def publish_to(export: Path, folder: Path | str, overwrite: bool = False) -> dict[str, Any]:
+def publish_to(
+    export: Path, folder: Path | str, overwrite: bool = False
+) -> published_index.PublishedEntry:
     metrics = metrics_of(export)
-    registered = {"model": metrics["variant"], "version": 1}
-    return publish(str(export), metrics, registered, str(folder), overwrite)
+    registered = published_index.RegistryReference(model=metrics.variant.name, version=1)
+    return publish(str(export), metrics, registered, str(folder), overwrite=overwrite)
 
 
 def packed(export: Path) -> bytes:
@@ -57,8 +60,8 @@ def test_packing_is_reproducible_and_holds_every_file_flat(tmp_path: Path) -> No
 def test_index_page_card_and_plots_show_what_was_measured(tmp_path: Path) -> None:
     folder = tmp_path / "published"
     entry = publish_to(make_export(tmp_path / "e"), folder)
-    assert indexes.read_index(str(folder)) == [entry]
-    assert set(entry) == set(indexes.KEYS)
+    assert published_index.read_index(str(folder)) == [entry]
+    assert set(entry.to_json()) == set(entry.__dataclass_fields__)
     row = "| 4 | 0.39 | 97.0 | – | – | 100.0 | – | – | 97.0 | +0.0 | 0.25 | 0.25 | – |"  # noqa: RUF001
     assert f"| [{VARIANT}]({VARIANT}.tgz) {row}" in (folder / "README.md").read_text()
     card = (folder / f"{VARIANT}.md").read_text()
@@ -80,9 +83,9 @@ def test_both_names_of_the_archive_hold_the_same_bytes_and_the_second_tells_them
 ) -> None:
     folder = tmp_path / "published"
     entry = publish_to(make_export(tmp_path / "e"), folder)
-    for key in ("file", "version_file"):
-        assert storage.digest_of_file(str(folder / entry[key])) == entry["sha256"]
-    assert entry["sha256"][:12] in entry["version_file"]
+    for name in (entry.file, entry.version_file):
+        assert storage.digest_of_file(str(folder / name)) == entry.sha256
+    assert entry.sha256[:12] in entry.version_file
 
 
 def test_publishing_again_writes_nothing(tmp_path: Path) -> None:
@@ -105,8 +108,8 @@ def test_a_killed_publication_goes_on_without_sending_the_archive_again(tmp_path
     assert {name: content for name, (content, _) in after.items()} == {
         name: content for name, (content, _) in before.items()
     }
-    for key in ("file", "version_file"):
-        assert after[entry[key]] == before[entry[key]]
+    for name in (entry.file, entry.version_file):
+        assert after[name] == before[name]
 
 
 def test_what_arrives_damaged_is_refused_before_the_index_tells_of_it(
@@ -147,9 +150,9 @@ def test_another_export_of_a_variant_replaces_only_when_told(tmp_path: Path) -> 
         publish_to(better, folder)
     assert files(folder) == before
     publish_to(better, folder, overwrite=True)
-    assert [each["top1"]["checkpoint"] for each in indexes.read_index(str(folder))] == [0.99]
+    assert [entry.checkpoint_top1 for entry in published_index.read_index(str(folder))] == [0.99]
     # Whoever has read the old index can still follow it.
-    assert storage.digest_of_file(str(folder / old["version_file"])) == old["sha256"]
+    assert storage.digest_of_file(str(folder / old.version_file)) == old.sha256
 
 
 def test_variants_come_in_the_order_of_the_published_table(tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_variants_come_in_the_order_of_the_published_table(tmp_path: Path) -> No
     names = ["mobilenet_v2_0.35_64", "mobilenet_v2_0.35_96", "mobilenet_v2_1.4_224"]
     for name in names:
         publish_to(make_export(tmp_path / name, name), folder)
-    published = [each["variant"] for each in indexes.read_index(str(folder))]
+    published = [entry.name for entry in published_index.read_index(str(folder))]
     assert published == names[::-1][:2] + names[:1]
 
 
@@ -171,7 +174,7 @@ def test_two_publications_at_once_are_both_in_the_index(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {each["variant"] for each in indexes.read_index(str(folder))} == set(names)
+    assert {entry.name for entry in published_index.read_index(str(folder))} == set(names)
 
 
 @pytest.mark.parametrize(
@@ -199,10 +202,12 @@ PUBLISHER = """
 import sys
 from pipeline.export import directory
 from pipeline.publish.publication import publish
+from pipeline.publish.published_index import RegistryReference
 export, folder = sys.argv[1:]
 metrics = directory.read_metrics(export)
 print("ready", flush=True)
-publish(export, metrics, {"model": metrics["variant"], "version": 1}, folder, overwrite=True)
+reference = RegistryReference(model=metrics.variant.name, version=1)
+publish(export, metrics, reference, folder, overwrite=True)
 """
 
 
@@ -228,7 +233,7 @@ def test_a_reader_never_sees_a_broken_model_however_often_publishing_is_killed(
         while not done.is_set():
             output = tmp_path / "fetched" / str(len(seen))
             try:
-                seen.append(fetch(VARIANT, folder, str(output))["top1"]["checkpoint"])
+                seen.append(fetch(VARIANT, folder, str(output)).checkpoint_top1)
             except BaseException as error:
                 broken.append(error)
                 return

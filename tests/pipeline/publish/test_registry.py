@@ -19,7 +19,8 @@ import pytest
 
 from pipeline.export import directory
 from pipeline.publish import registry
-from pipeline.publish.registry import register, sqlite_uri
+from pipeline.publish.embedded_registry import sqlite_uri
+from pipeline.publish.registry import register
 from preprocessing.errors import DataError, PermanentError, UsageError
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
@@ -111,7 +112,7 @@ def test_a_run_holds_the_recipe_the_curves_the_figures_and_the_files(
     export = make_export(tmp_path / "e")
     registered = register(str(export), metrics_of(export), uri)
     client = client_of(uri)
-    run = client.get_run(registered["run_id"])
+    run = client.get_run(registered.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer.momentum"] == "0.9"
     assert run.data.metrics["tflite_int8.top1"] == 0.97
@@ -140,8 +141,8 @@ def test_registering_twice_changes_nothing(tmp_path: Path, uri: str) -> None:
 def test_two_exports_of_one_training_share_its_run(tmp_path: Path, uri: str) -> None:
     folders = [make_export(tmp_path / name, flatbuffer=name.encode()) for name in ("a", "b")]
     first, second = (register(str(each), metrics_of(each), uri) for each in folders)
-    assert first["version"] != second["version"]
-    assert first["run_id"] == second["run_id"]
+    assert first.version != second.version
+    assert first.run_id == second.run_id
 
 
 def test_two_imported_checkpoints_do_not(tmp_path: Path, uri: str) -> None:
@@ -153,7 +154,7 @@ def test_two_imported_checkpoints_do_not(tmp_path: Path, uri: str) -> None:
         export = make_export(tmp_path / name, flatbuffer=name.encode())
         config = storage.read_json(str(export / "config.json"))
         storage.write_json(str(export / "config.json"), {**config, "records_digest": ""})
-        runs.append(register(str(export), metrics_of(export), uri)["run_id"])
+        runs.append(register(str(export), metrics_of(export), uri).run_id)
     assert runs[0] != runs[1]
 
 
@@ -274,7 +275,7 @@ def at_once(uri: str, *groups: list[Path]) -> None:
 def require_nothing_lost(uri: str, folders: list[Path]) -> None:
     found = content(uri)
     digests = [tags["mobilenet.export_digest"] for tags, _ in found["versions"].values()]
-    assert sorted(digests) == sorted(directory.export_digest(metrics_of(each)) for each in folders)
+    assert sorted(digests) == sorted(metrics_of(each).digest for each in folders)
     assert {run_id for _, run_id in found["versions"].values()} == set(found["runs"])
     assert all(status == "FINISHED" for _, _, status in found["runs"].values())
     tops = {version: float(tags["top1"]) for version, (tags, _) in found["versions"].items()}
@@ -321,5 +322,5 @@ def test_killed_while_it_makes_its_tables_the_registry_is_made_anew(tmp_path: Pa
         time.sleep(0.005)
     assert killed.wait() == -signal.SIGKILL
     assert not (folder / "mlflow.db").exists()
-    assert register(str(export), directory.read_metrics(str(export)), uri)["version"] == 1
+    assert register(str(export), directory.read_metrics(str(export)), uri).version == 1
     assert not list(folder.glob("*.partial-*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,10 +13,9 @@ import pytest
 from pipeline.export import directory, per_image
 from pipeline.export.predictions import Predictions
 from pipeline.publish.pages.html_report import report
-from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
-from tests.pipeline.an_export import VARIANT, make_export, metrics_of
+from tests.pipeline.an_export import VARIANT, make_export, metrics_of, write_metrics
 from tests.pipeline.publish.test_publication import publish_to
 
 VOID = {"meta", "img", "br", "link"}
@@ -67,9 +67,12 @@ def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
     predictions = Predictions(rng.random((len(labels), 11), np.float32), labels)
     per_image.write(str(export), {"checkpoint": predictions})
     metrics = metrics_of(export)
-    metrics["lineage"]["records_digest"] = manifest.digest
-    metrics["files"] = directory.file_digests(str(export))
-    storage.write_json(str(export / "metrics.json"), metrics)
+    metrics = dataclasses.replace(
+        metrics,
+        lineage=dataclasses.replace(metrics.lineage, records_digest=manifest.digest),
+        files=directory.file_digests(str(export)),
+    )
+    write_metrics(export, metrics)
     report(str(export), str(tmp_path / "report.html"), str(records))
     page = Page(tmp_path / "report.html")
     pictures = [each for each in page.addresses if each.startswith("data:image/jpeg;base64,")]

@@ -11,7 +11,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from pipeline.export.formats import slim_graph
+from pipeline.export.conversion import slim_graph
 
 OPSET = 18  # the newest that tf2onnx 1.17 writes
 _NUMBERED = re.compile(r"(.*)__\d+:0")  # a tensor that tf2onnx added before the one of that name

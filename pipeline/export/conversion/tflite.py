@@ -1,4 +1,4 @@
-"""TF-Lite files of a network: float32, float16, dynamic range and full int8.
+"""The TF-Lite converter: a network as float32, float16, dynamic-range and full int8 files.
 
 The network is traced and its weights made constants once; every file is converted from that.
 """
@@ -17,26 +17,17 @@ import tensorflow as tf
 from tensorflow.lite.python.util import modify_model_io_type
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-# Format to what its file's name adds to the variant's. All take and give float32 but the last
-# two: full int8 inside, with uint8 and with int8 at the ends.
-SUFFIXES = {
-    "tflite_float32": ".tflite",
-    "tflite_float16": "_float16.tflite",
-    "tflite_dynamic": "_dynamic.tflite",
-    "tflite_int8": "_int8.tflite",
-    "tflite_int8_signed": "_int8_signed.tflite",
-}
-
 
 def convert(model: keras.Model, calibration_images: np.ndarray) -> dict[str, bytes]:
-    """All TF-Lite files of a network.
+    """Convert a network into every TF-Lite format.
 
     Args:
         model: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, outputs]`.
         calibration_images: `float32 [M, S, S, 3]` in [-1, 1], as in evaluation.
 
     Returns:
-        Flatbuffers by format, from `images [1, S, S, 3]` to `probabilities [1, outputs]`.
+        Flatbuffers by format, from `images [1, S, S, 3]` to `probabilities [1, outputs]`; all take
+        and give float32 but `tflite_int8` (uint8) and `tflite_int8_signed` (int8).
     """
     function = _frozen(model)
     int8 = _to_int8(function, calibration_images)
@@ -50,27 +41,28 @@ def convert(model: keras.Model, calibration_images: np.ndarray) -> dict[str, byt
 
 
 def to_float32(model: keras.Model) -> bytes:
-    """The float32 file alone."""
+    """Convert a network into the float32 file alone."""
     return _converted(_converter(_frozen(model)))
 
 
 def _frozen(model: keras.Model) -> Any:
-    """One image to probabilities, as a function whose weights are constants.
+    """Return a function from one image to probabilities whose weights are constants.
 
-    Constants, because with Keras 3 `from_concrete_functions([f], model)` finds no variables
-    and writes a file without weights; `from_keras_model` does not, but takes minutes.
+    They are constants because with Keras 3 `from_concrete_functions([f], model)` finds no
+    variables and writes a file without weights; `from_keras_model` writes them but takes minutes.
     """
     shape = (1, *model.input_shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
-    def classify(images: Any) -> dict[str, Any]:
+    def classify(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.nn.softmax(model(images, training=False))}
 
     return convert_variables_to_constants_v2(classify.get_concrete_function())
 
 
 def _converter(function: Any) -> Any:
-    # With an object to save it keeps its signature, which LiteRT's newer interface calls by name.
+    # Only with an object to save does the converter keep the signature, which LiteRT's newer
+    # interface calls by name.
     return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
 
 
@@ -82,7 +74,7 @@ def _optimizing(function: Any, types: list[Any] | None = None) -> Any:
 
 
 def _to_int8(function: Any, calibration_images: np.ndarray) -> bytes:
-    """Weights per channel and all activations in int8, float32 at both ends."""
+    """Quantise weights per channel and all activations to int8, with float32 at both ends."""
 
     def representative() -> Iterator[list[np.ndarray]]:
         for image in calibration_images:
@@ -103,12 +95,12 @@ def _converted(converter: Any) -> bytes:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Without what the converter's C++ prints of every step straight to file descriptor 2."""
-    kept = os.dup(2)
+    """Hide what the converter's C++ code prints straight to file descriptor 2."""
+    stderr = os.dup(2)
     try:
-        with open(os.devnull, "w") as nothing:
-            os.dup2(nothing.fileno(), 2)
+        with open(os.devnull, "w") as null:
+            os.dup2(null.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)

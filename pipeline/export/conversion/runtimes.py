@@ -1,4 +1,4 @@
-"""Every exported format through the runtime its users have: images in, probabilities out."""
+"""The runtimes of the exported formats: images in, probabilities out."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ import numpy as np
 import onnxruntime
 import tensorflow as tf
 
-from pipeline.export.formats import slim_graph
-from pipeline.export.formats.litert import LiteRTModel
+from pipeline.export.conversion import slim_graph
+from pipeline.export.conversion.litert import LiteRTModel
+from pipeline.export.formats.export_format import Runner
 from preprocessing import storage
 from preprocessing.errors import DataError
 from training.models.variants import Variant
 from training.weights.keras_applications import application
 
-# `float32 [N, S, S, 3]` in [-1, 1] to `float32 [N, outputs]`.
-Runner = Callable[[np.ndarray], np.ndarray]
-
 
 def of_network(model: keras.Model) -> Runner:
-    """The network in memory, from images to logits."""
+    """Return a runner of a network in memory, from images to logits."""
     run = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
     return lambda images: run(tf.constant(images)).numpy()
 
 
 def of_saved_model(folder: str) -> Runner:
-    """`tf.saved_model.load`."""
+    """Return a runner by `tf.saved_model.load`."""
     loaded = tf.saved_model.load(folder)
 
     def run(images: np.ndarray) -> np.ndarray:
@@ -41,7 +39,7 @@ def of_saved_model(folder: str) -> Runner:
 
 
 def of_saved_model_jpeg(folder: str) -> Callable[[list[bytes]], np.ndarray]:
-    """The signature that takes encoded images."""
+    """Return a function from encoded images to probabilities: the signature `jpeg`."""
     loaded = tf.saved_model.load(folder)
 
     def run(encoded: list[bytes]) -> np.ndarray:
@@ -52,25 +50,25 @@ def of_saved_model_jpeg(folder: str) -> Callable[[list[bytes]], np.ndarray]:
 
 
 def of_keras_file(path: str) -> Runner:
-    """`keras.models.load_model`."""
+    """Return a runner by `keras.models.load_model`."""
     model = keras.models.load_model(path, compile=False)
     run = tf.function(lambda images: model(images, training=False))
     return lambda images: run(tf.constant(images)).numpy()
 
 
 def of_keras_weights(path: str, variant: Variant, num_outputs: int) -> Runner:
-    """`keras.applications` with `load_weights`."""
+    """Return a runner by `keras.applications` and `load_weights`."""
     model = application(variant, num_outputs)
     model.load_weights(path)
     return of_network(model)
 
 
 def of_frozen_graph(path: str, output: str) -> Runner:
-    """A TF1 session on a `_frozen.pb`.
+    """Return a runner by a TF1 session on a `_frozen.pb`.
 
     Args:
         path: The file.
-        output: Its tensor of probabilities, see `slim_graph.output_name`.
+        output: The tensor of probabilities, see `slim_graph.output_name`.
     """
     definition = tf.compat.v1.GraphDef()
     try:
@@ -84,7 +82,7 @@ def of_frozen_graph(path: str, output: str) -> Runner:
 
 
 def of_onnx(path: str) -> Runner:
-    """ONNX Runtime on the processor."""
+    """Return a runner by ONNX Runtime on the processor."""
     try:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no public base class
@@ -93,7 +91,7 @@ def of_onnx(path: str) -> Runner:
 
 
 def of_tflite(flatbuffer: bytes, name: str = "the model") -> Runner:
-    """LiteRT, one image at a time; every core has an interpreter of its own."""
+    """Return a runner by LiteRT, one image at a time; every core has its own interpreter."""
     models = [LiteRTModel(flatbuffer, 1, name) for _ in range(os.cpu_count() or 1)]
     pool = ThreadPoolExecutor(len(models))
 
@@ -110,6 +108,6 @@ def of_tflite(flatbuffer: bytes, name: str = "the model") -> Runner:
     return run
 
 
-def of_tflite_file(path: str) -> Runner:
-    """LiteRT on a file."""
-    return of_tflite(storage.read_bytes(path), path)
+def of_tflite_file(path: str, name: str) -> Runner:
+    """Return a runner by LiteRT on the file at `path`; `name` stands in messages."""
+    return of_tflite(storage.read_bytes(path), name)

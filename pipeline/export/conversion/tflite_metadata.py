@@ -1,8 +1,9 @@
-"""TF-Lite metadata: what lets standard vision tools normalise an image and name the classes.
+"""TF-Lite metadata, by which standard vision tools normalise an image and name the classes.
 
-A flatbuffer of TF-Lite's `metadata_schema.fbs` under the name TFLITE_METADATA inside the model,
-and the files it mentions as an uncompressed zip behind the model. `tflite-support`, which
-wrote these, does not install beside a protobuf of this decade; the schema is small.
+A flatbuffer of TF-Lite's `metadata_schema.fbs` is stored inside the model under the name
+TFLITE_METADATA, and the files that it mentions follow the model as an uncompressed zip.
+`tflite-support`, which wrote these, cannot be installed with a current protobuf; the schema is
+small.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from pipeline.export.directory import LABELS
+from pipeline.export.metrics import InputContract
 from preprocessing.errors import DataError
 
 NAME = "TFLITE_METADATA"
-LABELS = "labels.txt"
 CONTRACT = "input_contract.json"
 MIN_PARSER_VERSION = "1.0.0"
 _FILE_IDENTIFIER = b"M001"
-_BUFFER_ALIGNMENT = 16
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 # Numbers of metadata_schema.fbs.
 _TENSOR_AXIS_LABELS, _DESCRIPTIONS = 2, 1
@@ -33,34 +34,33 @@ _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
 _NORMALIZATION_OPTIONS = 1
 
 
-def add(flatbuffer: bytes, *, name: str, contract: dict[str, Any], labels: bytes) -> bytes:
-    """The model with metadata, labels and input contract inside.
+def add(flatbuffer: bytes, *, name: str, contract: InputContract, labels: bytes) -> bytes:
+    """Return the model with metadata, labels and input contract inside.
 
     Args:
         flatbuffer: A model of one image input and one output of scores.
-        name: Shown by tools.
-        contract: See `pipeline.export.input_contract`; also put in whole, as `input_contract.json`.
-        labels: Line i names output i.
+        name: The name that tools show.
+        contract: The input contract, which also goes in whole, as `input_contract.json`.
+        labels: Content of `labels.txt`; line i names output i.
 
-    Returns:
-        The same bytes for the same arguments.
+    The same arguments give the same bytes.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(flatbuffer))
     buffer = schema.BufferT()
-    buffer.data = list(_metadata(name, contract, _scale_of_output(model)))
+    buffer.data = list(_metadata(name, contract, _has_quantized_output(model)))
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
-    files = {LABELS: labels, CONTRACT: json.dumps(contract, indent=2).encode()}
+    files = {LABELS: labels, CONTRACT: json.dumps(contract.to_json(), indent=2).encode()}
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model)) + _zipped(files)
 
 
 def read_files(flatbuffer: bytes) -> dict[str, bytes]:
-    """The files inside a model, by name.
+    """Return the files inside a model, by name.
 
     Raises:
-        DataError: There are none, or the model is cut short.
+        DataError: The model carries no files, or it is cut short.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(flatbuffer)) as archive:
@@ -80,14 +80,14 @@ def _zipped(files: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def _scale_of_output(model: Any) -> bool:
-    """Whether the output is quantised."""
+def _has_quantized_output(model: Any) -> bool:
+    """Return whether the output is quantised."""
     graph = model.subgraphs[0]
     return graph.tensors[graph.outputs[0]].type != schema.TensorType.FLOAT32
 
 
-def _metadata(name: str, contract: dict[str, Any], quantized: bool) -> bytes:
-    """The `ModelMetadata` flatbuffer. Field numbers are those of metadata_schema.fbs."""
+def _metadata(name: str, contract: InputContract, quantized: bool) -> bytes:
+    """Return the `ModelMetadata` flatbuffer; field numbers are those of metadata_schema.fbs."""
     builder = flatbuffers.Builder(1024)
     text = builder.CreateString
 
@@ -99,22 +99,22 @@ def _metadata(name: str, contract: dict[str, Any], quantized: bool) -> bytes:
         builder,
         2,
         {},
-        scalars=dict.fromkeys((0, 1), (builder.PrependUint32Slot, contract["shape"][1])),
+        scalars=dict.fromkeys((0, 1), (builder.PrependUint32Slot, contract.image_size)),
     )
     image = _table(builder, 2, {1: image_size}, scalars={0: (builder.PrependInt8Slot, _RGB)})
     normalization = _table(
         builder,
         2,
-        {0: _floats(builder, [contract["mean"]]), 1: _floats(builder, [contract["std"]])},
+        {0: _floats(builder, [contract.mean]), 1: _floats(builder, [contract.std])},
     )
     unit = _union_table(builder, 2, _NORMALIZATION_OPTIONS, normalization)
-    low, high = (0.0, 255.0) if quantized else contract["range"]
+    low, high = (0.0, 255.0) if quantized else contract.range
     input_tensor = _table(
         builder,
         7,
         {
             0: text("image"),
-            1: text(contract["description"]),
+            1: text(contract.description),
             3: _union_table(builder, 3, _IMAGE_PROPERTIES, image),
             4: _vector(builder, [unit]),
             5: _table(builder, 2, {0: _floats(builder, [high]), 1: _floats(builder, [low])}),
@@ -159,7 +159,7 @@ Scalars = dict[int, tuple[Callable[[int, int, int], None], int]]
 def _table(
     builder: Any, num_fields: int, offsets: dict[int, int], scalars: Scalars | None = None
 ) -> int:
-    """A table with these fields; those it has none for keep their defaults."""
+    """Add a table with these fields; all others keep their defaults."""
     builder.StartObject(num_fields)
     for field, offset in offsets.items():
         builder.PrependUOffsetTRelativeSlot(field, offset, 0)
@@ -169,7 +169,7 @@ def _table(
 
 
 def _union_table(builder: Any, num_fields: int, kind: int, value: int) -> int:
-    """A table whose first two fields are a union: its kind and its value."""
+    """Add a table whose first two fields are a union: its kind and its value."""
     return _table(builder, num_fields, {1: value}, {0: (builder.PrependUint8Slot, kind)})
 
 

@@ -1,0 +1,1 @@
+"""Commands that make and look at data: demo, sample, prepare and inspect."""

@@ -1,0 +1,98 @@
+"""`mobilenet prepare`: image archives to TFRecords."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from pipeline.cli import flags
+from pipeline.cli.command import Command, Result
+
+logger = logging.getLogger(__name__)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", required=True, help="folder of the archives")
+    parser.add_argument("--records", required=True, help="folder to write")
+    for split, most in (("train", 1024), ("validation", 128)):
+        parser.add_argument(
+            f"--{split}-shards",
+            type=flags.positive,
+            default=0,
+            help=f"number of {split} shards [{most}, fewer for small data]",
+        )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the global shuffle [0]")
+    parser.add_argument(
+        "--max-rejects", type=flags.natural, default=100, help="unreadable images to accept [100]"
+    )
+    parser.add_argument(
+        "--decode-check", action="store_true", help="decode every pixel, to find all damage"
+    )
+    parser.add_argument(
+        "--short-side",
+        type=flags.positive,
+        default=0,
+        metavar="N",
+        help="shrink images to N pixels on the shorter side [keep the original bytes]",
+    )
+    parser.add_argument(
+        "--quality",
+        type=flags.quality,
+        default=90,
+        help="quality of the JPEGs that --short-side makes [90]",
+    )
+    parser.add_argument(
+        "--workers", type=flags.positive, default=0, help="local processes [one more than cores]"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace other records")
+
+
+def _run(arguments: argparse.Namespace) -> Result:
+    from preprocessing.ingest import prepare
+    from preprocessing.ingest_plan import ImageOptions
+    from preprocessing.records import imagenet
+
+    manifest = prepare(
+        arguments.source,
+        arguments.records,
+        num_shards={"train": arguments.train_shards, "validation": arguments.validation_shards},
+        seed=arguments.seed,
+        image=ImageOptions(
+            decode_check=arguments.decode_check,
+            short_side=arguments.short_side,
+            quality=arguments.quality,
+        ),
+        max_rejects=arguments.max_rejects,
+        overwrite=arguments.overwrite,
+        num_workers=arguments.workers,
+        beam_arguments=arguments.beam_arguments,
+    )
+    for reject in manifest.rejects:
+        logger.warning("prepare: rejected %s: %s", reject.key, reject.reason)
+    verdict = imagenet.verdict(manifest)
+    if verdict:
+        differences = "; ".join(verdict["differences"])
+        logger.info("prepare: %s", differences or "all totals are those of ImageNet")
+    return {
+        "records": arguments.records,
+        "digest": manifest.digest,
+        "classes": len(manifest.classes),
+        "examples": {split: manifest.num_examples(split) for split in manifest.shards},
+        "repaired": manifest.repaired,
+        "rejected": len(manifest.rejects),
+        "duplicates": {
+            where: count
+            for where, count in manifest.statistics["duplicates"].items()
+            if where != "named"
+        },
+        "imagenet": verdict,
+    }
+
+
+COMMAND = Command(
+    name="prepare",
+    summary="write ImageNet archives to TFRecords; flags after -- go to Beam",
+    add_flags=_add_flags,
+    run=_run,
+    takes_beam_flags=True,
+)

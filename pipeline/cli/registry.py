@@ -1,0 +1,26 @@
+"""The registry of commands. To add one, write its file and list it here."""
+
+from __future__ import annotations
+
+from pipeline.cli.command import Command
+from pipeline.cli.data import demo, inspect, prepare, sample
+from pipeline.cli.release import (
+    benchmark,
+    compare,
+    export,
+    fetch,
+    publish,
+    register,
+    registry,
+    report,
+    table,
+)
+
+# In the order of the help.
+COMMANDS: list[Command] = [
+    module.COMMAND
+    for module in (
+        *(demo, sample, prepare, inspect),
+        *(export, benchmark, publish, register, fetch, compare, report, table, registry),
+    )
+]

@@ -1,0 +1,1 @@
+"""Commands from a run to published models: export, benchmark, publish, fetch and pages."""

@@ -1,0 +1,108 @@
+"""`mobilenet export`: a run in every format, each checked against the checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from pipeline.cli import flags
+from pipeline.cli.command import Command, Result
+
+if TYPE_CHECKING:
+    from pipeline.export.metrics import ExportMetrics
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, help="folder of the run")
+    flags.add_records(parser)
+    parser.add_argument("--output", required=True, help="export directory to make")
+    parser.add_argument(
+        "--int8-tolerance",
+        type=float,
+        metavar="FRACTION",
+        help="top-1 that quantised formats may lose [0.02]",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("ema", "raw"),
+        default="ema",
+        help="averages, or the weights of the last step [ema]",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> Result:
+    metrics = _existing(arguments) if os.path.exists(arguments.output) else _export(arguments)
+    return {
+        "export": arguments.output,
+        "variant": metrics.variant.name,
+        "top1": {name: figures.top1 for name, figures in metrics.formats.items()},
+    }
+
+
+def _existing(arguments: argparse.Namespace) -> ExportMetrics:
+    """Return the metrics of the export that is there already, if it is the one asked for."""
+    from pipeline.cli.training_commands import same_records
+    from pipeline.export import directory
+    from preprocessing.errors import UsageError
+    from training.workdir import workdir as workdirs
+
+    run = workdirs.Run.read(arguments.workdir)
+    manifest = same_records(run, arguments.records)
+    if not directory.is_export(arguments.output):
+        raise UsageError(f"{arguments.output} exists and is not an export; choose another --output")
+    metrics = directory.read_metrics(arguments.output)
+    exported, wanted = (
+        (
+            metrics.lineage.checkpoint_step,
+            metrics.lineage.records_digest,
+            metrics.lineage.config_digest,
+            metrics.weights,
+        ),
+        (
+            workdirs.newest_checkpoint_step(arguments.workdir),
+            manifest.digest,
+            run.config_digest,
+            arguments.weights,
+        ),
+    )
+    names = ("checkpoint_step", "records_digest", "config_digest", "weights")
+    changed = [name for name, old, new in zip(names, exported, wanted, strict=True) if old != new]
+    if changed:
+        raise UsageError(
+            f"{arguments.output} holds the export of another {', '.join(changed)}; "
+            "choose another --output or delete it"
+        )
+    directory.require_intact(arguments.output, metrics)
+    return metrics
+
+
+def _export(arguments: argparse.Namespace) -> ExportMetrics:
+    from pipeline.cli.training_commands import same_records
+    from pipeline.local.quiet import import_tensorflow
+    from training.workdir import workdir as workdirs
+
+    run = workdirs.Run.read(arguments.workdir)
+    manifest = same_records(run, arguments.records)
+    import_tensorflow()
+    from pipeline.export.exporter import Export, export
+    from training.workers.failures import explained
+
+    with explained(arguments.records):
+        what = Export(
+            workdir=arguments.workdir,
+            records=arguments.records,
+            run=run,
+            manifest=manifest,
+            weights=arguments.weights,
+            int8_tolerance=arguments.int8_tolerance,
+        )
+        return export(what, arguments.output)
+
+
+COMMAND = Command(
+    name="export",
+    summary="export a run in every format, each checked against the checkpoint",
+    add_flags=_add_flags,
+    run=_run,
+)

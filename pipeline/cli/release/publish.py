@@ -1,0 +1,62 @@
+"""`mobilenet publish`: the gate, the registry, the upload and the index."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pipeline.cli import flags
+from pipeline.cli.command import Command, Result
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("export", metavar="EXPORT", help="export directory")
+    parser.add_argument("--to", help="folder to publish in [published, next to EXPORT's folder]")
+    flags.add_registry(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace a published variant")
+    parser.add_argument(
+        "--force", action="store_true", help="publish even what is worse than the champion"
+    )
+
+
+def _run(arguments: argparse.Namespace) -> Result:
+    from pipeline.export import directory
+    from pipeline.publish import embedded_registry, gate, registry
+    from pipeline.publish.publication import publish
+    from pipeline.publish.published_index import RegistryReference
+
+    metrics = directory.read_metrics(arguments.export)
+    gate.require_measured(arguments.export, metrics)
+    folder = arguments.to or os.path.join(
+        os.path.dirname(os.path.abspath(arguments.export)), "published"
+    )
+    uri = arguments.registry or embedded_registry.default_uri()
+    version = registry.register(arguments.export, metrics, uri)
+    champion = registry.champion(metrics.variant.name, uri)
+    gate.require_champion(metrics, champion, arguments.force)
+    reference = RegistryReference(model=version.model, version=version.version)
+    entry = publish(arguments.export, metrics, reference, folder, overwrite=arguments.overwrite)
+    registry.mark_published(version.model, version.version, uri)
+    return {
+        "variant": entry.name,
+        "top1": entry.top1,
+        "top5": entry.top5,
+        "macs": entry.macs,
+        "parameters": entry.parameters,
+        "rejected": entry.rejected,
+        "published": folder,
+        "registry": {
+            "uri": uri,
+            "model": version.model,
+            "version": version.version,
+            "run_id": version.run_id,
+        },
+    }
+
+
+COMMAND = Command(
+    name="publish",
+    summary="register an export, pack it and refresh the table",
+    add_flags=_add_flags,
+    run=_run,
+)

@@ -1,0 +1,43 @@
+"""`mobilenet register`: exports into the registry; a lost registry is rebuilt from them."""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline.cli import flags
+from pipeline.cli.command import Command, Result
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("exports", nargs="+", metavar="EXPORT", help="export directory")
+    flags.add_registry(parser)
+
+
+def _run(arguments: argparse.Namespace) -> Result:
+    from pipeline.export import directory
+    from pipeline.publish import embedded_registry, gate, registry
+
+    uri = arguments.registry or embedded_registry.default_uri()
+    versions = []
+    for folder in arguments.exports:
+        metrics = directory.read_metrics(folder)
+        gate.require_measured(folder, metrics)
+        version = registry.register(folder, metrics, uri)
+        versions.append(
+            {
+                "export": folder,
+                "uri": uri,
+                "model": version.model,
+                "version": version.version,
+                "run_id": version.run_id,
+            }
+        )
+    return {"registry": uri, "versions": versions}
+
+
+COMMAND = Command(
+    name="register",
+    summary="put exports into the registry without publishing them",
+    add_flags=_add_flags,
+    run=_run,
+)

@@ -1,0 +1,1 @@
+"""The code behind the export formats: converters, runtimes and checks of a file's structure."""

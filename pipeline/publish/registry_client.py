@@ -1,0 +1,241 @@
+"""The calls of MLflow's client that the registry needs, safe for several processes at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.export import history
+from pipeline.export.metrics import ExportMetrics
+from pipeline.publish import embedded_registry, mlflow_entry
+from preprocessing import storage
+from preprocessing.errors import UsageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+DIGEST_TAG = "mobilenet.export_digest"
+TRAINING_TAG = "mobilenet.training_digest"
+FOLDER_TAG = "mobilenet.artifact_folder"
+ATTEMPTS = 10
+CONFLICTS = ("IntegrityError", "database is locked")  # two processes wrote the same at once
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # error codes
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One registered export."""
+
+    model: str
+    version: int
+    run_id: str
+    export_digest: str
+    top1: float
+    records_digest: str
+
+
+class RegistryClient:
+    """An open registry."""
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self._client = client
+        self._uri = uri
+
+    def register(
+        self, export_folder: str, metrics: ExportMetrics, *, champion_alias: str
+    ) -> Version:
+        """Return the version of this export, made if needed, and choose the champion."""
+        return _settled(lambda: self._register(export_folder, metrics, champion_alias))
+
+    def _register(self, export_folder: str, metrics: ExportMetrics, champion_alias: str) -> Version:
+        model = metrics.variant.name
+        self._ensure_model(model)
+        if not self._versions_of(model, metrics.digest):
+            self._add(export_folder, metrics)
+        # The server numbers the versions. So several processes that add the same export at once
+        # all see the same version as the first.
+        first, *duplicates = self._versions_of(model, metrics.digest)
+        for duplicate in duplicates:
+            self._withdraw(duplicate, first)
+        self._set_champion(model, champion_alias)
+        return first
+
+    def aliased(self, model: str, alias: str) -> Version | None:
+        """Return the version with an alias; None if there is no such version."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _version(self._client.get_model_version_by_alias(model, alias))
+        except MlflowException as error:
+            if error.error_code in MISSING:
+                return None
+            raise
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        """Give an alias to a version unless it has it already."""
+        current = self.aliased(model, alias)
+        if current is None or current.version != version:
+            _settled(lambda: self._client.set_registered_model_alias(model, alias, str(version)))
+
+    def download(self, reference: str, names: tuple[str, ...], folder: str) -> None:
+        """Fetch those files `names` that a version has into `folder`."""
+        version = self._find(reference)
+        artifact_folder = version.tags[FOLDER_TAG]
+        artifacts = self._client.list_artifacts(version.run_id, artifact_folder)
+        paths = {artifact.path for artifact in artifacts}
+        for name in names:
+            path = f"{artifact_folder}/{name}"
+            if path in paths:
+                downloaded = self._client.download_artifacts(version.run_id, path, folder)
+                os.replace(downloaded, os.path.join(folder, name))
+
+    def _find(self, reference: str) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        model, _, alias = reference.partition("@")
+        try:
+            if alias:
+                return self._client.get_model_version_by_alias(model, alias)
+            model, _, version = reference.partition("/")
+            return self._client.get_model_version(model, version)
+        except MlflowException as error:
+            if error.error_code not in MISSING:
+                raise
+            models = sorted(model.name for model in self._client.search_registered_models())
+            raise UsageError(
+                f"no version {reference!r} in registry {self._uri}; write VARIANT@champion, "
+                f"VARIANT@published or VARIANT/NUMBER; it holds: {', '.join(models) or 'nothing'}"
+            ) from None
+
+    def _versions_of(self, model: str, digest: str | None = None) -> list[Version]:
+        """Return the versions of a variant, or of one export, the oldest first."""
+        versions = map(_version, self._client.search_model_versions(f"name = '{model}'"))
+        return sorted(
+            (version for version in versions if digest in (None, version.export_digest)),
+            key=lambda version: version.version,
+        )
+
+    def _add(self, export_folder: str, metrics: ExportMetrics) -> None:
+        """Add the run, complete, and then the version."""
+        folder = f"exports/{metrics.digest[:12]}"
+        run_id = self._run(export_folder, metrics)
+        self._client.log_artifacts(run_id, export_folder, folder)
+        self._client.set_terminated(run_id)
+        self._client.create_model_version(
+            metrics.variant.name,
+            source=f"{self._client.get_run(run_id).info.artifact_uri}/{folder}",
+            run_id=run_id,
+            tags={DIGEST_TAG: metrics.digest, FOLDER_TAG: folder, **mlflow_entry.tags(metrics)},
+        )
+
+    def _withdraw(self, duplicate: Version, first: Version) -> None:
+        """Remove a second version of the same export, and its run if no other version has it."""
+        with _ignored("RESOURCE_DOES_NOT_EXIST"):
+            self._client.delete_model_version(duplicate.model, str(duplicate.version))
+        kept = (first, *self._versions_of(duplicate.model))
+        if duplicate.run_id not in {version.run_id for version in kept}:
+            with _ignored("RESOURCE_DOES_NOT_EXIST"):
+                self._client.delete_run(duplicate.run_id)
+
+    def _run(self, export_folder: str, metrics: ExportMetrics) -> str:
+        """Return the id of the run of the training that made this export.
+
+        Everything logged is a function of the export, so a run that a killed process left
+        behind is completed by logging the same again.
+        """
+        config = storage.read_json(os.path.join(export_folder, "config.json"))
+        training = mlflow_entry.training_digest(config, metrics)
+        experiment_id = self._ensure_experiment(metrics.variant.name)
+        runs = self._client.search_runs(
+            [experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", order_by=["start_time ASC"]
+        )
+        run_id: str = (
+            runs[0].info.run_id
+            if runs
+            else self._client.create_run(
+                experiment_id,
+                run_name=f"{metrics.recipe}-{training[:8]}",
+                tags={TRAINING_TAG: training, **mlflow_entry.lineage(metrics)},
+            ).info.run_id
+        )
+        for batch in mlflow_entry.batches(config, metrics, history.read(export_folder)):
+            self._client.log_batch(run_id, **batch)
+        return run_id
+
+    def _ensure_model(self, name: str) -> None:
+        if not self._client.search_registered_models(f"name = '{name}'"):
+            with _ignored("RESOURCE_ALREADY_EXISTS"):
+                self._client.create_registered_model(name)
+
+    def _ensure_experiment(self, name: str) -> str:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            database = embedded_registry.sqlite_file(self._uri)
+            location = None
+            if database:
+                location = f"file://{os.path.join(os.path.dirname(database), 'artifacts')}/{name}"
+            with _ignored("RESOURCE_ALREADY_EXISTS"):
+                self._client.create_experiment(name, artifact_location=location)
+            experiment = self._client.get_experiment_by_name(name)
+        experiment_id: str = experiment.experiment_id
+        return experiment_id
+
+    def _set_champion(self, model: str, alias: str) -> None:
+        """Give the alias to the version with the best top-1, the older one on a tie.
+
+        This is repeated until it holds: another process may have added a better one meanwhile.
+        """
+        while True:
+            best = max(
+                self._versions_of(model), key=lambda version: (version.top1, -version.version)
+            )
+            current = self.aliased(model, alias)
+            if current is not None and current.version == best.version:
+                return
+            self._client.set_registered_model_alias(model, alias, str(best.version))
+
+
+def _settled(action: Callable[[], Result]) -> Result:
+    """Return what `action` returns, repeated where another process did the same at once.
+
+    Every action first looks at what exists. So a conflict, which a server reports as it comes
+    out of its database, is solved by looking again.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            return action()
+        except MlflowException as error:
+            if not attempts_left or not any(conflict in str(error) for conflict in CONFLICTS):
+                raise
+    raise AssertionError  # the loop returns or raises
+
+
+@contextlib.contextmanager
+def _ignored(error_code: str) -> Iterator[None]:
+    """Ignore an error of MLflow: another process has done the same meanwhile."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != error_code:
+            raise
+
+
+def _version(version: Any) -> Version:
+    return Version(
+        model=version.name,
+        version=int(version.version),
+        run_id=version.run_id,
+        export_digest=version.tags.get(DIGEST_TAG, ""),
+        top1=float(version.tags.get("top1", "nan")),
+        records_digest=version.tags.get("records_digest", ""),
+    )
