@@ -53,7 +53,9 @@ def from_json(kind: type[T], value: Any, name: str) -> T:
     try:
         contract: T = _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        problems = error.errors(include_url=False)
+        missing = (problem for problem in problems if problem["type"] == "missing")
+        first = next(missing, problems[0])  # a missing field explains more than a wrong one
         *parents, last = [name, *(str(part) for part in first["loc"])]
         if first["type"] == "missing":
             raise ContractError(f"{'.'.join(parents)} lacks {last!r}") from None
