@@ -28,15 +28,16 @@ from pipeline.cli.training_commands import (
     diagnose,
     evaluate,
     import_checkpoint,
-    overridden,
     plan,
     train,
 )
 from pipeline.local.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from training.config import override_all
 from training.config.recipes import recipe
-from training.workdir import workdir as workdirs
+from training.models.variants import Variant
+from training.workdir.workdir import Workdir
 
 __all__ = [
     "benchmark",
@@ -128,7 +129,7 @@ def inspect(arguments: argparse.Namespace) -> Result:
 
     config = None
     if arguments.recipe:
-        config = recipe(arguments.recipe, arguments.variant)
+        config = recipe(arguments.recipe, Variant.parse(arguments.variant))
         import_tensorflow()
     return inspect(
         arguments.records, arguments.output, verify_bytes=arguments.verify, config=config
@@ -139,13 +140,15 @@ def demo(arguments: argparse.Namespace) -> Result:
     """`mobilenet demo`."""
     from pipeline.demo.demo import VARIANT, run_demo
 
-    overridden(recipe("demo", VARIANT), arguments.set)  # refuse a mistake before doing anything
+    override_all(
+        recipe("demo", Variant.parse(VARIANT)), arguments.set
+    )  # refuse a mistake before doing anything
     return run_demo(arguments.output, arguments.workers, arguments.set)
 
 
 def dashboard(arguments: argparse.Namespace) -> None:
     """`mobilenet dashboard`: TensorBoard until interrupted."""
-    folder = workdirs.tensorboard_folder(arguments.workdir)
+    folder = Workdir(arguments.workdir).tensorboard_folder
     if not storage.exists(folder):
         raise UsageError(f"{arguments.workdir} has no events yet; start `mobilenet train` first")
     _require_free(arguments.port)

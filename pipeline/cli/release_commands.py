@@ -11,14 +11,15 @@ from pipeline.export import directory
 from pipeline.local.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import UsageError
-from training.workdir import workdir as workdirs
+from training.workdir.workdir import Workdir
 
 
 def export(arguments: argparse.Namespace) -> Result:
     """`mobilenet export`."""
-    run = workdirs.Run.read(arguments.workdir)
+    workdir = Workdir(arguments.workdir)
+    run = workdir.read_run()
     manifest = same_records(run, arguments.records)
-    step = workdirs.newest_checkpoint_step(arguments.workdir)
+    step = workdir.newest_checkpoint_step()
     if os.path.exists(arguments.output):
         if not directory.is_export(arguments.output):
             raise UsageError(f"{arguments.output} is there and no export; choose another --output")
@@ -46,7 +47,7 @@ def export(arguments: argparse.Namespace) -> Result:
 
         with explained(arguments.records):
             what = Export(
-                workdir=arguments.workdir,
+                workdir=workdir,
                 records=arguments.records,
                 run=run,
                 manifest=manifest,

@@ -7,7 +7,6 @@ from typing import Any
 
 from training.config import RunConfig
 from training.models.architecture import architecture
-from training.models.variants import Variant
 from training.optimization.schedule import IMAGENET_EXAMPLES, Schedule
 
 IMAGENET_CLASSES = 1000
@@ -75,7 +74,7 @@ class Plan:
     @property
     def gradient_bytes(self) -> int:
         """What every replica gives to the all-reduce of one step, float32."""
-        layout = architecture(Variant.parse(self.config.variant), IMAGENET_CLASSES + 1)
+        layout = architecture(self.config.variant, IMAGENET_CLASSES + 1)
         return 4 * layout.trainable
 
     def scaling(self, images_per_second: float, gigabits_per_second: float) -> dict[str, Any]:
@@ -116,7 +115,7 @@ class Plan:
             price_per_hour: Of all machines together; with the former, gives `cost`.
             gigabits_per_second: Of one replica's link to the others, for `scaling`.
         """
-        variant = Variant.parse(self.config.variant)
+        variant = self.config.variant
         macs = architecture(variant, IMAGENET_CLASSES + 1).macs
         last = self.at(self.num_steps - 1)
         figures: dict[str, Any] = {

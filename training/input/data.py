@@ -37,10 +37,22 @@ class Share:
     num_workers: int
     local_replicas: int
 
+    @classmethod
+    def of(cls, context: tf.distribute.InputContext) -> Share:
+        """Return the part of the process that a strategy asks for its input."""
+        return cls(
+            worker_index=context.input_pipeline_id,
+            num_workers=context.num_input_pipelines,
+            local_replicas=context.num_replicas_in_sync // context.num_input_pipelines,
+        )
+
     @property
     def num_replicas(self) -> int:
-        """Replicas over all workers."""
+        """Number of replicas over all workers."""
         return self.num_workers * self.local_replicas
+
+
+SINGLE_PROCESS = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 class Readable(Protocol):
@@ -107,15 +119,15 @@ class Records:
                 f"training.max_corrupt_records allows: {where}; write these shards anew"
             )
 
-    def first_corrupt(self, positions: Iterable[int], seed: int) -> str:
-        """The file and byte of the first corrupt record in the stream, empty if there is none."""
+    def first_corrupt(self, positions: Iterable[int], seed: int) -> str | None:
+        """Return file and byte of the first corrupt record in the stream, or None."""
         for position in positions:
             index = int(epoch_order(tf.constant(position, tf.int64), self.num_examples, seed))
             try:
                 self._record(tf.constant(index, tf.int64)).get_single_element()
             except tf.errors.DataLossError:
                 return self._place(index)
-        return ""
+        return None
 
     def _record(self, index: Any) -> tf.data.Dataset:
         """The record at `index` and those behind it in its shard."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,43 +12,9 @@ import tensorflow as tf
 from preprocessing.errors import DataError
 from training.config import EvaluationConfig
 from training.input.data import Readable, Share, evaluation_batches, evaluation_steps
+from training.metrics.accuracy import Counts, EvaluatedImages
 
 STEPS_PER_CALL = 50  # then the host is heard
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """Counts; divided only when read."""
-
-    correct_top1: int
-    correct_top5: int
-    examples: int
-
-    @property
-    def top1(self) -> float:
-        """Fraction in [0, 1]."""
-        return self.correct_top1 / self.examples
-
-    @property
-    def top5(self) -> float:
-        """Fraction in [0, 1]; ties at the boundary count as hits, as `in_top_k` does."""
-        return self.correct_top5 / self.examples
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Predictions:
-    """What a model says about a whole split, in the order of the records; `[N]` each."""
-
-    labels: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray  # probability of `predicted`
-    hits: np.ndarray  # bool [N, 2]: within the first one, the first five
-
-    @property
-    def accuracy(self) -> Accuracy:
-        """The counts."""
-        top1, top5 = self.hits.sum(axis=0)
-        return Accuracy(correct_top1=int(top1), correct_top5=int(top5), examples=len(self.labels))
 
 
 class Evaluator:
@@ -72,16 +37,16 @@ class Evaluator:
         self._batch_per_replica = batch_per_replica
         self._before_call = before_call
 
-    def run(self) -> Accuracy:
-        """Count over the whole split.
+    def run(self) -> Counts:
+        """Count correct answers over the whole split.
 
         Raises:
             DataError: The count is not the number of records.
         """
-        return self.predict().accuracy
+        return self.predict().counts
 
-    def predict(self) -> Predictions:
-        """Predict the whole split, the same result on every worker.
+    def predict(self) -> EvaluatedImages:
+        """Classify the whole split, with the same result on every worker.
 
         Raises:
             DataError: The count is not the number of records.
@@ -100,7 +65,7 @@ class Evaluator:
         rows = rows[rows[:, 0] > 0]
         if len(rows) != self._records.num_examples:
             raise DataError(f"evaluated {len(rows)} of {self._records.num_examples} records")
-        return Predictions(
+        return EvaluatedImages(
             labels=rows[:, 1].astype(np.int64),
             predicted=rows[:, 2].astype(np.int64),
             confidence=rows[:, 3],
@@ -113,7 +78,7 @@ class Evaluator:
             self._config,
             size=self._model.input_shape[1],
             batch_per_replica=self._batch_per_replica,
-            share=share_of(context),
+            share=Share.of(context),
         )
 
     @tf.function
@@ -147,12 +112,3 @@ class Evaluator:
             *(tf.nn.in_top_k(labels, logits, k) for k in (1, 5)),
         ]
         return tf.stack([tf.cast(each, tf.float32) for each in columns], axis=1)
-
-
-def share_of(context: tf.distribute.InputContext) -> Share:
-    """This process's part of every global batch."""
-    return Share(
-        worker_index=context.input_pipeline_id,
-        num_workers=context.num_input_pipelines,
-        local_replicas=context.num_replicas_in_sync // context.num_input_pipelines,
-    )

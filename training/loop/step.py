@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from training.config import RunConfig
 from training.input.inception import distort
+from training.metrics.step_means import StepMeans
 from training.optimization import compute
 from training.optimization.gradients import Gradients
 from training.optimization.state import TrainingState, values
@@ -57,14 +58,11 @@ class TrainSteps:
                 name="gradient_norm",
             )
 
-    def run(self, iterator: Any, num_steps: int) -> dict[str, float]:
+    def run(self, iterator: Any, num_steps: int) -> StepMeans:
         """Make `num_steps` updates.
 
         Returns:
-            `loss` (mean cross-entropy over all images), `regularization` (the L2 term),
-            `top1` (on the augmented images), `input_wait` (share of the time in which the
-            next batch of this process was not there) over these steps, and `gradient_norm`, of
-            the mean loss, at one of the last ten steps.
+            The means over these steps.
         """
         started = time.monotonic()
         self._calls += 1
@@ -74,13 +72,13 @@ class TrainSteps:
             cross_entropy, correct, images = self._totals.numpy()
         seconds = time.monotonic() - started
         norm = self._strategy.experimental_local_results(self._gradient_norm)[0]
-        return {
-            "loss": float(cross_entropy / images),
-            "regularization": float(regularization),
-            "top1": float(correct / images),
-            "input_wait": float(waited) / seconds,
-            "gradient_norm": float(norm.numpy()),
-        }
+        return StepMeans(
+            loss=float(cross_entropy / images),
+            regularization=float(regularization),
+            top1=float(correct / images),
+            input_wait=float(waited) / seconds,
+            gradient_norm=float(norm.numpy()),
+        )
 
     @tf.function
     def _run(self, iterator: Any, num_steps: Any) -> Any:

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from training.config import RunConfig
-from training.models.architecture import Architecture
-from training.models.mobilenet import frozen_statistics, layer_name
+from training.models.layout import Architecture
+from training.models.mobilenet import frozen_statistics, layer_name, output_name
 from training.optimization.compute import uses_xla
 from training.optimization.state import TrainingState
 
@@ -128,12 +128,10 @@ class Gradients:
 
 def segments(features: keras.Model, layout: Architecture) -> list[keras.Model]:
     """`features` cut at the ends of its blocks, in order; as a chain they are `features`."""
-    ends = []
-    for block in layout.blocks[:-1]:
-        last = block.convolutions[-1]
-        name = layer_name(last.scope)
-        suffix = "_BatchNorm" if last.linear else "_Relu6"
-        ends.append(f"{layer_name(block.scope)}_add" if block.residual else f"{name}{suffix}")
+    ends = [
+        f"{layer_name(block.scope)}_add" if block.residual else output_name(block.convolutions[-1])
+        for block in layout.blocks[:-1]
+    ]
     outputs = [features.get_layer(name).output for name in ends] + [features.output]
     inputs = [features.input, *outputs[:-1]]
     return [

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import keras
 import numpy as np
 
 from preprocessing.errors import UsageError
 from training.config.recipes import published
-from training.models.architecture import Architecture, architecture
+from training.models.architecture import architecture
+from training.models.layout import Architecture
 from training.models.variants import Variant
 from training.optimization.schedule import IMAGENET_EXAMPLES
 from training.optimization.state import TrainingState, values
 from training.weights import keras_applications, slim_checkpoint
 from training.weights.slim_checkpoint import is_head, slim_shapes, slim_variables
-from training.workdir import workdir as workdirs
 from training.workdir.checkpoint import Checkpoints
+from training.workdir.progress import Progress
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
 
 KERAS_ENDING = ".h5"
 BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
@@ -55,7 +57,7 @@ def start_from(path: str, state: TrainingState) -> None:
     state.ema.restart(values(state.model))
 
 
-def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -> dict[str, Any]:
+def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: str) -> Progress:
     """Make a finished run out of published weights, to evaluate and export.
 
     Args:
@@ -77,18 +79,18 @@ def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -
         averages, raw, step = _read_slim(path, variant, weights)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
-    run = workdirs.Run.imported(published(variant.name), outputs - 1, IMAGENET_EXAMPLES)
+    run = Run.imported(published(variant), outputs - 1, IMAGENET_EXAMPLES)
     state = TrainingState.of(run)
     _assign(state.model, state.layout, raw)
     _assign(state.averaged_model, state.layout, averages)
     state.ema.restart(values(state.averaged_model))
     state.optimizer.iterations.assign(step)
-    workdirs.claim(workdir, run)
+    workdir.claim(run)
     checkpoints = Checkpoints(workdir, state, keep=1)
     checkpoints.save(step)
     checkpoints.wait()
-    progress = {"step": step, "num_steps": step, "complete": True, "imported": weights}
-    workdirs.write_progress(workdir, progress)
+    progress = Progress(step=step, num_steps=step, complete=True, imported=weights)
+    workdir.write_progress(progress)
     return progress
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing.errors import DataError, UsageError
-from training.models.architecture import Architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import layer_name
 from training.weights.shapes import require_fit
 
@@ -37,7 +37,7 @@ def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, 
         scope = f"{architecture.scope}/{convolution.scope}"
         layer = model.get_layer(layer_name(convolution.scope))
         named[f"{scope}/{'depthwise_' * convolution.depthwise}weights"] = layer.kernel
-        if convolution is architecture.classifier:
+        if convolution.bias:
             named[f"{scope}/biases"] = layer.bias
             continue
         norm = model.get_layer(f"{layer_name(convolution.scope)}_BatchNorm")
@@ -56,7 +56,7 @@ def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
             shapes[f"{scope}/depthwise_weights"] = (each.kernel, each.kernel, each.in_channels, 1)
         else:
             shapes[f"{scope}/weights"] = (each.kernel, each.kernel, each.in_channels, out)
-        if each is architecture.classifier:
+        if each.bias:
             shapes[f"{scope}/biases"] = (out,)
             continue
         for part in ("gamma", "beta", "moving_mean", "moving_variance"):

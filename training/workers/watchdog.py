@@ -27,7 +27,7 @@ class StoppedError(RetryError):
     """The process was asked to end, and did so in order."""
 
 
-class Guard:
+class Watchdog:
     """Guards nothing: for a loop that runs inside another program."""
 
     @property
@@ -42,7 +42,7 @@ class Guard:
         """Do not take `thing` down before the process ends."""
 
 
-class ProcessGuard(Guard):
+class ProcessWatchdog(Watchdog):
     """Guards the whole process: the first SIGTERM or Ctrl-C is a request, time limits are hard.
 
     Once in a process: its timers are the process's own, and stay armed until it is gone.
@@ -124,7 +124,7 @@ class ProcessGuard(Guard):
 
 
 def hold_signals() -> None:
-    """Let SIGTERM wait until `ProcessGuard.listen`; before TensorFlow starts any thread."""
+    """Let SIGTERM wait until `ProcessWatchdog.listen`; before TensorFlow starts any thread."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 

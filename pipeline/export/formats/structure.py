@@ -6,7 +6,7 @@ from collections import Counter
 
 from pipeline.export.formats import litert
 from preprocessing.errors import CheckFailedError
-from training.models.architecture import Architecture
+from training.models.layout import Architecture
 
 BYTES_PER_WEIGHT = {
     "tflite_float32": 4,

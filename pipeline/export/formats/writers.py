@@ -23,7 +23,7 @@ from pipeline.export.formats import (
 from pipeline.export.formats.runtimes import Runner
 from preprocessing import storage
 from training.config import EvaluationConfig, ModelConfig
-from training.models.architecture import Architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import Variant
 from training.optimization.state import TrainingState

@@ -1,0 +1,1 @@
+"""What a step and an evaluation measured: means, counts and accuracies, without TensorFlow."""
