@@ -14,10 +14,10 @@ from pipeline.cluster.record import Limits, Record, State
 from pipeline.cluster.spec import COMPONENTS, Layout, RunSpec, check_name
 from pipeline.planning.run_plan import Plan
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import RunConfig, override_all
 from training.config.recipes import recipe
 from training.models.variants import PUBLISHED_VARIANTS, Variant
-from training.optimization.schedule import IMAGENET_EXAMPLES
 
 GPU = "nvidia.com/gpu"
 
@@ -101,7 +101,7 @@ def summary(
     if price_per_hour is not None and images_per_second is None:
         raise UsageError("--price-per-hour needs --images-per-second to know the hours")
     plan = Plan(
-        config=config_of(spec), num_replicas=spec.layout.replicas, num_examples=IMAGENET_EXAMPLES
+        config=config_of(spec), num_replicas=spec.layout.replicas, num_examples=NUM_TRAIN_IMAGES
     )
     figures = plan.summary(images_per_second, price_per_hour)
     kept = ("recipe", "replicas", "global_batch", "steps", "hours", "cost")

@@ -30,4 +30,5 @@ __all__ = [
     "differences",
     "override",
     "override_all",
+    "recipes",
 ]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from preprocessing.errors import UsageError, did_you_mean
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import (
     AugmentationConfig,
     EvaluationConfig,
@@ -16,7 +17,6 @@ from training.config import (
     TrainingConfig,
 )
 from training.models.variants import Variant
-from training.optimization.schedule import IMAGENET_EXAMPLES
 
 
 def published(variant: Variant) -> RunConfig:
@@ -63,7 +63,7 @@ def improved(variant: Variant) -> RunConfig:
         ),
         training=TrainingConfig(
             batch_per_replica=192,
-            total_images=450 * IMAGENET_EXAMPLES,
+            total_images=450 * NUM_TRAIN_IMAGES,
             bn_statistics="mean",
         ),
     )
@@ -110,7 +110,7 @@ def quantized(variant: Variant) -> RunConfig:
             learning_rate_per_replica=0.045 / 200, decay_rate=0.5, decay_epochs=1.0
         ),
         training=dataclasses.replace(
-            start.training, total_images=5 * IMAGENET_EXAMPLES, ema_decay=0.999
+            start.training, total_images=5 * NUM_TRAIN_IMAGES, ema_decay=0.999
         ),
     )
 

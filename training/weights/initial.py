@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from preprocessing.errors import UsageError
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config.recipes import published
 from training.models.architecture import architecture
 from training.models.layout import Architecture
 from training.models.variants import Variant
-from training.optimization.schedule import IMAGENET_EXAMPLES
 from training.optimization.state import TrainingState, values
 from training.weights import keras_applications, slim_checkpoint
 from training.weights.slim_checkpoint import is_head, slim_shapes, slim_variables
@@ -79,7 +79,7 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
         averages, raw, step = _read_slim(path, variant, weights)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
-    run = Run.imported(published(variant), outputs - 1, IMAGENET_EXAMPLES)
+    run = Run.imported(published(variant), outputs - 1, NUM_TRAIN_IMAGES)
     state = TrainingState.of(run)
     _assign(state.model, state.layout, raw)
     _assign(state.averaged_model, state.layout, averages)

@@ -24,9 +24,8 @@ from training.weights.shapes import require_fit
 
 SHADOW = "/ExponentialMovingAverage"
 GLOBAL_STEP = "global_step"
-# `notebook` is what slim's mobilenet_example.ipynb restores: averages for what is trained,
-# raw BN statistics, since its variables_to_restore() lists trainable variables only.
-WEIGHTS = ("ema", "raw", "notebook")
+# slim's variables_to_restore() lists trainable variables only, so its mobilenet_example.ipynb
+# restores averages for what is trained and raw BN statistics: the weights `notebook`.
 _NOT_TRAINED = ("/moving_mean", "/moving_variance")
 
 

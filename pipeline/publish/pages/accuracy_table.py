@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from preprocessing.records.imagenet import NUM_CLASSES
 from training.models.architecture import architecture
 from training.models.families import FAMILIES
 from training.models.variants import Variant
 
-IMAGENET_OUTPUTS = 1001
+IMAGENET_OUTPUTS = NUM_CLASSES + 1
 
 # Rows of the original authors' tables, by variant.
 PUBLISHED_V2 = FAMILIES["mobilenet_v2"].published_rows
 PUBLISHED_V1 = FAMILIES["mobilenet_v1"].published_rows
-
-IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +46,7 @@ def original(variant: str) -> Original | None:
 
 def is_comparable(entry: dict[str, Any]) -> bool:
     """Whether an entry of index.json answers ImageNet's question: which of 1000 classes."""
-    return int(entry["classes"]) == IMAGENET_CLASSES
+    return int(entry["classes"]) == NUM_CLASSES
 
 
 NOTHING = "–"  # noqa: RUF001

@@ -137,7 +137,7 @@ def test_ten_training_steps_are_the_originals(
     expected = GOLDEN[f"{key}/loss"]
     np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-5)
     if not FIGURES_ARITHMETIC:
-        return
+        pytest.skip("later steps agree only in the arithmetic of the figures: AVX-512")
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     with strategy.scope():
         tf.function(lambda: strategy.run(state.average))()
