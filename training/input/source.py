@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
@@ -103,7 +102,7 @@ class CachedRecords:
         jpegs, labels = zip(*everything.as_numpy_iterator(), strict=True)
         self._jpegs, self._labels = tf.constant(jpegs), tf.constant(labels, tf.int64)
 
-    def read(self, index: Any) -> tuple[Any, Any]:
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return self._jpegs[index], self._labels[index]
 
@@ -117,7 +116,7 @@ class SyntheticRecords:
         noise = tf.random.stateless_uniform([64, 64, 3], [0, 0], 0, 256, tf.int32)
         self._jpeg = tf.io.encode_jpeg(tf.cast(noise, tf.uint8))
 
-    def read(self, index: Any) -> tuple[Any, Any]:
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return tf.identity(self._jpeg), index % self._num_classes + 1
 

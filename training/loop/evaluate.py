@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -82,11 +82,11 @@ class Evaluator:
         )
 
     @tf.function
-    def _predict(self, iterator: Any, steps: Any) -> Any:
+    def _predict(self, iterator: Iterator[Any], steps: tf.Tensor) -> tf.Tensor:
         """`float32 [R, steps, B, 6]`: see `_predict_batch`."""
         batch = self._batch_per_replica
 
-        def in_replica(rows: Any, step: Any, *element: Any) -> Any:
+        def in_replica(rows: tf.Tensor, step: tf.Tensor, *element: tf.Tensor) -> tf.Tensor:
             return tf.tensor_scatter_nd_update(rows, [[step]], self._predict_batch(*element)[None])
 
         rows = self._strategy.run(lambda: tf.zeros([steps, batch, 6]))
@@ -95,13 +95,13 @@ class Evaluator:
         placed = self._strategy.run(self._place, args=(rows,))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, placed, axis=None)
 
-    def _place(self, rows: Any) -> Any:
+    def _place(self, rows: tf.Tensor) -> tf.Tensor:
         """`[R, steps, B, 6]`, zero but for this replica's part: one sum joins all parts."""
         replica = tf.distribute.get_replica_context()
         mine = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
         return mine[:, None, None, None] * rows[None]
 
-    def _predict_batch(self, images: Any, labels: Any, weights: Any) -> Any:
+    def _predict_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """`float32 [B, 6]`: weight, label, class, probability, hit at 1, hit at 5."""
         logits = self._model(images, training=False)
         columns = [
@@ -111,4 +111,4 @@ class Evaluator:
             tf.reduce_max(tf.nn.softmax(logits), axis=-1),
             *(tf.nn.in_top_k(labels, logits, k) for k in (1, 5)),
         ]
-        return tf.stack([tf.cast(each, tf.float32) for each in columns], axis=1)
+        return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=1)

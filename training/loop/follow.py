@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 
 import tensorflow as tf
@@ -18,6 +18,8 @@ from training.optimization.state import TrainingState
 from training.weights.run_weights import load_into
 from training.workdir.evaluations import Evaluation
 from training.workdir.workdir import Workdir
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 BATCH = 100  # slim's eval_image_classifier
@@ -53,17 +55,15 @@ def follow(workdir: Workdir, records_folder: str, manifest: Manifest) -> Evaluat
                 except DataError as error:
                     if step in workdir.checkpoint_steps():
                         raise
-                    print(f"evaluate: {error}", file=sys.stderr, flush=True)
+                    logger.warning("evaluate: %s", error)
                     continue
                 images = evaluator.predict()
                 accuracy = images.counts.accuracy
                 result = Evaluation.of(step, accuracy)
                 workdir.write_evaluation(result)
                 board.evaluation(step, accuracy, images=images, records=records)
-                print(
-                    f"evaluate: step {step}  top-1 {accuracy.top1:.4f}  top-5 {accuracy.top5:.4f}",
-                    file=sys.stderr,
-                    flush=True,
+                logger.info(
+                    "evaluate: step %d  top-1 %.4f  top-5 %.4f", step, accuracy.top1, accuracy.top5
                 )
             elif complete:
                 return result

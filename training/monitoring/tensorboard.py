@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import resource
-import sys
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from training.monitoring.summaries import GRID_SIDE, Summaries
 from training.optimization.state import TrainingState
 from training.workdir.progress import Progress
 from training.workdir.run_record import Run
+
+logger = logging.getLogger(__name__)
 
 GIB = 2.0**30
 
@@ -42,7 +44,9 @@ class TensorBoard:
         self._state = state
         self._names = [
             "background",
-            *(each.text.split(",")[0] for each in manifest.classes),  # the first of its synonyms
+            *(
+                image_class.text.split(",")[0] for image_class in manifest.classes
+            ),  # the first of its synonyms
         ]
         self._profile = _Profile(summaries, profile_steps if summaries.enabled else 0)
 
@@ -195,10 +199,9 @@ class _Profile:
             return
         tf.profiler.experimental.stop()
         self._tracing = False
-        line = (
-            f"train: profiled {self._traced} steps; see the profile page of `mobilenet dashboard`"
+        logger.info(
+            "train: profiled %d steps; see the profile page of `mobilenet dashboard`", self._traced
         )
-        print(line, file=sys.stderr, flush=True)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

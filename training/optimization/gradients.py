@@ -67,7 +67,7 @@ class Gradients:
 
         head = [*self._segments[-1].trainable_variables, *self._state.classifier.trainable_weights]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([boundaries[-1], *[each.value for each in head]])
+            tape.watch([boundaries[-1], *[variable.value for variable in head]])
             features = self._segments[-1](boundaries[-1], training=True)
             loss, counts = self._loss_of(features, labels, mask)
         upstream = self._collect(tape, loss, None, boundaries[-1], head, gradients)
@@ -77,7 +77,7 @@ class Gradients:
                 frozen_statistics(),  # the first pass has moved them
                 tf.GradientTape(watch_accessed_variables=False) as tape,
             ):
-                tape.watch([start, *[each.value for each in segment.trainable_variables]])
+                tape.watch([start, *[variable.value for variable in segment.trainable_variables]])
                 end = segment(start, training=True)
             upstream = self._collect(
                 tape, end, upstream, start, segment.trainable_variables, gradients
@@ -87,7 +87,7 @@ class Gradients:
             # The first replica alone carries the L2 term, as slim's model_deploy has it: parts
             # of it on every replica would add up in another order, to other last bits.
             decay = tf.add_n(self._state.model.losses) * is_first
-        shrinking = tape.gradient(decay, [each.value for each in variables])
+        shrinking = tape.gradient(decay, [variable.value for variable in variables])
         return [
             gradients[id(variable)] + (0.0 if shrink is None else shrink)
             for variable, shrink in zip(variables, shrinking, strict=True)
@@ -113,9 +113,11 @@ class Gradients:
         gradients: dict[int, Any],
     ) -> Any:
         """Put the gradients of `variables` aside and return that of `start`."""
-        sources = [start, *[each.value for each in variables]]
+        sources = [start, *[variable.value for variable in variables]]
         of_start, *rest = tape.gradient(target, sources, output_gradients=upstream)
-        gradients |= {id(each): gradient for each, gradient in zip(variables, rest, strict=True)}
+        gradients |= {
+            id(variable): gradient for variable, gradient in zip(variables, rest, strict=True)
+        }
         return of_start
 
     def _not_before(self, event: Any, tensor: Any) -> Any:

@@ -72,7 +72,7 @@ class TrainingState(tf.Module):
         return {
             "model": dict(zip(names, values(self.model), strict=True)),
             "ema": dict(zip(names, self.ema.shadows, strict=True)),
-            "optimizer": {each.path: each.value for each in self.optimizer.variables},
+            "optimizer": {variable.path: variable.value for variable in self.optimizer.variables},
         }
 
 

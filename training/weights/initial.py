@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 
 import keras
 import numpy as np
@@ -21,6 +21,8 @@ from training.workdir.progress import Progress
 from training.workdir.run_record import Run
 from training.workdir.workdir import Workdir
 
+logger = logging.getLogger(__name__)
+
 KERAS_ENDING = ".h5"
 BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
 
@@ -28,7 +30,7 @@ BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
 def start_from(path: str, state: TrainingState) -> None:
     """Give model and averages the weights of a slim checkpoint (its averages) or a Keras file.
 
-    A classifier for another number of classes is left as it was initialised, aloud.
+    A classifier for another number of classes keeps its initial values, with a warning.
 
     Raises:
         UsageError: There is no checkpoint.
@@ -44,11 +46,13 @@ def start_from(path: str, state: TrainingState) -> None:
     else:
         theirs = (slim_checkpoint.head_shape(path, layout) or (None,))[-1]
     if theirs != ours:
-        wanted = {name: each for name, each in wanted.items() if not is_head(name)}
-        print(
-            f"train: the classifier of {path} has {theirs or 'no'} outputs, "
-            f"{ours} are needed; it is dropped and learned anew",
-            file=sys.stderr,
+        wanted = {name: variable for name, variable in wanted.items() if not is_head(name)}
+        logger.warning(
+            "train: the classifier of %s has %s outputs, %d are needed; it is dropped and "
+            "learned from its initial values",
+            path,
+            theirs or "no",
+            ours,
         )
     if not path.endswith(KERAS_ENDING):
         found, _ = slim_checkpoint.read(path, {name: tuple(v.shape) for name, v in wanted.items()})

@@ -73,7 +73,7 @@ def read_named(path: str, variant: Variant) -> dict[str, np.ndarray]:
     layout = architecture(variant, _num_outputs(path, variant))
     model = mobilenet(layout, ModelConfig(), resolution=variant.resolution)
     read_weights(path, model, variant, layout)
-    return {name: each.numpy() for name, each in slim_variables(model, layout).items()}
+    return {name: variable.numpy() for name, variable in slim_variables(model, layout).items()}
 
 
 def read_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:

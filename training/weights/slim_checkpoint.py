@@ -48,14 +48,14 @@ def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, 
 def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Shapes by slim's names, without building a network."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for each in architecture.convolutions():
-        scope = f"{architecture.scope}/{each.scope}"
-        out = each.out_channels
-        if each.depthwise:
-            shapes[f"{scope}/depthwise_weights"] = (each.kernel, each.kernel, each.in_channels, 1)
+    for convolution in architecture.convolutions():
+        scope = f"{architecture.scope}/{convolution.scope}"
+        window, out = (convolution.kernel, convolution.kernel), convolution.out_channels
+        if convolution.depthwise:
+            shapes[f"{scope}/depthwise_weights"] = (*window, convolution.in_channels, 1)
         else:
-            shapes[f"{scope}/weights"] = (each.kernel, each.kernel, each.in_channels, out)
-        if each.bias:
+            shapes[f"{scope}/weights"] = (*window, convolution.in_channels, out)
+        if convolution.bias:
             shapes[f"{scope}/biases"] = (out,)
             continue
         for part in ("gamma", "beta", "moving_mean", "moving_variance"):
@@ -87,11 +87,11 @@ def read(
     """
     with _prefix(path) as prefix:
         reader = _open(prefix, path)
-        there = reader.get_variable_to_shape_map()
+        stored_shapes = reader.get_variable_to_shape_map()
         stored = {name: name + SHADOW * _averaged(name, weights) for name in shapes}
         needed = {stored[name]: shape for name, shape in shapes.items()}
-        require_fit(f"{path} does not fit", needed, there)
-        step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in there else 0
+        require_fit(f"{path} does not fit", needed, stored_shapes)
+        step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in stored_shapes else 0
         return {name: reader.get_tensor(key) for name, key in stored.items()}, step
 
 
