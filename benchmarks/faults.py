@@ -22,9 +22,8 @@ from pipeline.demo.sample import write_sample
 from pipeline.local.processes import free_ports
 from preprocessing import storage
 from tests.conftest import Outcome, ingest, mobilenet
-from tests.training.loop.test_soak import CHECKPOINT_EVERY, arguments
+from tests.training.faults import CHECKPOINT_EVERY, arguments, break_records
 from tests.training.supervisor import Fault, Supervisor
-from tests.training.workers.test_failures import break_records
 
 SIGNALS = (
     (signal.SIGKILL, 1, "a worker is killed (SIGKILL, out of memory)"),

@@ -40,7 +40,7 @@ def main() -> None:
     layout, size = architecture(variant, OUTPUTS), variant.resolution
     ours = mobilenet(layout, ModelConfig(weight_decay=0.0), resolution=size)
     theirs = application(variant, OUTPUTS)
-    copy_weights(ours, theirs, layout, to_ours=False)
+    copy_weights(ours, theirs, variant, layout, to_ours=False)
     noise = np.random.default_rng(0).uniform(-1, 1, (CALIBRATION_IMAGES, size, size, 3))
     noise = noise.astype(np.float32)
     files = {

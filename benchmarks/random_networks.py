@@ -26,8 +26,10 @@ from training.input.inception import eval_view
 from training.models.mobilenet import layer_name
 from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
-from training.workdir import workdir as workdirs
 from training.workdir.checkpoint import Checkpoints
+from training.workdir.progress import Progress
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
 
 JPEG_SIDE = 96  # pixels
 NUM_DIGITS = 6
@@ -61,22 +63,25 @@ def _photograph(digits: Any, index: int) -> bytes:
     return content
 
 
-def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) -> workdirs.Run:
+def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) -> Run:
     """A finished run of `variant` with random filters, as `import-checkpoint` leaves one."""
-    run = workdirs.Run.imported(
-        recipe("published", variant), len(manifest.classes), manifest.num_examples("train")
+    run = Run.imported(
+        recipe("published", Variant.parse(variant)),
+        len(manifest.classes),
+        manifest.num_examples("train"),
     )
     state = TrainingState.of(run)
-    images, labels = _training_images(records, manifest, Variant.parse(variant).resolution)
+    images, labels = _training_images(records, manifest, run.config.variant.resolution)
     _give_statistics(state, images)
     _fit_head(state, images, labels)
     state.ema.restart(values(state.model))
     os.makedirs(workdir, exist_ok=True)
-    workdirs.claim(str(workdir), run)
-    checkpoints = Checkpoints(str(workdir), state, keep=1)
+    place = Workdir(str(workdir))
+    place.claim(run)
+    checkpoints = Checkpoints(place, state, keep=1)
     checkpoints.save(1)
     checkpoints.wait()
-    workdirs.write_progress(str(workdir), {"step": 1, "num_steps": 1, "complete": True})
+    place.write_progress(Progress(step=1, num_steps=1, complete=True))
     return run
 
 

@@ -100,7 +100,8 @@ def _train(options: argparse.Namespace) -> float:
     from training.optimization.state import TrainingState
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    config = override(published(options.variant), f"training.batch_per_replica={options.batch}")
+    variant = Variant.parse(options.variant)
+    config = override(published(variant), f"training.batch_per_replica={options.batch}")
     with strategy.scope():
         state = TrainingState(
             config,
@@ -109,7 +110,7 @@ def _train(options: argparse.Namespace) -> float:
             num_replicas=strategy.num_replicas_in_sync,
         )
     records = SyntheticRecords(10**6, 1000)
-    size = Variant.parse(options.variant).resolution
+    size = variant.resolution
     iterator = iter(
         strategy.distribute_datasets_from_function(
             lambda _: records.batches(size, options.batch, config.augmentation.pixels)
@@ -125,8 +126,11 @@ def _train(options: argparse.Namespace) -> float:
 def _gradient_bytes(variant: str) -> int:
     from pipeline.planning.run_plan import Plan
     from training.config.recipes import published
+    from training.models.variants import Variant
 
-    return Plan(config=published(variant), num_replicas=1, num_examples=1).gradient_bytes
+    return Plan(
+        config=published(Variant.parse(variant)), num_replicas=1, num_examples=1
+    ).gradient_bytes
 
 
 if __name__ == "__main__":

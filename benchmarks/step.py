@@ -94,7 +94,7 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
         classes=OUTPUTS,
         classifier_activation=None,
     )
-    optimizer = rmsprop(published(options.variant).optimizer, 0.045)
+    optimizer = rmsprop(published(variant).optimizer, 0.045)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     images = tf.random.uniform([options.batch, variant.resolution, variant.resolution, 3], -1, 1)
     labels = tf.one_hot(tf.range(options.batch), OUTPUTS)
@@ -138,21 +138,21 @@ MEASUREMENTS = {"ours": ours, "bare": bare, "overhead": overhead}
 def _our_steps(variant: str, batch: int, assignments: list[str]) -> Callable[[int], object]:
     import tensorflow as tf
 
-    from training.config import override
+    from training.config import override_all
     from training.config.recipes import published
     from training.input.source import SyntheticRecords
     from training.loop.step import TrainSteps
     from training.models.variants import Variant
     from training.optimization.state import TrainingState
 
-    config = override(published(variant), f"training.batch_per_replica={batch}")
-    for assignment in assignments:
-        config = override(config, assignment)
+    config = override_all(
+        published(Variant.parse(variant)), [f"training.batch_per_replica={batch}", *assignments]
+    )
     strategy = tf.distribute.OneDeviceStrategy(tf.config.list_logical_devices()[-1].name)
     with strategy.scope():
         state = TrainingState(config, num_outputs=OUTPUTS, num_examples=10**6, num_replicas=1)
     records = SyntheticRecords(10**6, OUTPUTS - 1)
-    size = Variant.parse(variant).resolution
+    size = config.variant.resolution
     iterator = iter(
         strategy.distribute_datasets_from_function(
             lambda _: records.batches(size, batch, config.augmentation.pixels)

@@ -65,7 +65,7 @@ def main() -> None:
     v2 = [name for name in names if name in PUBLISHED_V2]
     if len(v2) > 2:
         ranks = spearman(
-            [timed[name][FLOAT] for name in v2], [PUBLISHED_V2[name][2] for name in v2]
+            [timed[name][FLOAT] for name in v2], [PUBLISHED_V2[name].pixel1_ms for name in v2]
         )
         print(f"\nSpearman with the published Pixel 1 column, {len(v2)} variants: {ranks:.4f}")
     ratio = np.median([timed[name][INT8] / timed[name][FLOAT] for name in names])
@@ -135,7 +135,7 @@ def table(measured: dict[str, ExportMetrics], timed: dict[str, dict[str, float]]
             f"{formats[key].agreement_with_checkpoint:.3f}"
             for key in ("onnx", "tflite_float16", "tflite_dynamic", INT8)
         ]
-        pixel = PUBLISHED_V2[name][2] if name in PUBLISHED_V2 else "-"
+        pixel = PUBLISHED_V2[name].pixel1_ms if name in PUBLISHED_V2 else "-"
         lines.append(
             f"| {name} | {metrics.macs // 10**6} | {metrics.parameters / 1e6:.2f} | "
             + " | ".join(f"{metrics.sizes[key] / 1e6:.2f}" for key in keys)

@@ -12,7 +12,25 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OURS = ("preprocessing", "training", "pipeline", "tests", "benchmarks")
 # What the trainer shares with ingest: the contract, files and exit codes; never Beam or sources.
-SHARED = {"preprocessing.records.schema", "preprocessing.storage", "preprocessing.errors"}
+SHARED = {
+    "preprocessing.records.schema",
+    "preprocessing.records.imagenet",
+    "preprocessing.storage",
+    "preprocessing.errors",
+}
+# A chapter of `training` imports only chapters before it.
+TRAINING_CHAPTERS = (
+    "metrics",
+    "models",
+    "config",
+    "workdir",
+    "workers",
+    "input",
+    "optimization",
+    "weights",
+    "monitoring",
+    "loop",
+)
 
 
 def modules(folder: str) -> list[Path]:
@@ -30,6 +48,20 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names of the modules from which `path` imports something."""
+    tree = ast.walk(ast.parse(path.read_text()))
+    return {str(node.module) for node in tree if isinstance(node, ast.ImportFrom)}
+
+
+def door(folder: Path) -> set[str]:
+    """Names in the `__all__` of a chapter."""
+    for node in ast.parse((folder / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
 
 
 def imported_at_start(path: Path) -> set[str]:
@@ -59,6 +91,30 @@ def test_training_imports_only_the_shared_part_of_preprocessing_and_never_beam(p
             assert any(f"{name}.".startswith(f"{allowed}.") for allowed in SHARED) or (
                 name.startswith("preprocessing.") and name in SHARED
             ), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules("training"), ids=lambda path: path.name)
+def test_a_chapter_of_training_imports_only_chapters_before_it(path: Path) -> None:
+    chapter = path.relative_to(ROOT / "training").parts[0]
+    if chapter == "__init__.py":
+        return
+    allowed = TRAINING_CHAPTERS[: TRAINING_CHAPTERS.index(chapter) + 1]
+    for name in imported(path):
+        package, _, rest = name.partition(".")
+        if package == "training":
+            assert rest.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("folder", ["preprocessing", "training", "pipeline", "benchmarks"])
+def test_chapters_of_training_are_entered_by_their_doors(folder: str) -> None:
+    doors = {chapter: door(ROOT / "training" / chapter) for chapter in TRAINING_CHAPTERS}
+    for path in modules(folder):
+        inside = path.relative_to(ROOT).parts[:2]
+        for module in imported_modules(path):
+            package, *parts = module.split(".")
+            if package != "training" or len(parts) < 2 or inside == ("training", parts[0]):
+                continue
+            assert parts[1] in doors[parts[0]], f"{path.name} imports {module}"
 
 
 def test_beam_is_imported_by_one_module() -> None:
@@ -103,7 +159,8 @@ def test_inspect_imports_nothing_that_only_one_of_the_two_images_has() -> None:
 
 
 def test_every_folder_says_its_one_job() -> None:
-    for folder in ("preprocessing", "training", "pipeline", "pipeline/cluster", "tests"):
+    chapters = [f"training/{chapter}" for chapter in TRAINING_CHAPTERS]
+    for folder in ("preprocessing", "training", "pipeline", "pipeline/cluster", "tests", *chapters):
         docstring = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text()))
         assert docstring
         assert len(docstring.splitlines()) == 1

@@ -22,7 +22,7 @@ from pipeline.cli.training_commands import (
 )
 from preprocessing import storage
 from preprocessing.errors import UsageError
-from training.workdir import workdir as workdirs
+from training.workdir.workdir import Workdir
 
 __all__ = [
     "dashboard",
@@ -44,7 +44,7 @@ __all__ = [
 
 def dashboard(arguments: argparse.Namespace) -> None:
     """`mobilenet dashboard`: TensorBoard until interrupted."""
-    folder = workdirs.tensorboard_folder(arguments.workdir)
+    folder = Workdir(arguments.workdir).tensorboard_folder
     if not storage.exists(folder):
         raise UsageError(f"{arguments.workdir} has no events yet; start `mobilenet train` first")
     flags.require_free_port(arguments.port)

@@ -15,8 +15,8 @@ from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import SYNTHETIC
-from training.optimization.schedule import IMAGENET_EXAMPLES
 
 EXIT_CODES = """\
 exit codes:
@@ -122,8 +122,8 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--examples",
         type=flags.positive,
-        default=IMAGENET_EXAMPLES,
-        help=f"training images [{IMAGENET_EXAMPLES}]",
+        default=NUM_TRAIN_IMAGES,
+        help=f"training images [{NUM_TRAIN_IMAGES}]",
     )
     plan.add_argument(
         "--images-per-second", type=flags.positive, help="of all replicas; gives hours"

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from training.config import RunConfig
 
 RECIPE_HELP = "published, improved, demo, quantized or demo_quantized [published]"
 
@@ -34,15 +29,6 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.FIELD=VALUE",
         help="change the recipe, for example optimizer.momentum=0.8; repeatable",
     )
-
-
-def with_settings(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
-    """Return `config` with each `section.field=value` of `--set`."""
-    from training.config import override
-
-    for assignment in assignments:
-        config = override(config, assignment)
-    return config
 
 
 def require_free_port(port: int) -> None:

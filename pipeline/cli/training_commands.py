@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from pipeline.local import processes
@@ -13,12 +12,15 @@ from pipeline.local.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
-from training.config import RunConfig, override
+from training.config import RunConfig, override_all
 from training.config.recipes import recipe
 from training.input import synthetic
 from training.models.variants import Variant
-from training.workdir import workdir as workdirs
+from training.weights.content_digest import checkpoint_digest
 from training.workdir.lock import exclusive
+from training.workdir.progress import Progress
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
 from training.workers.cluster import Cluster
 from training.workers.watchdog import hold_signals
 
@@ -27,45 +29,50 @@ Result = dict[str, Any]
 
 def train(arguments: argparse.Namespace) -> Result:
     """`mobilenet train`: one worker of a cluster, or `--workers N` of them here."""
-    config = overridden(recipe(arguments.recipe, arguments.variant), arguments.set)
+    config = _config(arguments)
     manifest = synthetic.read_manifest(arguments.records)
     cluster = Cluster.from_environment()
     if arguments.workers > 1 and len(cluster.workers) > 1:
         raise UsageError("--workers starts local processes; in a cluster TF_CONFIG says who works")
     initial_digest = _initial_digest(arguments.initial_checkpoint)
-    done = _finished_training(arguments.workdir, config, manifest, initial_digest)
+    workdir = Workdir(arguments.workdir)
+    done = _finished_training(workdir, config, manifest, initial_digest)
     if not done and arguments.workers > 1:
-        with exclusive(arguments.workdir):
+        with exclusive(workdir):
             code = processes.run_workers(
                 _as_worker(arguments), arguments.workers, config.loop.grace_seconds
             )
         if code:
             raise processes.failure("train", code)
-        done = workdirs.read_progress(arguments.workdir)
+        done = workdir.read_progress()
     elif not done:
         hold_signals()
         import_tensorflow()
         from training.loop.run import run_training
+        from training.loop.train_job import TrainJob
 
         alone = len(cluster.workers) == 1  # otherwise whoever started us watches over the folder
-        with exclusive(arguments.workdir) if alone else contextlib.nullcontext():
+        with exclusive(workdir) if alone else contextlib.nullcontext():
             done = run_training(
-                config,
-                arguments.records,
-                arguments.workdir,
-                cluster,
-                arguments.initial_checkpoint,
-                arguments.profile,
-                arguments.data_service,
+                TrainJob(
+                    config=config,
+                    records=arguments.records,
+                    workdir=workdir,
+                    cluster=cluster,
+                    initial_checkpoint=arguments.initial_checkpoint or None,
+                    profile_steps=arguments.profile,
+                    data_service=arguments.data_service or None,
+                )
             )
         if not cluster.is_chief:
             return {}
-    return {"workdir": arguments.workdir, **done}
+    return {"workdir": arguments.workdir, **done.to_json()}
 
 
 def evaluate(arguments: argparse.Namespace) -> Result:
     """`mobilenet evaluate`."""
-    run = workdirs.Run.read(arguments.workdir)
+    workdir = Workdir(arguments.workdir)
+    run = workdir.read_run()
     manifest = same_records(run, arguments.records)
     if arguments.follow:
         import_tensorflow()
@@ -73,12 +80,10 @@ def evaluate(arguments: argparse.Namespace) -> Result:
         from training.workers.failures import explained
 
         with explained(arguments.records):
-            return {
-                "workdir": arguments.workdir,
-                **follow(arguments.workdir, arguments.records, manifest),
-            }
-    path = storage.join(arguments.workdir, "evaluation.json")
-    step = workdirs.newest_checkpoint_step(arguments.workdir)
+            last = follow(workdir, arguments.records, manifest)
+        return {"workdir": arguments.workdir, **(last.to_json() if last else {})}
+    path = workdir.final_evaluation_file
+    step = workdir.newest_checkpoint_step()
     if storage.exists(path):
         known: Result = storage.read_json(path)
         if known["step"] == step and known["records_digest"] == manifest.digest:
@@ -88,11 +93,11 @@ def evaluate(arguments: argparse.Namespace) -> Result:
 
     from training.input.data import Records
     from training.loop.evaluate import Evaluator
-    from training.workdir.checkpoint import load_state
+    from training.weights.run_weights import load_state
     from training.workers.failures import explained
 
     with explained(arguments.records):
-        state = load_state(arguments.workdir, run)
+        state = load_state(workdir, run)
         step = state.step
         accuracy = Evaluator(
             tf.distribute.get_strategy(),
@@ -125,7 +130,9 @@ def plan(arguments: argparse.Namespace) -> Result:
     if arguments.price_per_hour is not None and arguments.images_per_second is None:
         raise UsageError("--price-per-hour needs --images-per-second to know the hours")
     planned = Plan(
-        config=overridden(recipe(arguments.recipe, arguments.variant), arguments.set),
+        config=override_all(
+            recipe(arguments.recipe, Variant.parse(arguments.variant)), arguments.set
+        ),
         num_replicas=arguments.gpus,
         num_examples=arguments.examples,
     )
@@ -139,7 +146,7 @@ def plan(arguments: argparse.Namespace) -> Result:
 
 def diagnose(arguments: argparse.Namespace) -> Result:
     """`mobilenet diagnose`: what limits the speed of training here."""
-    config = overridden(recipe(arguments.recipe, arguments.variant), arguments.set)
+    config = _config(arguments)
     Manifest.read(arguments.records)
     import_tensorflow()
     from pipeline.planning.diagnosis import diagnose
@@ -170,21 +177,18 @@ def import_checkpoint(arguments: argparse.Namespace) -> Result:
     import_tensorflow()
     from training.weights.initial import import_checkpoint
 
-    with exclusive(arguments.workdir):
-        progress = import_checkpoint(
-            arguments.checkpoint, variant, arguments.workdir, arguments.weights
-        )
-    return {"workdir": arguments.workdir, **progress}
+    workdir = Workdir(arguments.workdir)
+    with exclusive(workdir):
+        progress = import_checkpoint(arguments.checkpoint, variant, workdir, arguments.weights)
+    return {"workdir": arguments.workdir, **progress.to_json()}
 
 
-def overridden(config: RunConfig, assignments: Sequence[str]) -> RunConfig:
-    """`config` with each `section.field=value` of `--set`."""
-    for assignment in assignments:
-        config = override(config, assignment)
-    return config
+def _config(arguments: argparse.Namespace) -> RunConfig:
+    chosen = recipe(arguments.recipe, Variant.parse(arguments.variant))
+    return override_all(chosen, arguments.set)
 
 
-def same_records(run: workdirs.Run, records: str) -> Manifest:
+def same_records(run: Run, records: str) -> Manifest:
     """The manifest of `records`, if they are those of the run.
 
     Raises:
@@ -221,25 +225,25 @@ def _as_worker(arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def _initial_digest(path: str) -> str:
+def _initial_digest(path: str) -> str | None:
     if not path:
-        return ""
+        return None
     if not any(storage.exists(each) for each in (path, f"{path}.index")):
         raise UsageError(
             f"--initial-checkpoint {path} does not exist; pass a checkpoint's prefix (the part "
             "before .index), its folder or the published .tgz"
         )
-    return workdirs.checkpoint_digest(path)
+    return checkpoint_digest(path)
 
 
 def _finished_training(
-    workdir: str, config: RunConfig, manifest: Manifest, initial_checkpoint: str
-) -> Result | None:
-    """The progress of a finished run of this very config, if that is what `workdir` holds."""
-    progress = workdirs.read_progress(workdir)
-    if not progress["complete"]:
+    workdir: Workdir, config: RunConfig, manifest: Manifest, initial_checkpoint: str | None
+) -> Progress | None:
+    """Return the progress of a finished run of this very config, if `workdir` holds it."""
+    progress = workdir.read_progress()
+    if not progress.complete:
         return None
-    run = workdirs.Run.read(workdir)
-    wanted = workdirs.Run.create(config, manifest, run.num_replicas, initial_checkpoint)
-    workdirs.require_same_run(workdir, run, wanted)
+    run = workdir.read_run()
+    wanted = Run.create(config, manifest, run.num_replicas, initial_checkpoint)
+    workdir.require_same_run(run, wanted)
     return progress

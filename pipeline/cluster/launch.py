@@ -7,7 +7,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.cli.training_commands import overridden
 from pipeline.cluster import record, render
 from pipeline.cluster.api.gateway import Gateway
 from pipeline.cluster.api.refusals import NameTakenError
@@ -15,10 +14,10 @@ from pipeline.cluster.record import Limits, Record, State
 from pipeline.cluster.spec import COMPONENTS, Layout, RunSpec, check_name
 from pipeline.planning.run_plan import Plan
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
-from training.config import RunConfig
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
+from training.config import RunConfig, override_all
 from training.config.recipes import recipe
-from training.models.variants import PUBLISHED_VARIANTS
-from training.optimization.schedule import IMAGENET_EXAMPLES
+from training.models.variants import PUBLISHED_VARIANTS, Variant
 
 GPU = "nvidia.com/gpu"
 
@@ -92,7 +91,7 @@ def _rendered(
 
 def config_of(spec: RunSpec) -> RunConfig:
     """The run's config; refuses what `mobilenet train` would refuse in the pod."""
-    return overridden(recipe(spec.recipe, spec.variant), spec.settings)
+    return override_all(recipe(spec.recipe, Variant.parse(spec.variant)), spec.settings)
 
 
 def summary(
@@ -102,7 +101,7 @@ def summary(
     if price_per_hour is not None and images_per_second is None:
         raise UsageError("--price-per-hour needs --images-per-second to know the hours")
     plan = Plan(
-        config=config_of(spec), num_replicas=spec.layout.replicas, num_examples=IMAGENET_EXAMPLES
+        config=config_of(spec), num_replicas=spec.layout.replicas, num_examples=NUM_TRAIN_IMAGES
     )
     figures = plan.summary(images_per_second, price_per_hour)
     kept = ("recipe", "replicas", "global_batch", "steps", "hours", "cost")

@@ -38,18 +38,19 @@ from pipeline.export.predictions import (
 from preprocessing import storage
 from preprocessing.errors import CheckFailedError
 from preprocessing.records.schema import Manifest
-from training.input.data import Records, Share, evaluation_batches, evaluation_steps
+from training.input.data import SINGLE_PROCESS, Records, evaluation_batches, evaluation_steps
 from training.input.inception import eval_view
 from training.models.variants import Variant
-from training.workdir.checkpoint import load_state
-from training.workdir.workdir import Run
+from training.weights.run_weights import load_state
+from training.workdir.run_record import FILE as CONFIG_FILE
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100  # images per step of the comparison
 NUM_JPEG = 20  # images on which the signature for encoded images is compared
 VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
-_ALONE = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,7 @@ class Export:
             format's own.
     """
 
-    workdir: str
+    workdir: Workdir
     records: str
     run: Run
     manifest: Manifest
@@ -77,7 +78,7 @@ class Export:
     @property
     def variant(self) -> Variant:
         """The variant that the run trains."""
-        return Variant.parse(self.run.config.variant)
+        return self.run.config.variant
 
     @property
     def validation(self) -> Records:
@@ -134,7 +135,7 @@ def _export_to(folder: str, what: Export) -> ExportMetrics:
     storage.write_json(
         os.path.join(folder, calibration.FILE), calibrated.listing(what.manifest.digest)
     )
-    what.run.write(folder)
+    storage.write_json(os.path.join(folder, CONFIG_FILE), what.run.to_json())
 
     predictions = _compare(what, _runners(files, sources))
     _require_agreement(predictions, what.int8_tolerance)
@@ -214,7 +215,7 @@ def _compare(what: Export, formats: Mapping[str, Runner]) -> dict[str, Predictio
         what.run.config.evaluation,
         size=what.variant.resolution,
         batch_per_replica=BATCH,
-        share=_ALONE,
+        share=SINGLE_PROCESS,
     ).take(evaluation_steps(records.num_examples, BATCH))
     scores: dict[str, list[np.ndarray]] = {name: [] for name in formats}
     truths: list[np.ndarray] = []

@@ -6,17 +6,17 @@ import os
 from typing import Any
 
 from preprocessing import storage
-from training.workdir import workdir as workdirs
+from training.workdir.workdir import Workdir
 
 FILE = "history.json"
 
 
-def write(folder: str, workdir: str) -> None:
+def write(folder: str, workdir: Workdir) -> None:
     """Copy every scalar of the run, so that an export can be registered without its workdir.
 
     A run that was killed and resumed has written some steps twice; the later value counts.
     """
-    storage.write_json(os.path.join(folder, FILE), _scalars(workdirs.tensorboard_folder(workdir)))
+    storage.write_json(os.path.join(folder, FILE), _scalars(workdir.tensorboard_folder))
 
 
 def read(folder: str) -> dict[str, list[list[float]]]:

@@ -13,7 +13,6 @@ from preprocessing.records import imagenet, schema, verify
 from preprocessing.records.records_folder import read_at
 from preprocessing.records.schema import SPLITS, Manifest
 from training.config import RunConfig
-from training.models.variants import Variant
 
 HISTOGRAMS = "histograms.png"
 CONTACT_SHEET = "contact-sheet-{split}.png"
@@ -139,7 +138,7 @@ def draw(records: str, manifest: Manifest, output: str, config: RunConfig | None
         if config and split == "train":
             from pipeline.inspection.augmented import augmented
 
-            views = augmented(chosen, config, Variant.parse(config.variant).resolution)
+            views = augmented(chosen, config, config.variant.resolution)
             title = f"{len(views)} of them as {config.variant} sees them in training"
             drawn[AUGMENTED_SHEET] = contact_sheet.contact_sheet(views, title)
     for name, content in drawn.items():

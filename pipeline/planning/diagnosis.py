@@ -17,15 +17,13 @@ from typing import Any
 import tensorflow as tf
 
 from training.config import RunConfig
-from training.input.data import Readable, Share
+from training.input.data import SINGLE_PROCESS, Readable, Share
 from training.input.source import CachedRecords, Source, SyntheticRecords
-from training.loop.evaluate import share_of
 from training.loop.step import TrainSteps
 from training.optimization.state import TrainingState
 
 NEARLY = 0.9  # of a faster input's speed counts as the same
 CACHED_EXAMPLES = 2048  # enough to draw from; 200 MB of ImageNet
-ALONE = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def _seconds(
 ) -> float:
     """Seconds of `num_steps` steps once everything is compiled and buffers are filled."""
     batches = strategy.distribute_datasets_from_function(
-        lambda context: source.batches(config, share_of(context), 0)
+        lambda context: source.batches(config, Share.of(context), 0)
     )
     iterator = iter(batches)
     train_steps.run(iterator, max(2, num_steps // 4))
@@ -138,7 +136,7 @@ def _seconds(
 
 def _images_per_core_second(source: Source, config: RunConfig, num_batches: int) -> float:
     """Images that one core's second reads, decodes, crops and resizes."""
-    iterator = iter(source.batches(config, ALONE, 0))
+    iterator = iter(source.batches(config, SINGLE_PROCESS, 0))
     next(iterator)
     since = time.process_time()
     for _ in range(num_batches):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from preprocessing.records.imagenet import NUM_CLASSES, NUM_TRAIN_IMAGES
 from training.config import RunConfig
 from training.models.architecture import architecture
-from training.models.variants import Variant
-from training.optimization.schedule import IMAGENET_EXAMPLES, Schedule
+from training.optimization.schedule import Schedule
 
-IMAGENET_CLASSES = 1000
 # ILSVRC2012_img_train.tar is 147,897,477,120 bytes.
-IMAGENET_BYTES_PER_IMAGE = 147_897_477_120 / IMAGENET_EXAMPLES
+IMAGENET_BYTES_PER_IMAGE = 147_897_477_120 / NUM_TRAIN_IMAGES
 # Forward once, backward twice as much; a multiply-accumulate is two operations.
 FLOPS_PER_MAC = 3 * 2
 TABLE_ROWS = 13
@@ -75,7 +74,7 @@ class Plan:
     @property
     def gradient_bytes(self) -> int:
         """What every replica gives to the all-reduce of one step, float32."""
-        layout = architecture(Variant.parse(self.config.variant), IMAGENET_CLASSES + 1)
+        layout = architecture(self.config.variant, NUM_CLASSES + 1)
         return 4 * layout.trainable
 
     def scaling(self, images_per_second: float, gigabits_per_second: float) -> dict[str, Any]:
@@ -116,8 +115,8 @@ class Plan:
             price_per_hour: Of all machines together; with the former, gives `cost`.
             gigabits_per_second: Of one replica's link to the others, for `scaling`.
         """
-        variant = Variant.parse(self.config.variant)
-        macs = architecture(variant, IMAGENET_CLASSES + 1).macs
+        variant = self.config.variant
+        macs = architecture(variant, NUM_CLASSES + 1).macs
         last = self.at(self.num_steps - 1)
         figures: dict[str, Any] = {
             "variant": variant.name,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from preprocessing.records.schema import Manifest
+if TYPE_CHECKING:
+    from preprocessing.records.schema import Manifest
 
 NUM_CLASSES = 1000
-NUM_IMAGES = {"train": 1_281_167, "validation": 50_000}
+NUM_TRAIN_IMAGES = 1_281_167
+NUM_IMAGES = {"train": NUM_TRAIN_IMAGES, "validation": 50_000}
 # slim's datasets/build_imagenet_data.py, _is_png and _is_cmyk
 REPAIRED = {"PNG": 1, "CMYK JPEG": 22}
 VALIDATION_PER_CLASS = 50

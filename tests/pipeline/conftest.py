@@ -16,6 +16,7 @@ from pipeline.export.metrics import ExportMetrics, InputContract
 from pipeline.publish import registry
 from pipeline.publish.embedded_registry import sqlite_uri
 from preprocessing import storage
+from training.workdir.workdir import Workdir
 
 VARIANT = "mobilenet_v2_0.35_96"
 
@@ -49,7 +50,9 @@ def make_export(folder: Path, variant: str, num_classes: int = 10, **options: An
     records, workdir = folder / "records", folder / "run"
     manifest = write_digits(records, num_classes=num_classes, train=60, validation=40)
     run = write_run(workdir, variant, records, manifest)
-    what = Export(workdir=str(workdir), records=str(records), run=run, manifest=manifest, **options)
+    what = Export(
+        workdir=Workdir(str(workdir)), records=str(records), run=run, manifest=manifest, **options
+    )
     export(what, str(folder / "export"))
     return Exported(folder / "export", what)
 

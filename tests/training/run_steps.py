@@ -24,9 +24,9 @@ from preprocessing.records.schema import Manifest
 from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
 from training.config import RunConfig, override
 from training.config.recipes import demo
-from training.input.data import Records, training_batches
-from training.loop.evaluate import share_of
+from training.input.data import Records, Share, training_batches
 from training.loop.step import TrainSteps
+from training.models.variants import Variant
 from training.optimization.state import TrainingState
 
 LEARNING_RATE = 0.005  # of the whole cluster
@@ -35,7 +35,7 @@ SIZE = 32
 
 def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
     """The same training for every division of the global batch."""
-    config = demo(f"mobilenet_v2_0.35_{SIZE}")
+    config = demo(Variant.parse(f"mobilenet_v2_0.35_{SIZE}"))
     for assignment in (
         "model.dropout=0",  # its mask belongs to the replica
         f"training.batch_per_replica={batch_per_replica}",
@@ -94,7 +94,7 @@ def losses(
             size=SIZE,
             seed=5,
             batch_per_replica=batch_per_replica,
-            share=share_of(context),
+            share=Share.of(context),
             start_step=0,
         )
 
@@ -102,7 +102,7 @@ def losses(
     steps = TrainSteps(strategy, state, config)
     frozen = normalising_by_moving_statistics()
     with frozen if normalisation == "frozen" else contextlib.nullcontext():
-        return [steps.run(iterator, 1)["loss"] for _ in range(num_steps)], steps, iterator
+        return [steps.run(iterator, 1).loss for _ in range(num_steps)], steps, iterator
 
 
 def reduced_bytes(steps: TrainSteps) -> list[int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.local.processes import free_ports
-from training.workdir.workdir import newest_checkpoint_step
+from training.workdir.workdir import Workdir
 
 POLL_SECONDS = 0.05
 
@@ -109,7 +109,7 @@ class Supervisor:
                     fault.seconds[index] = time.monotonic() - at
                     self._restart(index, code)  # alone: the other's code is still to be noted
             time.sleep(POLL_SECONDS)
-        fault.checkpoint = newest_checkpoint_step(str(self.workdir))
+        fault.checkpoint = Workdir(str(self.workdir)).newest_checkpoint_step()
         if frozen:  # the node is given up
             self._workers[fault.worker].kill()
             self._workers[fault.worker].wait()

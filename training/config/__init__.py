@@ -12,9 +12,8 @@ from training.config.sections import (
     RunConfig,
     TrainingConfig,
     differences,
-    from_dict,
     override,
-    to_dict,
+    override_all,
 )
 
 __all__ = [
@@ -29,7 +28,7 @@ __all__ = [
     "RunConfig",
     "TrainingConfig",
     "differences",
-    "from_dict",
     "override",
-    "to_dict",
+    "override_all",
+    "recipes",
 ]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from preprocessing.errors import UsageError, did_you_mean
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import (
     AugmentationConfig,
     EvaluationConfig,
@@ -16,23 +17,20 @@ from training.config import (
     TrainingConfig,
 )
 from training.models.variants import Variant
-from training.optimization.schedule import IMAGENET_EXAMPLES
 
 
-def published(variant: str) -> RunConfig:
+def published(variant: Variant) -> RunConfig:
     """The recipe of slim's `nets/mobilenet/README.md`, all defaults of the config tree.
 
     RMSProp 0.045 x replicas, x0.98 every 2.5 epochs, batch 96 per replica, 700K steps on
     8 GPUs. Published: 72.0 % top-1 for mobilenet_v2_1.0_224. Not measured by this project.
     V1 differs in two constants of its arg scope (slim's `nets/mobilenet_v1.py`).
     """
-    model = ModelConfig()
-    if Variant.parse(variant).family == "mobilenet_v1":
-        model = ModelConfig(dropout=0.001, bn_momentum=0.9997)
+    model = dataclasses.replace(ModelConfig(), **variant.model_family.model_settings)
     return RunConfig(variant=variant, recipe="published", model=model)
 
 
-def improved(variant: str) -> RunConfig:
+def improved(variant: Variant) -> RunConfig:
     """What today's best published figures of this network were reached with, timm's `ra_in1k`.
 
     Target: 72.9 % top-1 for mobilenet_v2_1.0_224 (timm's results, model card: RMSProp, batch
@@ -65,13 +63,13 @@ def improved(variant: str) -> RunConfig:
         ),
         training=TrainingConfig(
             batch_per_replica=192,
-            total_images=450 * IMAGENET_EXAMPLES,
+            total_images=450 * NUM_TRAIN_IMAGES,
             bn_statistics="mean",
         ),
     )
 
 
-def demo(variant: str) -> RunConfig:
+def demo(variant: Variant) -> RunConfig:
     """1,437 scans of digits in about two minutes on two CPU cores; 360 held out.
 
     Changed from `published`: the learning rate and its decay fit a run of 30 epochs;
@@ -96,7 +94,7 @@ def demo(variant: str) -> RunConfig:
     )
 
 
-def quantized(variant: str) -> RunConfig:
+def quantized(variant: Variant) -> RunConfig:
     """Fine-tuning for int8, from the averages of a finished `published` run.
 
     For `mobilenet train --initial-checkpoint`. Kernels and activations are rounded in training
@@ -112,12 +110,12 @@ def quantized(variant: str) -> RunConfig:
             learning_rate_per_replica=0.045 / 200, decay_rate=0.5, decay_epochs=1.0
         ),
         training=dataclasses.replace(
-            start.training, total_images=5 * IMAGENET_EXAMPLES, ema_decay=0.999
+            start.training, total_images=5 * NUM_TRAIN_IMAGES, ema_decay=0.999
         ),
     )
 
 
-def demo_quantized(variant: str) -> RunConfig:
+def demo_quantized(variant: Variant) -> RunConfig:
     """Fine-tuning of a finished `demo` run for int8: ten epochs at a tenth of its rate.
 
     Measured once, mobilenet_v2_0.35_64: float32 98.61 % before and after, int8 98.33 % before
@@ -133,18 +131,17 @@ def demo_quantized(variant: str) -> RunConfig:
     )
 
 
-RECIPES: dict[str, Callable[[str], RunConfig]] = {
-    each.__name__: each for each in (published, improved, demo, quantized, demo_quantized)
+RECIPES: dict[str, Callable[[Variant], RunConfig]] = {
+    build.__name__: build for build in (published, improved, demo, quantized, demo_quantized)
 }
 
 
-def recipe(name: str, variant: str) -> RunConfig:
-    """The config of recipe `name` for `variant`.
+def recipe(name: str, variant: Variant) -> RunConfig:
+    """Return the config of recipe `name` for `variant`.
 
     Raises:
-        UsageError: Unknown recipe or variant; names the nearest.
+        UsageError: There is no such recipe; names the nearest.
     """
-    Variant.parse(variant)
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}; {did_you_mean(name, RECIPES)}")
     return RECIPES[name](variant)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from preprocessing.errors import UsageError, did_you_mean
+from preprocessing.storage import contracts
+from preprocessing.storage.contracts import AsText, ContractError
+from training.models.variants import Variant
 
 T = TypeVar("T")
 SWITCH = ("auto", "on", "off")
@@ -226,7 +229,7 @@ class LoopConfig:
 class RunConfig:
     """One training run. Paths are flags and the cluster is the environment; neither is here."""
 
-    variant: str
+    variant: Annotated[Variant, AsText]
     recipe: str
     seed: int = 0
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -243,6 +246,33 @@ class RunConfig:
         return max(
             1, self.training.total_images // (self.training.batch_per_replica * num_replicas)
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the tree as JSON-able values."""
+        return contracts.to_json(self)
+
+    @classmethod
+    def from_json(cls, value: Any, name: str = "config") -> RunConfig:
+        """Read what `to_json` returned; settings that a newer version added get their defaults.
+
+        Raises:
+            ContractError: A setting is unknown or has a value of another type; names it.
+            UsageError: A value is out of its range.
+        """
+        config = contracts.from_json(cls, value, name)
+        known = config.to_json()
+        for path in _paths(value):
+            if path not in set(_paths(known)):
+                raise ContractError(f"{name}.{path}: this version has no such setting")
+        return config
+
+
+def _paths(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted paths of all leaves."""
+    paths: list[str] = []
+    for name, value in tree.items():
+        paths += _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    return paths
 
 
 def override(config: T, assignment: str) -> T:
@@ -263,16 +293,22 @@ def _replace(config: Any, keys: list[str], text: str, path: str) -> Any:
     if key not in names:
         raise UsageError(f"--set {path}: no such field; {did_you_mean(key, names)}")
     old = getattr(config, key)
-    if rest and not dataclasses.is_dataclass(old):
+    if rest and not _is_section(old):
         raise UsageError(f"--set {path}: {key} has no fields of its own")
-    if not rest and dataclasses.is_dataclass(old):
+    if not rest and _is_section(old):
         inside = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(old))
         raise UsageError(f"--set {path} is a section; set one of {inside}")
     new = _replace(old, rest, text, path) if rest else _parse(text, type(old), path)
     return dataclasses.replace(config, **{key: new})
 
 
+def _is_section(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, Variant)
+
+
 def _parse(text: str, kind: type, path: str) -> Any:
+    if kind is Variant:
+        return Variant.parse(text)
     if kind is bool:
         if text not in ("true", "false"):
             raise UsageError(f"--set {path} expects true or false, got {text!r}")
@@ -283,29 +319,24 @@ def _parse(text: str, kind: type, path: str) -> Any:
         raise UsageError(f"--set {path} expects {kind.__name__}, got {text!r}") from None
 
 
-def to_dict(config: RunConfig) -> dict[str, Any]:
-    """The tree as JSON-able values."""
-    return dataclasses.asdict(config)
+def override_all(config: T, assignments: Iterable[str]) -> T:
+    """Return `config` with each `section.field=value` of `assignments`, in order.
+
+    Raises:
+        UsageError: As `override`.
+    """
+    for assignment in assignments:
+        config = override(config, assignment)
+    return config
 
 
-def from_dict(fields: dict[str, Any]) -> RunConfig:
-    """The inverse of `to_dict`."""
-    types = typing.get_type_hints(RunConfig)
-    return RunConfig(
-        **{
-            name: types[name](**value) if dataclasses.is_dataclass(types[name]) else value
-            for name, value in fields.items()
-        }
-    )
-
-
-def differences(there: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """`field there (now wanted)` for every leaf that differs between two trees."""
-    found: list[str] = []
-    for name in sorted({*there, *wanted}):
-        old, new = there.get(name), wanted.get(name)
+def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return `field stored (now wanted)` for every leaf that differs between two trees."""
+    lines: list[str] = []
+    for name in sorted({*stored, *wanted}):
+        old, new = stored.get(name), wanted.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += differences(old, new, f"{prefix}{name}.")
+            lines += differences(old, new, f"{prefix}{name}.")
         elif old != new:
-            found.append(f"{prefix}{name} {old} (now {new})")
-    return found
+            lines.append(f"{prefix}{name} {old} (now {new})")
+    return lines

@@ -1,1 +1,8 @@
 """Records to batches: order, decoding, augmentation and the services that feed them."""
+
+__all__ = [
+    "data",
+    "inception",
+    "source",
+    "synthetic",
+]

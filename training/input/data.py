@@ -10,10 +10,10 @@ Letters: N examples, G global batch, B batch per replica, S image side in pixels
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -23,6 +23,8 @@ from preprocessing.records import schema
 from preprocessing.records.schema import Manifest
 from training.config import AugmentationConfig, EvaluationConfig
 from training.input.inception import crop, distort, eval_view
+
+logger = logging.getLogger(__name__)
 
 READ_BUFFER_BYTES = 128 * 1024  # about one ImageNet record
 PARALLEL_BATCHES = 2
@@ -37,10 +39,22 @@ class Share:
     num_workers: int
     local_replicas: int
 
+    @classmethod
+    def of(cls, context: tf.distribute.InputContext) -> Share:
+        """Return the part of the process that a strategy asks for its input."""
+        return cls(
+            worker_index=context.input_pipeline_id,
+            num_workers=context.num_input_pipelines,
+            local_replicas=context.num_replicas_in_sync // context.num_input_pipelines,
+        )
+
     @property
     def num_replicas(self) -> int:
-        """Replicas over all workers."""
+        """Number of replicas over all workers."""
         return self.num_workers * self.local_replicas
+
+
+SINGLE_PROCESS = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 class Readable(Protocol):
@@ -48,7 +62,7 @@ class Readable(Protocol):
 
     num_examples: int
 
-    def read(self, index: Any) -> tuple[Any, Any]:
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
 
 
@@ -72,7 +86,7 @@ class Records:
         self._shard_index = tf.constant(shard_index)
         self._offsets = tf.constant(offsets)
 
-    def read(self, index: Any) -> tuple[Any, Any]:
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64.
 
         The record's CRC is checked; a corrupt one raises `tf.errors.DataLossError`.
@@ -107,17 +121,17 @@ class Records:
                 f"training.max_corrupt_records allows: {where}; write these shards anew"
             )
 
-    def first_corrupt(self, positions: Iterable[int], seed: int) -> str:
-        """The file and byte of the first corrupt record in the stream, empty if there is none."""
+    def first_corrupt(self, positions: Iterable[int], seed: int) -> str | None:
+        """Return file and byte of the first corrupt record in the stream, or None."""
         for position in positions:
             index = int(epoch_order(tf.constant(position, tf.int64), self.num_examples, seed))
             try:
                 self._record(tf.constant(index, tf.int64)).get_single_element()
             except tf.errors.DataLossError:
                 return self._place(index)
-        return ""
+        return None
 
-    def _record(self, index: Any) -> tf.data.Dataset:
+    def _record(self, index: tf.Tensor) -> tf.data.Dataset:
         """The record at `index` and those behind it in its shard."""
         return tf.data.experimental.from_variant(
             tf.raw_ops.TFRecordDatasetV2(
@@ -129,17 +143,17 @@ class Records:
             tf.TensorSpec([], tf.string),
         ).take(1)
 
-    def _instead_of(self, index: Any) -> tf.data.Dataset:
+    def _instead_of(self, index: tf.Tensor) -> tf.data.Dataset:
         """The next record, the same one always; only made when the one at `index` is corrupt."""
 
-        def note(corrupt: Any) -> Any:
+        def note(corrupt: tf.Tensor) -> tf.Tensor:
             if int(corrupt) not in self._corrupt:
                 self._corrupt.add(int(corrupt))
                 where = self._place(int(corrupt))
-                print(f"train: corrupt record replaced by the next: {where}", file=sys.stderr)
+                logger.warning("train: corrupt record replaced by the next: %s", where)
             return corrupt
 
-        def next_one(corrupt: Any) -> tf.data.Dataset:
+        def next_one(corrupt: tf.Tensor) -> tf.data.Dataset:
             noted = tf.numpy_function(note, [corrupt], tf.int64, stateful=True)
             noted.set_shape([])
             return self._record((noted + 1) % self.num_examples)
@@ -168,7 +182,7 @@ def training_batches(
         [0, 255] and `float32 [B, 4]`, and `int64 [B]`.
     """
 
-    def example(position: Any) -> tuple[Any, Any, Any]:
+    def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         jpeg, label = records.read(epoch_order(position, records.num_examples, seed))
         # The position in the endless stream is new in every epoch, so the view is too.
         pixels, draws = crop(jpeg, augmentation, size, tf.stack([seed, position]))
@@ -186,7 +200,7 @@ def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.map(lambda pixels, draws, labels: (distort(pixels, draws), labels))
 
 
-def epoch_order(position: Any, num_examples: int, seed: int) -> Any:
+def epoch_order(position: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
     """The example at `position` (int64 scalar) of the endless stream.
 
     A keyed permutation per epoch, so that any position is found without the ones before it.
@@ -214,7 +228,7 @@ def evaluation_batches(
         and `float32 [B]`, 1 for an example and 0 for filling. Take `evaluation_steps`.
     """
 
-    def example(position: Any) -> tuple[Any, Any, Any]:
+    def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         is_example = position < records.num_examples
         jpeg, label = records.read(tf.where(is_example, position, 0))
         return eval_view(jpeg, size, config), label, tf.cast(is_example, tf.float32)
@@ -232,7 +246,7 @@ def _positions(batch_per_replica: int, share: Share, start_step: int) -> tf.data
     per_step = batch_per_replica * share.num_replicas
     mine = batch_per_replica * share.local_replicas
 
-    def of_step(step: Any) -> tf.data.Dataset:
+    def of_step(step: tf.Tensor) -> tf.data.Dataset:
         first = step * per_step + share.worker_index * mine
         return tf.data.Dataset.range(first, first + mine)
 
@@ -240,7 +254,7 @@ def _positions(batch_per_replica: int, share: Share, start_step: int) -> tf.data
 
 
 def _endless(
-    positions: tf.data.Dataset, example: Callable[[Any], Any], batch_per_replica: int
+    positions: tf.data.Dataset, example: Callable[[tf.Tensor], tf.Tensor], batch_per_replica: int
 ) -> tf.data.Dataset:
     """Batches of `example(position)`; what waits in memory is a few of them, whatever N is."""
     batches = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(

@@ -8,7 +8,6 @@ Letters: H, W source height and width; S side of the result, pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -23,7 +22,9 @@ SATURATION_RANGE = (0.5, 1.5)
 EDGE_COLUMNS = 1
 
 
-def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> Any:
+def train_view(
+    jpeg: tf.Tensor, config: AugmentationConfig, size: int, seed: tf.Tensor
+) -> tf.Tensor:
     """One complete training view: random crop, TF1 bilinear resize, flip, brightness, saturation.
 
     The two halves that training runs apart: `crop` on the host, `distort` on the device.
@@ -41,7 +42,9 @@ def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> A
     return distort(pixels[tf.newaxis], draws[tf.newaxis])[0]
 
 
-def crop(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> tuple[Any, Any]:
+def crop(
+    jpeg: tf.Tensor, config: AugmentationConfig, size: int, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """What differs from image to image in shape: crop and resize, and the draws for the rest.
 
     Only the crop leaves the decoder: rows above it are entropy-decoded but not transformed,
@@ -67,7 +70,9 @@ def crop(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> tuple[A
     return pixels, draw(config, seeds[1:])
 
 
-def _heavy_augmentation(pixels: Any, config: AugmentationConfig, seed: Any) -> Any:
+def _heavy_augmentation(
+    pixels: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
+) -> tf.Tensor:
     """RandAugment and random erasing, of recipes that ask for them."""
     fold_in = tf.random.experimental.stateless_fold_in  # other draws stay as they are
     if config.randaugment_layers:
@@ -78,7 +83,7 @@ def _heavy_augmentation(pixels: Any, config: AugmentationConfig, seed: Any) -> A
     return pixels
 
 
-def draw(config: AugmentationConfig, seeds: Sequence[Any]) -> Any:
+def draw(config: AugmentationConfig, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
     """The random numbers of one image's flip and colours.
 
     Args:
@@ -103,7 +108,7 @@ def draw(config: AugmentationConfig, seeds: Sequence[Any]) -> Any:
     )
 
 
-def distort(pixels: Any, draws: Any) -> Any:
+def distort(pixels: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Flip and colours of a whole batch, elementwise, so that it runs and fuses on any device.
 
     Brightness and saturation in slim's fast mode: no hue, no contrast, clipped once, at the end.
@@ -116,7 +121,7 @@ def distort(pixels: Any, draws: Any) -> Any:
         `float32 [B, S, S, 3]` in [-1, 1].
     """
     mirrored, brightness, saturation, late = (
-        each[:, tf.newaxis, tf.newaxis, tf.newaxis] for each in tf.unstack(draws, axis=1)
+        column[:, tf.newaxis, tf.newaxis, tf.newaxis] for column in tf.unstack(draws, axis=1)
     )
     images = tf.cast(pixels, tf.float32) * (1 / 255)
     images = tf.where(mirrored > 0, tf.reverse(images, axis=[2]), images)
@@ -124,7 +129,7 @@ def distort(pixels: Any, draws: Any) -> Any:
     return _to_network_range(tf.clip_by_value(images, 0.0, 1.0))
 
 
-def _saturate(images: Any, factor: Any) -> Any:
+def _saturate(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     """`tf.image.adjust_saturation` without the detour over HSV.
 
     Scaling S at constant H and V moves each channel c to `V - (V - c) S' / S`; with
@@ -139,7 +144,9 @@ def _saturate(images: Any, factor: Any) -> Any:
     return value - (value - images) * scale
 
 
-def sample_crop(shape: Any, config: AugmentationConfig, seed: Any) -> tuple[Any, Any]:
+def sample_crop(
+    shape: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """A random crop; the whole image after 100 failures.
 
     Args:
@@ -148,7 +155,7 @@ def sample_crop(shape: Any, config: AugmentationConfig, seed: Any) -> tuple[Any,
         seed: `int64 [2]`.
 
     Returns:
-        `(begin, extent)`, `int32 [3]` each, as `tf.slice` takes them.
+        `(begin, extent)`, `int32 [3]` column, as `tf.slice` takes them.
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -163,7 +170,7 @@ def sample_crop(shape: Any, config: AugmentationConfig, seed: Any) -> tuple[Any,
     return begin, extent
 
 
-def eval_view(jpeg: Any, size: int, config: EvaluationConfig) -> Any:
+def eval_view(jpeg: tf.Tensor, size: int, config: EvaluationConfig) -> tf.Tensor:
     """The image as evaluation sees it: `inception` or `resize_256`, see `EvaluationConfig`.
 
     Args:
@@ -185,14 +192,14 @@ def eval_view(jpeg: Any, size: int, config: EvaluationConfig) -> Any:
     return _to_network_range(image)
 
 
-def _central_window(shape: Any) -> tuple[Any, Any]:
+def _central_window(shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """What `tf.image.central_crop` keeps of `int32 [3]` (H, W and 3): begin and extent."""
     sides = tf.cast(shape[:2], tf.float64)
     begin = tf.cast((sides - sides * EVAL_CROP_FRACTION) / 2, tf.int32)
     return begin, shape[:2] - 2 * begin
 
 
-def _central_square(image: Any, size: int) -> Any:
+def _central_square(image: tf.Tensor, size: int) -> tf.Tensor:
     """`[H, W, 3]` to `[S, S, 3]`: shorter side to S * 256 / 224, then the centre."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = size * RESIZE_TO_CROP / tf.reduce_min(sides)
@@ -201,7 +208,9 @@ def _central_square(image: Any, size: int) -> Any:
     return tf.ensure_shape(tf.image.resize_with_crop_or_pad(resized, size, size), [size, size, 3])
 
 
-def _decode_window(jpeg: Any, begin: Any, extent: Any, dct_method: str = "") -> Any:
+def _decode_window(
+    jpeg: tf.Tensor, begin: tf.Tensor, extent: tf.Tensor, dct_method: str = ""
+) -> tf.Tensor:
     """Decode a part of a JPEG, to the bit as if all were decoded and then sliced.
 
     Args:
@@ -221,7 +230,7 @@ def _decode_window(jpeg: Any, begin: Any, extent: Any, dct_method: str = "") -> 
     return pixels[:, before : before + extent[1]]
 
 
-def _resize(image: Any, size: int) -> Any:
+def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
     """`[H, W, 3]` to `[S, S, 3]` by TF1's kernel: no half-pixel centres, no antialiasing."""
     resized = tf.raw_ops.ResizeBilinear(
         images=image[tf.newaxis], size=[size, size], align_corners=False, half_pixel_centers=False
@@ -229,6 +238,6 @@ def _resize(image: Any, size: int) -> Any:
     return tf.ensure_shape(resized[0], [size, size, 3])
 
 
-def _to_network_range(image: Any) -> Any:
+def _to_network_range(image: tf.Tensor) -> tf.Tensor:
     """[0, 1] to [-1, 1]."""
     return (image - 0.5) * 2.0

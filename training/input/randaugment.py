@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
@@ -22,10 +21,10 @@ ERASED_AREA = (0.02, 1 / 3)
 ERASED_ASPECT_RATIO = (0.3, 1 / 0.3)
 ERASING_ATTEMPTS = 10
 
-Operation = Callable[[Any, Any], Any]  # (image, strength in [0, 1]) -> image
+Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (image, strength in [0, 1]) -> image
 
 
-def rand_augment(image: Any, num_layers: int, magnitude: float, seed: Any) -> Any:
+def rand_augment(image: tf.Tensor, num_layers: int, magnitude: float, seed: tf.Tensor) -> tf.Tensor:
     """Apply `num_layers` operations drawn from `OPERATIONS`, each with probability one half.
 
     Args:
@@ -57,7 +56,7 @@ def rand_augment(image: Any, num_layers: int, magnitude: float, seed: Any) -> An
     return image
 
 
-def random_erasing(image: Any, probability: float, seed: Any) -> Any:
+def random_erasing(image: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """With `probability`, replace a random rectangle by noise of ImageNet's mean and deviation.
 
     Args:
@@ -73,7 +72,7 @@ def random_erasing(image: Any, probability: float, seed: Any) -> Any:
     tries = [ERASING_ATTEMPTS]
     area = tf.random.stateless_uniform(tries, seeds[0], *ERASED_AREA) * size * size
     log_ratio = tf.random.stateless_uniform(
-        tries, seeds[1], *(math.log(each) for each in ERASED_ASPECT_RATIO)
+        tries, seeds[1], *(math.log(ratio) for ratio in ERASED_ASPECT_RATIO)
     )
     sides = tf.stack([tf.sqrt(area * tf.exp(log_ratio)), tf.sqrt(area / tf.exp(log_ratio))], axis=1)
     sides = tf.cast(tf.round(sides), tf.int32)  # [tries, 2]: height and width
@@ -93,27 +92,27 @@ def random_erasing(image: Any, probability: float, seed: Any) -> Any:
     return tf.where(inside[..., None], tf.clip_by_value(noise, 0.0, 255.0), image)
 
 
-def _blend(degenerate: Any, image: Any, level: Any) -> Any:
+def _blend(degenerate: tf.Tensor, image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Timm's enhancement: factor 0.1 to 1.9 between a degenerate image and beyond the image."""
     factor = tf.abs(level) * 1.8 + 0.1
     degenerate = tf.round(degenerate)  # Pillow's are whole levels
     return degenerate + factor * (image - degenerate)
 
 
-def _gray(image: Any) -> Any:
+def _gray(image: tf.Tensor) -> tf.Tensor:
     """`[S, S, 1]`, ITU-R 601 luma as Pillow's `L`."""
     return tf.reduce_sum(image * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
 
 
-def _auto_contrast(image: Any, level: Any) -> Any:
+def _auto_contrast(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     low, high = (f(image, axis=[0, 1]) for f in (tf.reduce_min, tf.reduce_max))
     return tf.where(high > low, (image - low) * 255.0 / tf.maximum(high - low, 1e-3), image)
 
 
-def _equalize(image: Any, level: Any) -> Any:
+def _equalize(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Each channel's histogram made flat, as Pillow's `ImageOps.equalize`."""
 
-    def channel(values: Any) -> Any:
+    def channel(values: tf.Tensor) -> tf.Tensor:
         histogram = tf.math.bincount(values, minlength=256, maxlength=256)
         last = tf.reduce_max(tf.where(histogram > 0, tf.range(256), 0))
         step = (tf.reduce_sum(histogram) - histogram[last]) // 255
@@ -122,41 +121,41 @@ def _equalize(image: Any, level: Any) -> Any:
         return tf.gather(table, values)
 
     values = tf.cast(tf.round(image), tf.int32)
-    channels = [channel(values[..., each]) for each in range(3)]
+    channels = [channel(values[..., index]) for index in range(3)]
     return tf.cast(tf.stack(channels, axis=-1), tf.float32)
 
 
-def _invert(image: Any, level: Any) -> Any:
+def _invert(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return 255.0 - image
 
 
-def _posterize(image: Any, level: Any) -> Any:
+def _posterize(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     bits = tf.cast(tf.abs(level) * 4.0, tf.int32)  # kept
     step = tf.cast(tf.bitwise.left_shift(1, 8 - bits), tf.float32)
     return tf.floor(image / step) * step
 
 
-def _solarize(image: Any, level: Any) -> Any:
+def _solarize(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return tf.where(image < tf.floor(tf.abs(level) * 256.0), image, 255.0 - image)
 
 
-def _solarize_add(image: Any, level: Any) -> Any:
+def _solarize_add(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return tf.where(image < 128.0, image + tf.floor(tf.abs(level) * 110.0), image)
 
 
-def _color(image: Any, level: Any) -> Any:
+def _color(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _blend(_gray(image), image, level)
 
 
-def _contrast(image: Any, level: Any) -> Any:
+def _contrast(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _blend(tf.reduce_mean(tf.round(_gray(image))), image, level)
 
 
-def _brightness(image: Any, level: Any) -> Any:
+def _brightness(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _blend(tf.zeros_like(image), image, level)
 
 
-def _sharpness(image: Any, level: Any) -> Any:
+def _sharpness(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     """Against Pillow's `SMOOTH` filter; the border stays as it is."""
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
     kernel = tf.tile(kernel[..., None, None], [1, 1, 3, 1])
@@ -166,11 +165,13 @@ def _sharpness(image: Any, level: Any) -> Any:
     return _blend(tf.where(inside, padded, image), image, level)
 
 
-def _warp(image: Any, transform: list[Any]) -> Any:
+def _warp(image: tf.Tensor, transform: list[tf.Tensor]) -> tf.Tensor:
     """Output (x, y) shows input (a x + b y + c, d x + e y + f); bilinear, mean colour outside."""
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.concat([image, tf.ones_like(image[..., :1])], axis=-1)[None],
-        transforms=tf.stack([tf.cast(each, tf.float32) for each in [*transform, 0.0, 0.0]])[None],
+        transforms=tf.stack([tf.cast(number, tf.float32) for number in [*transform, 0.0, 0.0]])[
+            None
+        ],
         output_shape=image.shape[:2],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -180,7 +181,7 @@ def _warp(image: Any, transform: list[Any]) -> Any:
     return warped[..., :3] + (1.0 - covered) * MEAN_COLOR
 
 
-def _rotate(image: Any, level: Any) -> Any:
+def _rotate(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     angle = level * (30.0 / 180.0 * math.pi)
     center = (image.shape[0] - 1) / 2
     cos, sin = tf.cos(angle), tf.sin(angle)
@@ -189,19 +190,19 @@ def _rotate(image: Any, level: Any) -> Any:
     return _warp(image, [cos, sin, shift_x, -sin, cos, shift_y])
 
 
-def _shear_x(image: Any, level: Any) -> Any:
+def _shear_x(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _warp(image, [1.0, 0.3 * level, 0.0, 0.0, 1.0, 0.0])
 
 
-def _shear_y(image: Any, level: Any) -> Any:
+def _shear_y(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _warp(image, [1.0, 0.0, 0.0, 0.3 * level, 1.0, 0.0])
 
 
-def _translate_x(image: Any, level: Any) -> Any:
+def _translate_x(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _warp(image, [1.0, 0.0, 0.45 * level * image.shape[1], 0.0, 1.0, 0.0])
 
 
-def _translate_y(image: Any, level: Any) -> Any:
+def _translate_y(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return _warp(image, [1.0, 0.0, 0.0, 0.0, 1.0, 0.45 * level * image.shape[0]])
 
 

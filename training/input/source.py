@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import tensorflow as tf
 
@@ -14,7 +13,6 @@ from training.config import SYNTHETIC, RunConfig
 from training.input import synthetic
 from training.input.data import Readable, Records, Share, training_batches
 from training.input.data_service import served
-from training.models.variants import Variant
 
 CACHE_FRACTION = 0.5  # of this machine's memory, at most
 
@@ -24,18 +22,18 @@ class Source:
     """Both splits, and who decodes the training one.
 
     Attributes:
-        data_service: `grpc://host:port` of a tf.data service, or empty to decode here.
+        data_service: `grpc://host:port` of a tf.data service, None to decode here.
     """
 
     manifest: Manifest
     train: Readable
     validation: Readable
-    data_service: str
+    data_service: str | None
     files: Records | None  # the training split on disk, which may have corrupt records
     folder: str
 
     @classmethod
-    def open(cls, records: str, config: RunConfig, data_service: str = "") -> Source:
+    def open(cls, records: str, config: RunConfig, data_service: str | None = None) -> Source:
         """Open a records folder, or `SYNTHETIC`.
 
         Raises:
@@ -49,7 +47,7 @@ class Source:
                 SyntheticRecords(manifest.num_examples(split), len(manifest.classes))
                 for split in ("train", "validation")
             ]
-            return cls(manifest, splits[0], splits[1], "", None, records)
+            return cls(manifest, splits[0], splits[1], None, None, records)
         if data_service and config.input.cache:
             raise UsageError(
                 "input.cache keeps images in this process, --data-service reads them elsewhere; "
@@ -71,7 +69,7 @@ class Source:
         self, config: RunConfig, share: Share, start_step: int, seed: int | None = None
     ) -> tf.data.Dataset:
         """`training_batches` of a run, wherever they are made; `seed` if not the run's own."""
-        size = Variant.parse(config.variant).resolution
+        size = config.variant.resolution
         batch = config.training.batch_per_replica
         if isinstance(self.train, SyntheticRecords):
             return self.train.batches(size, batch, config.augmentation.pixels)
@@ -104,7 +102,7 @@ class CachedRecords:
         jpegs, labels = zip(*everything.as_numpy_iterator(), strict=True)
         self._jpegs, self._labels = tf.constant(jpegs), tf.constant(labels, tf.int64)
 
-    def read(self, index: Any) -> tuple[Any, Any]:
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return self._jpegs[index], self._labels[index]
 
@@ -118,7 +116,7 @@ class SyntheticRecords:
         noise = tf.random.stateless_uniform([64, 64, 3], [0, 0], 0, 256, tf.int32)
         self._jpeg = tf.io.encode_jpeg(tf.cast(noise, tf.uint8))
 
-    def read(self, index: Any) -> tuple[Any, Any]:
+    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return tf.identity(self._jpeg), index % self._num_classes + 1
 

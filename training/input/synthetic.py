@@ -5,11 +5,11 @@ TensorFlow is not imported here; `training.input.source` makes the images.
 
 from __future__ import annotations
 
+from preprocessing.records.imagenet import NUM_CLASSES, NUM_TRAIN_IMAGES
 from preprocessing.records.schema import SCHEMA_VERSION, ImageClass, Manifest, Shard
 from training.config import SYNTHETIC
 
-EXAMPLES = {"train": 1_281_167, "validation": 1_000}
-CLASSES = 1000
+EXAMPLES = {"train": NUM_TRAIN_IMAGES, "validation": 1_000}
 
 
 def read_manifest(records: str) -> Manifest:
@@ -30,7 +30,7 @@ def _manifest() -> Manifest:
         fingerprint=SYNTHETIC,
         classes=tuple(
             ImageClass(index=index, synset=f"n999{index:05d}", text=f"synthetic {index}")
-            for index in range(1, CLASSES + 1)
+            for index in range(1, NUM_CLASSES + 1)
         ),
         shards={
             split: (Shard(file="", examples=examples, bytes=0, sha256=""),)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -13,43 +12,9 @@ import tensorflow as tf
 from preprocessing.errors import DataError
 from training.config import EvaluationConfig
 from training.input.data import Readable, Share, evaluation_batches, evaluation_steps
+from training.metrics.accuracy import Counts, EvaluatedImages
 
 STEPS_PER_CALL = 50  # then the host is heard
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accuracy:
-    """Counts; divided only when read."""
-
-    correct_top1: int
-    correct_top5: int
-    examples: int
-
-    @property
-    def top1(self) -> float:
-        """Fraction in [0, 1]."""
-        return self.correct_top1 / self.examples
-
-    @property
-    def top5(self) -> float:
-        """Fraction in [0, 1]; ties at the boundary count as hits, as `in_top_k` does."""
-        return self.correct_top5 / self.examples
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Predictions:
-    """What a model says about a whole split, in the order of the records; `[N]` each."""
-
-    labels: np.ndarray
-    predicted: np.ndarray
-    confidence: np.ndarray  # probability of `predicted`
-    hits: np.ndarray  # bool [N, 2]: within the first one, the first five
-
-    @property
-    def accuracy(self) -> Accuracy:
-        """The counts."""
-        top1, top5 = self.hits.sum(axis=0)
-        return Accuracy(correct_top1=int(top1), correct_top5=int(top5), examples=len(self.labels))
 
 
 class Evaluator:
@@ -72,16 +37,16 @@ class Evaluator:
         self._batch_per_replica = batch_per_replica
         self._before_call = before_call
 
-    def run(self) -> Accuracy:
-        """Count over the whole split.
+    def run(self) -> Counts:
+        """Count correct answers over the whole split.
 
         Raises:
             DataError: The count is not the number of records.
         """
-        return self.predict().accuracy
+        return self.predict().counts
 
-    def predict(self) -> Predictions:
-        """Predict the whole split, the same result on every worker.
+    def predict(self) -> EvaluatedImages:
+        """Classify the whole split, with the same result on every worker.
 
         Raises:
             DataError: The count is not the number of records.
@@ -100,7 +65,7 @@ class Evaluator:
         rows = rows[rows[:, 0] > 0]
         if len(rows) != self._records.num_examples:
             raise DataError(f"evaluated {len(rows)} of {self._records.num_examples} records")
-        return Predictions(
+        return EvaluatedImages(
             labels=rows[:, 1].astype(np.int64),
             predicted=rows[:, 2].astype(np.int64),
             confidence=rows[:, 3],
@@ -113,15 +78,15 @@ class Evaluator:
             self._config,
             size=self._model.input_shape[1],
             batch_per_replica=self._batch_per_replica,
-            share=share_of(context),
+            share=Share.of(context),
         )
 
     @tf.function
-    def _predict(self, iterator: Any, steps: Any) -> Any:
+    def _predict(self, iterator: Iterator[Any], steps: tf.Tensor) -> tf.Tensor:
         """`float32 [R, steps, B, 6]`: see `_predict_batch`."""
         batch = self._batch_per_replica
 
-        def in_replica(rows: Any, step: Any, *element: Any) -> Any:
+        def in_replica(rows: tf.Tensor, step: tf.Tensor, *element: tf.Tensor) -> tf.Tensor:
             return tf.tensor_scatter_nd_update(rows, [[step]], self._predict_batch(*element)[None])
 
         rows = self._strategy.run(lambda: tf.zeros([steps, batch, 6]))
@@ -130,13 +95,13 @@ class Evaluator:
         placed = self._strategy.run(self._place, args=(rows,))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, placed, axis=None)
 
-    def _place(self, rows: Any) -> Any:
+    def _place(self, rows: tf.Tensor) -> tf.Tensor:
         """`[R, steps, B, 6]`, zero but for this replica's part: one sum joins all parts."""
         replica = tf.distribute.get_replica_context()
         mine = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
         return mine[:, None, None, None] * rows[None]
 
-    def _predict_batch(self, images: Any, labels: Any, weights: Any) -> Any:
+    def _predict_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """`float32 [B, 6]`: weight, label, class, probability, hit at 1, hit at 5."""
         logits = self._model(images, training=False)
         columns = [
@@ -146,13 +111,4 @@ class Evaluator:
             tf.reduce_max(tf.nn.softmax(logits), axis=-1),
             *(tf.nn.in_top_k(labels, logits, k) for k in (1, 5)),
         ]
-        return tf.stack([tf.cast(each, tf.float32) for each in columns], axis=1)
-
-
-def share_of(context: tf.distribute.InputContext) -> Share:
-    """This process's part of every global batch."""
-    return Share(
-        worker_index=context.input_pipeline_id,
-        num_workers=context.num_input_pipelines,
-        local_replicas=context.num_replicas_in_sync // context.num_input_pipelines,
-    )
+        return tf.stack([tf.cast(column, tf.float32) for column in columns], axis=1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
-from typing import Any
 
 import tensorflow as tf
 
@@ -14,23 +13,26 @@ from preprocessing.records.schema import Manifest
 from training.input.data import Records
 from training.loop.evaluate import Evaluator
 from training.monitoring.summaries import Summaries
-from training.monitoring.tensorboard import Watcher
+from training.monitoring.tensorboard import TensorBoard
 from training.optimization.state import TrainingState
-from training.workdir import workdir as workdirs
-from training.workdir.checkpoint import load_into
+from training.weights.run_weights import load_into
+from training.workdir.evaluations import Evaluation
+from training.workdir.workdir import Workdir
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 BATCH = 100  # slim's eval_image_classifier
 FOLDER = "follow"  # of event files, beside those of the trainer
 
 
-def follow(workdir: str, records_folder: str, manifest: Manifest) -> dict[str, Any]:
-    """Evaluate the newest checkpoint whenever there is a new one; returns the last result.
+def follow(workdir: Workdir, records_folder: str, manifest: Manifest) -> Evaluation | None:
+    """Evaluate the newest checkpoint whenever there is a new one; return the last result.
 
     A checkpoint that the trainer replaced before it was read is passed over. Where evaluations
     are, the trainer keeps the best checkpoint, so it need not evaluate itself.
     """
-    run = workdirs.Run.read(workdir)
+    run = workdir.read_run()
     state = TrainingState.of(run)
     records = Records(records_folder, manifest, "validation")
     evaluator = Evaluator(
@@ -40,36 +42,32 @@ def follow(workdir: str, records_folder: str, manifest: Manifest) -> dict[str, A
         run.config.evaluation,
         batch_per_replica=BATCH,
     )
-    events = storage.join(workdirs.tensorboard_folder(workdir), FOLDER)
-    watcher = Watcher(Summaries(events, enabled=True), run, manifest, state, profile_steps=0)
-    result: dict[str, Any] = {}
+    events = storage.join(workdir.tensorboard_folder, FOLDER)
+    board = TensorBoard(Summaries(events, enabled=True), run, manifest, state)
+    result: Evaluation | None = None
     try:
         while True:
-            complete = workdirs.read_progress(workdir)["complete"]  # before looking for the last
-            step = workdirs.newest_checkpoint_step(workdir)
-            if step and step != result.get("step"):
+            complete = workdir.read_progress().complete  # before looking for the last
+            step = workdir.newest_checkpoint_step()
+            if step and (result is None or step != result.step):
                 try:
                     load_into(state, workdir, step)
                 except DataError as error:
-                    if step in workdirs.checkpoint_steps(workdir):
+                    if step in workdir.checkpoint_steps():
                         raise
-                    print(f"evaluate: {error}", file=sys.stderr, flush=True)
+                    logger.warning("evaluate: %s", error)
                     continue
-                predictions = evaluator.predict()
-                accuracy = predictions.accuracy
-                result = {"step": step, "top1": accuracy.top1, "top5": accuracy.top5}
-                workdirs.write_evaluation(
-                    workdir, step, {"top1": accuracy.top1, "top5": accuracy.top5}
-                )
-                watcher.evaluation(step, accuracy, None, predictions, records)
-                print(
-                    f"evaluate: step {step}  top-1 {accuracy.top1:.4f}  top-5 {accuracy.top5:.4f}",
-                    file=sys.stderr,
-                    flush=True,
+                images = evaluator.predict()
+                accuracy = images.counts.accuracy
+                result = Evaluation.of(step, accuracy)
+                workdir.write_evaluation(result)
+                board.evaluation(step, accuracy, images=images, records=records)
+                logger.info(
+                    "evaluate: step %d  top-1 %.4f  top-5 %.4f", step, accuracy.top1, accuracy.top5
                 )
             elif complete:
                 return result
             else:
                 time.sleep(POLL_SECONDS)
     finally:
-        watcher.close()
+        board.close()

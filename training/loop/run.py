@@ -1,85 +1,68 @@
-"""From a process and its environment to a finished run, or to the exit code that says why not."""
+"""From a process and its environment to a finished run, or to the exit code of its failure."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import tensorflow as tf
 
 from preprocessing.errors import NonFiniteLossError, PermanentError, RetryError
-from training.config import RunConfig
 from training.loop.loop import train
+from training.loop.train_job import TrainJob
 from training.workdir import attempts, recovery
 from training.workdir.lock import exclusive_between_machines
-from training.workers.cluster import Cluster, meet
+from training.workdir.progress import Progress
 from training.workers.failures import explained
-from training.workers.watchdog import ProcessGuard, StoppedError, raise_if_signalled
+from training.workers.rendezvous import rendezvous
+from training.workers.watchdog import ProcessWatchdog, StoppedError, raise_if_signalled
 
 LEAVING_SECONDS = 20.0  # TensorFlow may wait for a peer that is gone
 
 
-def run_training(
-    config: RunConfig,
-    records: str,
-    workdir: str,
-    cluster: Cluster,
-    initial_checkpoint: str = "",
-    profile_steps: int = 0,
-    data_service: str = "",
-) -> dict[str, Any]:
-    """Train as worker `cluster.index`; returns the final progress.
+def run_training(job: TrainJob) -> Progress:
+    """Train as worker `job.cluster.index`; return the final progress.
 
     Raises:
         RetryError: A peer was lost, or this process was asked to stop.
         PermanentError: Data, storage or loss are at fault, or attempts are used up.
     """
-    several = len(cluster.workers) > 1
-    guard = ProcessGuard(config.loop.grace_seconds)
-    shared = several and cluster.is_chief
-    with exclusive_between_machines(workdir) if shared else contextlib.nullcontext():
-        if cluster.is_chief:
-            attempts.begin(workdir, config.loop.max_attempts)
+    limits, is_chief = job.config.loop, job.cluster.is_chief
+    watchdog = ProcessWatchdog(limits.grace_seconds)
+    shared = is_chief and len(job.cluster.workers) > 1
+    with exclusive_between_machines(job.workdir) if shared else contextlib.nullcontext():
+        if is_chief:
+            attempts.begin(job.workdir, limits.max_attempts)
         try:
-            with explained(records):
-                meet(cluster, config.loop.startup_timeout_seconds, raise_if_signalled)
-                guard.expect(
-                    "connecting to the other workers (loop.startup_timeout_seconds)",
-                    config.loop.startup_timeout_seconds,
-                )
-                strategy = tf.distribute.MultiWorkerMirroredStrategy()
-                guard.listen()
-                done = train(
-                    config,
-                    records,
-                    workdir,
-                    cluster,
-                    strategy,
-                    initial_checkpoint,
-                    guard,
-                    profile_steps,
-                    data_service,
-                )
-                guard.exit_code = 0
-                return done
+            return _train_together(job, watchdog)
         except StoppedError:
-            if cluster.is_chief:
-                attempts.forgive(workdir)
+            if is_chief:
+                attempts.uncount(job.workdir)
             raise
         except NonFiniteLossError as error:
-            guard.exit_code = error.exit_code
-            final = recovery.go_back(
-                workdir, error, config.loop.max_blow_up_recoveries, cluster.is_chief
-            )
-            guard.exit_code = final.exit_code
-            if cluster.is_chief:
-                attempts.note_failure(workdir, final)
+            watchdog.exit_code = error.exit_code
+            final = recovery.go_back(job.workdir, error, limits.max_blow_up_recoveries, is_chief)
+            watchdog.exit_code = final.exit_code
+            if is_chief:
+                attempts.note_failure(job.workdir, final)
             raise final from error
         except (PermanentError, RetryError) as error:
-            guard.exit_code = error.exit_code
-            if cluster.is_chief:
-                with contextlib.suppress(OSError):  # what went wrong may be this very folder
-                    attempts.note_failure(workdir, error)
+            watchdog.exit_code = error.exit_code
+            if is_chief:
+                with contextlib.suppress(OSError):  # the failure may be of this very folder
+                    attempts.note_failure(job.workdir, error)
             raise
         finally:
-            guard.expect("leaving TensorFlow", LEAVING_SECONDS)
+            watchdog.expect("leaving TensorFlow", LEAVING_SECONDS)
+
+
+def _train_together(job: TrainJob, watchdog: ProcessWatchdog) -> Progress:
+    """Meet the other workers, then train."""
+    seconds = job.config.loop.startup_timeout_seconds
+    with explained(job.records):
+        rendezvous(job.cluster, seconds, raise_if_signalled)
+        watchdog.expect("connecting to the other workers (loop.startup_timeout_seconds)", seconds)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        watchdog.listen()
+        progress = train(job, strategy, watchdog=watchdog)
+        watchdog.exit_code = 0
+        return progress

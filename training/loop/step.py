@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from training.config import RunConfig
 from training.input.inception import distort
+from training.metrics.step_means import StepMeans
 from training.optimization import compute
 from training.optimization.gradients import Gradients
 from training.optimization.state import TrainingState, values
@@ -57,14 +58,11 @@ class TrainSteps:
                 name="gradient_norm",
             )
 
-    def run(self, iterator: Any, num_steps: int) -> dict[str, float]:
+    def run(self, iterator: Any, num_steps: int) -> StepMeans:
         """Make `num_steps` updates.
 
         Returns:
-            `loss` (mean cross-entropy over all images), `regularization` (the L2 term),
-            `top1` (on the augmented images), `input_wait` (share of the time in which the
-            next batch of this process was not there) over these steps, and `gradient_norm`, of
-            the mean loss, at one of the last ten steps.
+            The means over these steps.
         """
         started = time.monotonic()
         self._calls += 1
@@ -74,13 +72,13 @@ class TrainSteps:
             cross_entropy, correct, images = self._totals.numpy()
         seconds = time.monotonic() - started
         norm = self._strategy.experimental_local_results(self._gradient_norm)[0]
-        return {
-            "loss": float(cross_entropy / images),
-            "regularization": float(regularization),
-            "top1": float(correct / images),
-            "input_wait": float(waited) / seconds,
-            "gradient_norm": float(norm.numpy()),
-        }
+        return StepMeans(
+            loss=float(cross_entropy / images),
+            regularization=float(regularization),
+            top1=float(correct / images),
+            input_wait=float(waited) / seconds,
+            gradient_norm=float(norm.numpy()),
+        )
 
     @tf.function
     def _run(self, iterator: Any, num_steps: Any) -> Any:
@@ -140,21 +138,26 @@ def statistics_synchronizer(
     0 (`replica0`); `mean` averages them. Moving averages are linear, so doing it here, when
     someone looks, gives exactly what doing it in every step would.
     """
-    trainable = {id(each) for each in state.model.trainable_variables}
-    indices = [i for i, each in enumerate(state.model.variables) if id(each) not in trainable]
+    trainable = {id(variable) for variable in state.model.trainable_variables}
+    indices = [
+        index
+        for index, variable in enumerate(state.model.variables)
+        if id(variable) not in trainable
+    ]
     everything = values(state.model)
-    statistics = [everything[i] for i in indices] + [state.ema.shadows[i] for i in indices]
+    statistics = [everything[index] for index in indices]
+    statistics += [state.ema.shadows[index] for index in indices]
 
     def in_replica() -> None:
         replica = tf.distribute.get_replica_context()
-        packed = tf.concat([tf.reshape(each, [-1]) for each in statistics], axis=0)
+        packed = tf.concat([tf.reshape(variable, [-1]) for variable in statistics], axis=0)
         if policy == "mean":
             packed = replica.all_reduce(tf.distribute.ReduceOp.MEAN, packed)
         else:
             is_first = tf.equal(replica.replica_id_in_sync_group, 0)
             packed = tf.where(is_first, packed, tf.zeros_like(packed))
             packed = replica.all_reduce(tf.distribute.ReduceOp.SUM, packed)
-        sizes = [each.shape.num_elements() for each in statistics]
+        sizes = [variable.shape.num_elements() for variable in statistics]
         for variable, part in zip(statistics, tf.split(packed, sizes), strict=True):
             variable.assign(tf.reshape(part, variable.shape))
 

@@ -11,64 +11,66 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from training.config import LoopConfig
-from training.workers.collectives import Agreement
-from training.workers.watchdog import Guard
-
-AT_A_MOMENT = ("regularization", "gradient_norm")
+from training.metrics.step_means import StepMeans, mean_of
+from training.workers.collectives import Collectives
+from training.workers.watchdog import Watchdog
 
 
 class Steps(Protocol):
     """The inner loop."""
 
-    def run(self, iterator: Any, num_steps: int) -> dict[str, float]:
+    def run(self, iterator: Any, num_steps: int) -> StepMeans:
         """Make updates and return their means."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
-    """What was done: fewer steps than asked for if someone requested a stop."""
+class StepResult:
+    """What some steps did: fewer steps than asked for if a stop was requested."""
 
     steps: int
-    means: dict[str, float]
+    means: StepMeans
     seconds_per_step: float
     stopped: bool
 
 
-class Calls:
-    """Runs the inner loop in calls of about `max_call_seconds`, alike on all workers."""
+class StepRunner:
+    """Runs the inner loop in calls of about `max_call_seconds`, equal on all workers."""
 
     def __init__(
         self,
         steps: Steps,
-        agreement: Agreement,
-        guard: Guard,
+        collectives: Collectives,
+        watchdog: Watchdog,
         limits: LoopConfig,
+        *,
         on_call: Callable[[int, float], None] = lambda num_steps, loss: None,
     ) -> None:
         self._steps = steps
-        self._agreement = agreement
-        self._guard = guard
+        self._collectives = collectives
+        self._watchdog = watchdog
         self._limits = limits
         self._on_call = on_call
         self._is_first = True
         self._next = 1  # steps of the next call
 
-    def run(self, iterator: Any, num_steps: int) -> Made:
+    def run(self, iterator: Any, num_steps: int) -> StepResult:
         """Make `num_steps` steps, or stop between two calls when any worker was asked to."""
-        parts: list[tuple[int, dict[str, float]]] = []
+        parts: list[tuple[int, StepMeans]] = []
         timed = [0, 0.0]
         done, stopped = 0, False
         while done < num_steps and not stopped:
             count = min(self._next, num_steps - done)
             if not self._is_first:  # building the graph counts as starting up
-                self._guard.expect(
+                self._watchdog.expect(
                     f"{count} training steps (loop.step_timeout_seconds)",
                     self._limits.step_timeout_seconds,
                 )
             started = time.monotonic()
             means = self._steps.run(iterator, count)
             seconds = time.monotonic() - started
-            mean_seconds, requests = self._agreement.means([seconds, self._guard.stop_requested])
+            mean_seconds, requests = self._collectives.means(
+                [seconds, self._watchdog.stop_requested]
+            )
             parts.append((count, means))
             done += count
             stopped = requests > 0
@@ -77,20 +79,12 @@ class Calls:
                 limit = int(self._limits.max_call_seconds * count / mean_seconds)
                 self._next = max(1, min(2 * self._next, limit))
             self._is_first = False
-            self._on_call(count, means["loss"])
+            self._on_call(count, means.loss)
         if not timed[0]:
             timed = [done, mean_seconds]
-        return Made(
+        return StepResult(
             steps=done,
-            means=_mean(parts),
+            means=mean_of(parts),
             seconds_per_step=timed[1] / timed[0],
             stopped=stopped,
         )
-
-
-def _mean(parts: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
-    """Means over all steps; what belongs to a moment is that of the last call."""
-    steps = sum(count for count, _ in parts)
-    last = parts[-1][1]
-    means = {name: sum(n * each[name] for n, each in parts) / steps for name in last}
-    return {**means, **{name: last[name] for name in AT_A_MOMENT}}

@@ -1,4 +1,4 @@
-"""The Keras network of an `Architecture`, initialised, normalised and regularised as slim does."""
+"""The Keras network of a layout, initialised, normalised and regularised as slim does."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import contextlib
 import contextvars
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from training.config import ModelConfig
-from training.models.architecture import Architecture, Convolution
+from training.models.layout import Activation, Architecture, Block, Convolution
 from training.models.quantization import (
     QuantizedActivation,
     QuantizedConv2D,
@@ -29,7 +28,7 @@ _frozen = contextvars.ContextVar("frozen_statistics", default=False)
 
 @contextlib.contextmanager
 def frozen_statistics() -> Iterator[None]:
-    """Within it, training normalises by the batch but leaves the moving statistics alone."""
+    """Normalise by the batch while the block runs, but leave the moving statistics alone."""
     token = _frozen.set(True)
     try:
         yield
@@ -44,12 +43,12 @@ class SlimL2(keras.regularizers.Regularizer):
     def __init__(self, weight_decay: float) -> None:
         self.weight_decay = weight_decay
 
-    def __call__(self, x: Any) -> Any:
-        """The scalar term of one kernel."""
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the scalar term of one kernel."""
         return self.weight_decay * tf.nn.l2_loss(x)
 
     def get_config(self) -> dict[str, Any]:
-        """For Keras' serialisation."""
+        """Return the arguments, for Keras' serialisation."""
         return {"weight_decay": self.weight_decay}
 
 
@@ -62,8 +61,10 @@ class FusedBatchNormalization(layers.BatchNormalization):
     Per replica: statistics are never exchanged in a step.
     """
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """`[N, H, W, C]` to the same shape."""
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Normalise `[N, H, W, C]`."""
         if not training or not self.trainable:
             return super().call(inputs, training=False)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -82,13 +83,28 @@ class FusedBatchNormalization(layers.BatchNormalization):
         return outputs
 
 
+class NetworkSettings(Protocol):
+    """The part of `ModelConfig` that the network depends on."""
+
+    @property
+    def bn_momentum(self) -> float:
+        """Share that moving statistics keep in a step."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Factor of half the squared norm of the kernels."""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether kernels and activations are rounded as int8 will round them."""
+
+
 def mobilenet(
     architecture: Architecture,
-    config: ModelConfig,
+    config: NetworkSettings,
     *,
     resolution: int,
     seed: int = 0,
-    head: bool = True,
     batch_normalization: type[layers.BatchNormalization] = FusedBatchNormalization,
     dtype: str = "float32",
 ) -> keras.Model:
@@ -99,38 +115,56 @@ def mobilenet(
 
     Args:
         architecture: The layout.
-        config: Normalisation and decay.
+        config: Normalisation, weight decay and rounding.
         resolution: S, pixels.
         seed: Every kernel's initial value follows from it and the kernel's name.
-        head: Without it, the output is the last map `[N, S / stride, S / stride, C]`, for
-            detection and segmentation; every layer's output is there by its name.
         batch_normalization: The layer to use; plain Keras' for files that others load.
         dtype: Keras policy of all layers before the classifier: `float32`, or
             `mixed_bfloat16` for bfloat16 activations and float32 variables.
     """
+    network = _Layers(config, seed, batch_normalization, dtype)
+    images = keras.Input((resolution, resolution, 3), name="images")
+    x = network.rounded(images, "images")
+    for block in architecture.blocks:
+        x = network.block(x, block)
+    return keras.Model(images, network.logits(x, architecture), name=architecture.scope)
 
-    def kernel(convolution: Convolution) -> dict[str, Any]:
-        role = "depthwise" if convolution.depthwise else "kernel"
-        options = {
-            f"{role}_initializer": keras.initializers.TruncatedNormal(
-                stddev=INIT_STDDEV, seed=zlib.crc32(f"{seed}/{convolution.scope}".encode())
-            )
-        }
-        if not convolution.depthwise and config.weight_decay:
-            options["kernel_regularizer"] = SlimL2(config.weight_decay)
-        return options
 
-    full, depthwise = layers.Conv2D, layers.DepthwiseConv2D
-    if config.quantized:
-        full, depthwise = QuantizedConv2D, QuantizedDepthwiseConv2D
+class _Layers:
+    """Adds layers to a network, all with the same settings."""
 
-    def rounded(x: Any, name: str) -> Any:
-        """Where int8 will store a tensor: behind the activation that it computes with."""
-        return QuantizedActivation(name=f"{name}_quantized")(x) if config.quantized else x
+    def __init__(
+        self,
+        config: NetworkSettings,
+        seed: int,
+        batch_normalization: type[layers.BatchNormalization],
+        dtype: str,
+    ) -> None:
+        self._config = config
+        self._seed = seed
+        self._batch_normalization = batch_normalization
+        self._dtype = dtype
+        self._full, self._depthwise = layers.Conv2D, layers.DepthwiseConv2D
+        if config.quantized:
+            self._full, self._depthwise = QuantizedConv2D, QuantizedDepthwiseConv2D
 
-    def conv_bn(x: Any, convolution: Convolution) -> Any:
+    def block(self, x: tf.Tensor, block: Block) -> tf.Tensor:
+        """Add a block with its residual connection, if it has one."""
+        shortcut = x
+        for convolution in block.convolutions:
+            x = self.convolution(x, convolution)
+            if convolution.depthwise and block.squeeze_excite:
+                x = self.squeeze_excite(x, block)
+        if block.residual:
+            name = f"{layer_name(block.scope)}_add"
+            x = layers.Add(name=name, dtype=self._dtype)([shortcut, x])
+            x = self.rounded(x, name)
+        return x
+
+    def convolution(self, x: tf.Tensor, convolution: Convolution) -> tf.Tensor:
+        """Add a convolution, its batch normalisation or bias, and its activation."""
         name = layer_name(convolution.scope)
-        make = depthwise if convolution.depthwise else full
+        make = self._depthwise if convolution.depthwise else self._full
         shape = () if convolution.depthwise else (convolution.out_channels,)
         x = make(
             *shape,
@@ -138,42 +172,79 @@ def mobilenet(
             strides=convolution.stride,
             dilation_rate=convolution.dilation,
             padding="same",
-            use_bias=False,
+            use_bias=convolution.bias,
             name=name,
-            dtype=dtype,
-            **kernel(convolution),
+            dtype=self._dtype,
+            **self._kernel(convolution),
         )(x)
-        x = batch_normalization(
-            momentum=config.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_BatchNorm", dtype=dtype
-        )(x)
-        x = x if convolution.linear else layers.ReLU(6.0, name=f"{name}_Relu6", dtype=dtype)(x)
-        return rounded(x, name)
+        if not convolution.bias:
+            x = self._batch_normalization(
+                momentum=self._config.bn_momentum,
+                epsilon=BN_EPSILON,
+                name=f"{name}_BatchNorm",
+                dtype=self._dtype,
+            )(x)
+        if convolution.activation:
+            x = _activation(convolution.activation, output_name(convolution), self._dtype)(x)
+        return self.rounded(x, name)
 
-    images = keras.Input((resolution, resolution, 3), name="images")
-    x = rounded(images, "images")
-    for block in architecture.blocks:
-        shortcut = x
-        for convolution in block.convolutions:
-            x = conv_bn(x, convolution)
-        if block.residual:
-            x = layers.Add(name=f"{layer_name(block.scope)}_add", dtype=dtype)([shortcut, x])
-            x = rounded(x, f"{layer_name(block.scope)}_add")
-    if not head:
-        return keras.Model(images, x, name=architecture.scope)
-    # Over the whole map; slim's kernel, which rounds otherwise than a mean does.
-    x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool", dtype=dtype)(x)
-    x = full(
-        architecture.classifier.out_channels,
-        1,
-        name=layer_name(architecture.classifier.scope),
-        dtype="float32",
-        **kernel(architecture.classifier),
-    )(x)
-    return keras.Model(
-        images, layers.Flatten(name="logits", dtype="float32")(x), name=architecture.scope
-    )
+    def squeeze_excite(self, x: tf.Tensor, block: Block) -> tf.Tensor:
+        """Weight the channels of `x` by what the block's squeeze-and-excite makes of them."""
+        name = layer_name(f"{block.scope}/squeeze_excite")
+        weights = layers.AveragePooling2D(
+            x.shape[1:3], padding="valid", name=f"{name}_pool", dtype=self._dtype
+        )(x)
+        for convolution in block.squeeze_excite or ():
+            weights = self.convolution(weights, convolution)
+        x = layers.Multiply(name=f"{name}_multiply", dtype=self._dtype)([x, weights])
+        return self.rounded(x, f"{name}_multiply")
+
+    def logits(self, x: tf.Tensor, architecture: Architecture) -> tf.Tensor:
+        """Add the pool and the classifier."""
+        # Over the whole map; slim's kernel, which rounds otherwise than a mean does.
+        x = layers.AveragePooling2D(x.shape[1:3], padding="valid", name="pool", dtype=self._dtype)(
+            x
+        )
+        x = self._full(
+            architecture.classifier.out_channels,
+            1,
+            name=layer_name(architecture.classifier.scope),
+            dtype="float32",
+            **self._kernel(architecture.classifier),
+        )(x)
+        return layers.Flatten(name="logits", dtype="float32")(x)
+
+    def rounded(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Round where int8 will store a tensor: behind the activation that it computes with."""
+        return QuantizedActivation(name=f"{name}_quantized")(x) if self._config.quantized else x
+
+    def _kernel(self, convolution: Convolution) -> dict[str, object]:
+        """Return the initializer and the regularizer of a kernel, as Keras' arguments."""
+        role = "depthwise" if convolution.depthwise else "kernel"
+        options: dict[str, object] = {
+            f"{role}_initializer": keras.initializers.TruncatedNormal(
+                stddev=INIT_STDDEV, seed=zlib.crc32(f"{self._seed}/{convolution.scope}".encode())
+            )
+        }
+        if not convolution.depthwise and self._config.weight_decay:
+            options["kernel_regularizer"] = SlimL2(self._config.weight_decay)
+        return options
+
+
+def _activation(kind: Activation, name: str, dtype: str) -> layers.Layer:
+    if kind == "relu6":
+        return layers.ReLU(6.0, name=name, dtype=dtype)
+    return layers.Activation(kind, name=name, dtype=dtype)
+
+
+def output_name(convolution: Convolution) -> str:
+    """Return the name of the last layer of a convolution, before any rounding."""
+    name = layer_name(convolution.scope)
+    if convolution.activation:
+        return f"{name}_{convolution.activation.capitalize()}"
+    return name if convolution.bias else f"{name}_BatchNorm"
 
 
 def layer_name(scope: str) -> str:
-    """The Keras layer of a slim scope; Keras allows no slash."""
+    """Return the name of the Keras layer of a slim scope; Keras allows no slash."""
     return scope.replace("/", "_")

@@ -25,7 +25,7 @@ BITS = 8
 class QuantizedConv2D(layers.Conv2D):
     """A convolution whose kernel `[h, w, in, out]` is rounded per `out`."""
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, H, W, C]` to `[N, H', W', out]`."""
         outputs = self.convolution_op(inputs, round_per_channel(self.kernel))
         return outputs + self.bias if self.use_bias else outputs
@@ -35,7 +35,7 @@ class QuantizedConv2D(layers.Conv2D):
 class QuantizedDepthwiseConv2D(layers.DepthwiseConv2D):
     """A depthwise convolution whose kernel `[h, w, C, 1]` is rounded per channel."""
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """`[N, H, W, C]` to `[N, H', W', C]`."""
         rounded = round_per_channel(tf.squeeze(tf.convert_to_tensor(self.kernel), -1))
         return keras.ops.depthwise_conv(
@@ -57,7 +57,7 @@ class QuantizedActivation(layers.Layer):
             variable = self.add_weight(name=name, initializer="zeros", trainable=False)
             setattr(self, name, variable)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """The same shape, rounded; unchanged as long as nothing was seen."""
         if training:
             seen = self.high - self.low > 0
@@ -74,7 +74,7 @@ class QuantizedActivation(layers.Layer):
         return tf.where(high - low > 0, rounded, inputs)
 
 
-def round_per_channel(kernel: Any) -> Any:
+def round_per_channel(kernel: tf.Tensor) -> tf.Tensor:
     """`[..., C]` rounded to 255 symmetric steps per channel, its own largest value the range."""
     kernel = tf.convert_to_tensor(kernel)
     largest = tf.reduce_max(tf.abs(kernel), axis=list(range(len(kernel.shape) - 1)))

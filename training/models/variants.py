@@ -6,28 +6,27 @@ import re
 from dataclasses import dataclass
 
 from preprocessing.errors import UsageError, did_you_mean
+from training.models.families import FAMILIES
+from training.models.model_family import ModelFamily
 
-WIDTHS = {
-    "mobilenet_v1": ("1.0", "0.75", "0.5", "0.25"),
-    "mobilenet_v2": ("1.4", "1.3", "1.0", "0.75", "0.5", "0.35"),
-}
-RESOLUTIONS = {
-    "mobilenet_v1": (224, 192, 160, 128),
-    "mobilenet_v2": (224, 192, 160, 128, 96),
-}
-# 1.4 and 1.3 are published at 224 only.
-PUBLISHED_VARIANTS = tuple(
-    f"{family}_{width}_{resolution}"
-    for family in ("mobilenet_v2", "mobilenet_v1")
-    for width in WIDTHS[family]
-    for resolution in RESOLUTIONS[family]
-    if resolution == 224 or width not in ("1.4", "1.3")
-)
+
+def published_variants() -> tuple[str, ...]:
+    """Return the names of all variants in the original authors' tables, in the tables' order."""
+    return tuple(name for family in FAMILIES.values() for name in family.published_rows)
+
+
+PUBLISHED_VARIANTS = published_variants()
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A network: `width` keeps its spelling, `resolution` is the input side in pixels."""
+    """One network: a family, a width and a resolution.
+
+    Attributes:
+        family: Name of the family in `FAMILIES`.
+        width: Width multiplier, as the name spells it.
+        resolution: Side of the input, pixels.
+    """
 
     family: str
     width: str
@@ -35,7 +34,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """As in the published table."""
+        """Name as in the published table."""
         return f"{self.family}_{self.width}_{self.resolution}"
 
     @property
@@ -43,18 +42,29 @@ class Variant:
         """Alpha of the papers."""
         return float(self.width)
 
+    @property
+    def model_family(self) -> ModelFamily:
+        """The family itself."""
+        return FAMILIES[self.family]
+
+    def __str__(self) -> str:
+        return self.name
+
     @classmethod
     def parse(cls, name: str) -> Variant:
-        """Read a variant name; any multiple of 32 will do as resolution.
+        """Read a variant's name; the resolution may be any multiple of 32.
 
         Raises:
-            UsageError: Not a variant; names the nearest published one.
+            UsageError: `name` is not a variant; names the nearest published one.
         """
-        match = re.fullmatch(r"(mobilenet_v[12])_(\d\.\d+)_(\d+)", name)
-        if not match or match[2] not in WIDTHS[match[1]]:
-            widths = "; ".join(f"{key}: {', '.join(each)}" for key, each in WIDTHS.items())
+        match = re.fullmatch(r"(\w+)_(\d\.\d+)_(\d+)", name)
+        family = FAMILIES.get(match[1]) if match else None
+        if match is None or family is None or match[2] not in family.widths:
+            widths = "; ".join(
+                f"{key}: {', '.join(family.widths)}" for key, family in FAMILIES.items()
+            )
             raise UsageError(
-                f"unknown variant {name!r}; {did_you_mean(name, PUBLISHED_VARIANTS)} "
+                f"unknown variant {name!r}; {did_you_mean(name, published_variants())} "
                 f"A variant is FAMILY_WIDTH_RESOLUTION, resolution a multiple of 32, "
                 f"widths of {widths}"
             )

@@ -66,7 +66,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
         figure.colorbar(shown, ax=axes, label="share of the true class that was mistaken")
     else:
         order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
-        pairs = [divmod(int(each), len(names)) for each in order if wrong.flat[each]]
+        pairs = [divmod(int(index), len(names)) for index in order if wrong.flat[index]]
         axes.barh(
             [
                 f"{names[true][:22]} \N{RIGHTWARDS ARROW} {names[guess][:22]}"

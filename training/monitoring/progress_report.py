@@ -1,38 +1,31 @@
-"""What a run says while it runs: a line per loop, a live line, `progress.json`, scalars."""
+"""Progress of a run as people and tools read it: lines, a live line and `progress.json`."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import sys
-import time
-from typing import Any
 
 from tqdm import tqdm
 
-from training.loop.step_runner import Made
-from training.monitoring.summaries import Summaries
-from training.workdir import workdir as workdirs
+from training.metrics.accuracy import Accuracy
+from training.workdir.progress import Progress
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
 from training.workers.cluster import Cluster
+
+logger = logging.getLogger(__name__)
 
 
 class Reporter:
     """Reports for the chief; silent on every other worker."""
 
-    def __init__(
-        self,
-        run: workdirs.Run,
-        cluster: Cluster,
-        workdir: str,
-        summaries: Summaries,
-        start_step: int,
-    ) -> None:
+    def __init__(self, run: Run, workdir: Workdir, cluster: Cluster, start_step: int) -> None:
         self._run = run
         self._is_chief = cluster.is_chief
         self._workdir = workdir
-        self._summaries = summaries
-        self._images_per_step = run.config.training.batch_per_replica * run.num_replicas
-        self.last: dict[str, Any] = workdirs.read_progress(workdir)
         if start_step:
-            self._say(f"train: resuming at step {start_step} of {run.num_steps}")
+            self._log(f"train: resuming at step {start_step} of {run.num_steps}")
         # Only in a terminal, and below the lines.
         self._live = tqdm(
             total=run.num_steps,
@@ -49,71 +42,37 @@ class Reporter:
         self._live.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._live.update(num_steps)
 
-    def report(
-        self,
-        step: int,
-        made: Made,
-        learning_rate: float,
-        accuracy: dict[str, float],
-        corrupt_records: int,
-    ) -> None:
-        """Report the steps up to `step`."""
-        means = made.means
-        images_per_second = self._images_per_step / made.seconds_per_step
-        eta_seconds = (self._run.num_steps - step) * made.seconds_per_step
-        self.last = {
-            "step": step,
-            "num_steps": self._run.num_steps,
-            "complete": step == self._run.num_steps,
-            "epoch": step * self._images_per_step / self._run.num_examples,
-            "loss": means["loss"],
-            "learning_rate": learning_rate,
-            "images_per_second": images_per_second,
-            "eta_seconds": eta_seconds,
-            "checkpoint_step": workdirs.newest_checkpoint_step(self._workdir),
-            "unix_time": time.time(),
-            "train": means,
-            "corrupt_records": corrupt_records,
-            "validation": accuracy,
-        }
-        self._summaries.scalars(
-            step,
-            {
-                **{f"train/{name}": value for name, value in means.items()},
-                "train/total_loss": means["loss"] + means["regularization"],
-                "train/learning_rate": learning_rate,
-                "train/epoch": self.last["epoch"],
-                "speed/images_per_second": images_per_second,
-                "speed/milliseconds_per_step": 1000 * made.seconds_per_step,
-            },
+    def report(self, progress: Progress) -> None:
+        """Write a line and `progress.json`."""
+        top1 = (progress.train or {})["top1"]
+        accuracy = progress.validation
+        validation = f"  validation top-1 {accuracy.top1:.4f}" if accuracy else ""
+        self._log(
+            f"train: step {progress.step}/{progress.num_steps}  loss {progress.loss:.4f}  "
+            f"top-1 {top1:.4f}  learning rate {progress.learning_rate:.5f}  "
+            f"{progress.images_per_second:.0f} images/s  ETA {progress.eta_seconds:.0f} s"
+            f"{validation}"
         )
-        validation = f"  validation top-1 {accuracy['top1']:.4f}" if accuracy else ""
-        self._say(
-            f"train: step {step}/{self._run.num_steps}  loss {means['loss']:.4f}  "
-            f"top-1 {means['top1']:.4f}  learning rate {learning_rate:.5f}  "
-            f"{images_per_second:.0f} images/s  ETA {eta_seconds:.0f} s{validation}"
-        )
-        self._write()
+        self._write(progress)
 
-    def complete(self, accuracy: dict[str, float]) -> None:
+    def complete(self, progress: Progress, accuracy: Accuracy) -> Progress:
         """Report the end of a run whose last step is saved but was not reported."""
-        self.last |= {
-            "step": self._run.num_steps,
-            "num_steps": self._run.num_steps,
-            "complete": True,
-            "validation": accuracy,
-        }
-        self._write()
+        end = self._run.num_steps
+        progress = dataclasses.replace(
+            progress, step=end, num_steps=end, complete=True, validation=accuracy
+        )
+        self._write(progress)
+        return progress
 
     def close(self) -> None:
         """Remove the live line."""
         self._live.close()
 
-    def _write(self) -> None:
+    def _write(self, progress: Progress) -> None:
         if self._is_chief:
-            workdirs.write_progress(self._workdir, self.last)
+            self._workdir.write_progress(progress)
 
-    def _say(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         if self._is_chief:
-            tqdm.write(line, file=sys.stderr)
-            sys.stderr.flush()
+            with tqdm.external_write_mode(file=sys.stderr):  # the live line stays below
+                logger.info("%s", line)

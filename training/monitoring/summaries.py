@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,12 @@ class Summaries:
             else tf.summary.create_noop_writer()
         )
 
-    def scalars(self, step: int, named: dict[str, float]) -> None:
-        """Write `named` values at `step` and make them visible."""
+    def scalars(self, step: int, named: Mapping[str, float | None]) -> None:
+        """Write `named` values at `step` and make them visible; None is left out."""
         with self._writer.as_default(step):
             for name, value in named.items():
-                tf.summary.scalar(name, value)
+                if value is not None:
+                    tf.summary.scalar(name, value)
         self._flush()
 
     def histograms(self, step: int, named: dict[str, np.ndarray]) -> None:

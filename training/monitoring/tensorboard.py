@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import resource
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,23 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from preprocessing.records.schema import Manifest
-from training.config import to_dict
-from training.input.data import Readable, Share, finished, training_batches
+from training.input.data import SINGLE_PROCESS, Readable, finished, training_batches
 from training.input.inception import eval_view
-from training.loop.evaluate import Accuracy, Predictions
-from training.models.variants import Variant
+from training.metrics.accuracy import Accuracy, EvaluatedImages
+from training.metrics.step_means import StepMeans
 from training.monitoring import image_summaries
 from training.monitoring.summaries import GRID_SIDE, Summaries
 from training.optimization.state import TrainingState
-from training.workdir.workdir import Run
+from training.workdir.progress import Progress
+from training.workdir.run_record import Run
+
+logger = logging.getLogger(__name__)
 
 GIB = 2.0**30
 
 
-class Watcher:
-    """Looks at the run from the chief; on any other worker it does nothing."""
+class TensorBoard:
+    """The pages of one run; on every worker but the chief it shows nothing."""
 
     def __init__(
         self,
@@ -34,14 +36,17 @@ class Watcher:
         run: Run,
         manifest: Manifest,
         state: TrainingState,
-        profile_steps: int,
+        *,
+        profile_steps: int = 0,
     ) -> None:
         self._summaries = summaries
         self._run = run
         self._state = state
         self._names = [
             "background",
-            *(each.text.split(",")[0] for each in manifest.classes),  # the first of its synonyms
+            *(
+                image_class.text.split(",")[0] for image_class in manifest.classes
+            ),  # the first of its synonyms
         ]
         self._profile = _Profile(summaries, profile_steps if summaries.enabled else 0)
 
@@ -50,7 +55,7 @@ class Watcher:
         if not self._summaries.enabled:
             return
         step = self._state.step
-        deciding = {k: v for k, v in to_dict(self._run.config).items() if k != "loop"}
+        deciding = {k: v for k, v in self._run.config.to_json().items() if k != "loop"}
         settings = _flat(deciding) | {"num_replicas": self._run.num_replicas}
         metrics = [
             hparams_api.Metric("validation/top1", display_name="top-1"),
@@ -68,10 +73,10 @@ class Watcher:
         batch = training_batches(
             records,
             config.augmentation,
-            size=Variant.parse(config.variant).resolution,
+            size=config.variant.resolution,
             seed=config.seed,
             batch_per_replica=GRID_SIDE**2,
-            share=Share(worker_index=0, num_workers=1, local_replicas=1),
+            share=SINGLE_PROCESS,
             start_step=0,
         )
         self._summaries.images(step, "augmented_images", next(iter(finished(batch)))[0])
@@ -79,6 +84,20 @@ class Watcher:
     def after_call(self, num_steps: int) -> None:
         """Start or end the profile when it is time."""
         self._profile.after_call(num_steps)
+
+    def training(self, progress: Progress, means: StepMeans, seconds_per_step: float) -> None:
+        """Show the scalars of the steps since the last report."""
+        self._summaries.scalars(
+            progress.step,
+            {
+                **{f"train/{name}": value for name, value in means.to_json().items()},
+                "train/total_loss": means.total_loss,
+                "train/learning_rate": progress.learning_rate,
+                "train/epoch": progress.epoch,
+                "speed/images_per_second": progress.images_per_second,
+                "speed/milliseconds_per_step": 1000 * seconds_per_step,
+            },
+        )
 
     def histograms(self, step: int) -> None:
         """Distributions of all weights and BN parameters, and of the memory of the devices."""
@@ -106,8 +125,9 @@ class Watcher:
         self,
         step: int,
         averaged: Accuracy,
-        raw: Accuracy | None,
-        predictions: Predictions,
+        raw: Accuracy | None = None,
+        *,
+        images: EvaluatedImages,
         records: Readable,
     ) -> None:
         """Accuracies, confusion between classes, and what was most confidently wrong."""
@@ -120,29 +140,29 @@ class Watcher:
         self._summaries.picture(
             step,
             "confusion",
-            image_summaries.confusion(predictions.labels, predictions.predicted, self._names),
+            image_summaries.confusion(images.labels, images.predicted, self._names),
             "Share of each true class (row) that was taken for another; correct ones left out.",
         )
-        wrong = np.flatnonzero(predictions.labels != predictions.predicted)
-        worst = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][: GRID_SIDE**2]
+        wrong = np.flatnonzero(images.labels != images.predicted)
+        worst = wrong[np.argsort(-images.confidence[wrong], kind="stable")][: GRID_SIDE**2]
         if len(worst):
-            size = Variant.parse(self._run.config.variant).resolution
-            images = [
+            size = self._run.config.variant.resolution
+            views = [
                 eval_view(
                     records.read(tf.constant(index, tf.int64))[0], size, self._run.config.evaluation
                 ).numpy()
                 for index in worst
             ]
             captions = [
-                f"{self._names[predictions.labels[i]]}, taken for\n"
-                f"{predictions.confidence[i]:.0%} {self._names[predictions.predicted[i]]}"
+                f"{self._names[images.labels[i]]}, taken for\n"
+                f"{images.confidence[i]:.0%} {self._names[images.predicted[i]]}"
                 for i in worst
             ]
             self._summaries.picture(
                 step,
                 "most_confidently_wrong",
-                image_summaries.captioned(np.stack(images), captions),
-                f"{len(wrong)} of {len(predictions.labels)} are wrong; the worst first.",
+                image_summaries.captioned(np.stack(views), captions),
+                f"{len(wrong)} of {len(images.labels)} are wrong; the worst first.",
             )
         self._summaries.upload()
 
@@ -179,10 +199,9 @@ class _Profile:
             return
         tf.profiler.experimental.stop()
         self._tracing = False
-        line = (
-            f"train: profiled {self._traced} steps; see the profile page of `mobilenet dashboard`"
+        logger.info(
+            "train: profiled %d steps; see the profile page of `mobilenet dashboard`", self._traced
         )
-        print(line, file=sys.stderr, flush=True)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

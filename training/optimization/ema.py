@@ -6,12 +6,11 @@ tf.train.ExponentialMovingAverage(decay, num_updates) over slim.get_model_variab
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 
-def decay_at(num_updates: Any, decay: float) -> Any:
+def decay_at(num_updates: tf.Tensor, decay: float) -> tf.Tensor:
     """`min(decay, (1 + n) / (10 + n))`: full only from n = 89,990 at 0.9999."""
     n = tf.cast(num_updates, tf.float32)
     return tf.minimum(decay, (1.0 + n) / (10.0 + n))
@@ -24,20 +23,20 @@ class ExponentialMovingAverage(tf.Module):
     aggregation: equal wherever the variables are equal.
     """
 
-    def __init__(self, variables: Sequence[Any], decay: float) -> None:
+    def __init__(self, variables: Sequence[tf.Tensor], decay: float) -> None:
         super().__init__(name="ema")
         self.decay = decay
         self.shadows = [
             tf.Variable(
-                tf.convert_to_tensor(each),
+                tf.convert_to_tensor(variable),
                 trainable=False,
                 aggregation=tf.VariableAggregation.NONE,
                 name="shadow",
             )
-            for each in variables
+            for variable in variables
         ]
 
-    def update(self, variables: Sequence[Any], num_updates: Any) -> None:
+    def update(self, variables: Sequence[tf.Tensor], num_updates: tf.Tensor) -> None:
         """Move every shadow towards its variable; call in replica context after the step.
 
         Args:
@@ -48,12 +47,12 @@ class ExponentialMovingAverage(tf.Module):
         for shadow, variable in zip(self.shadows, variables, strict=True):
             shadow.assign_sub((shadow - tf.convert_to_tensor(variable)) * rest)
 
-    def restart(self, variables: Sequence[Any]) -> None:
+    def restart(self, variables: Sequence[tf.Tensor]) -> None:
         """Set the averages to `variables`, in the order given at construction."""
         for shadow, variable in zip(self.shadows, variables, strict=True):
             shadow.assign(tf.convert_to_tensor(variable))
 
-    def copy_to(self, variables: Sequence[Any]) -> None:
+    def copy_to(self, variables: Sequence[tf.Tensor]) -> None:
         """Overwrite `variables`, in the order given at construction, with the averages."""
         for shadow, variable in zip(self.shadows, variables, strict=True):
             variable.assign(tf.convert_to_tensor(shadow))

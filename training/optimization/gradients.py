@@ -10,8 +10,8 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from training.config import RunConfig
-from training.models.architecture import Architecture
-from training.models.mobilenet import frozen_statistics, layer_name
+from training.models.layout import Architecture
+from training.models.mobilenet import frozen_statistics, layer_name, output_name
 from training.optimization.compute import uses_xla
 from training.optimization.state import TrainingState
 
@@ -67,7 +67,7 @@ class Gradients:
 
         head = [*self._segments[-1].trainable_variables, *self._state.classifier.trainable_weights]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([boundaries[-1], *[each.value for each in head]])
+            tape.watch([boundaries[-1], *[variable.value for variable in head]])
             features = self._segments[-1](boundaries[-1], training=True)
             loss, counts = self._loss_of(features, labels, mask)
         upstream = self._collect(tape, loss, None, boundaries[-1], head, gradients)
@@ -77,7 +77,7 @@ class Gradients:
                 frozen_statistics(),  # the first pass has moved them
                 tf.GradientTape(watch_accessed_variables=False) as tape,
             ):
-                tape.watch([start, *[each.value for each in segment.trainable_variables]])
+                tape.watch([start, *[variable.value for variable in segment.trainable_variables]])
                 end = segment(start, training=True)
             upstream = self._collect(
                 tape, end, upstream, start, segment.trainable_variables, gradients
@@ -87,7 +87,7 @@ class Gradients:
             # The first replica alone carries the L2 term, as slim's model_deploy has it: parts
             # of it on every replica would add up in another order, to other last bits.
             decay = tf.add_n(self._state.model.losses) * is_first
-        shrinking = tape.gradient(decay, [each.value for each in variables])
+        shrinking = tape.gradient(decay, [variable.value for variable in variables])
         return [
             gradients[id(variable)] + (0.0 if shrink is None else shrink)
             for variable, shrink in zip(variables, shrinking, strict=True)
@@ -113,9 +113,11 @@ class Gradients:
         gradients: dict[int, Any],
     ) -> Any:
         """Put the gradients of `variables` aside and return that of `start`."""
-        sources = [start, *[each.value for each in variables]]
+        sources = [start, *[variable.value for variable in variables]]
         of_start, *rest = tape.gradient(target, sources, output_gradients=upstream)
-        gradients |= {id(each): gradient for each, gradient in zip(variables, rest, strict=True)}
+        gradients |= {
+            id(variable): gradient for variable, gradient in zip(variables, rest, strict=True)
+        }
         return of_start
 
     def _not_before(self, event: Any, tensor: Any) -> Any:
@@ -128,12 +130,10 @@ class Gradients:
 
 def segments(features: keras.Model, layout: Architecture) -> list[keras.Model]:
     """`features` cut at the ends of its blocks, in order; as a chain they are `features`."""
-    ends = []
-    for block in layout.blocks[:-1]:
-        last = block.convolutions[-1]
-        name = layer_name(last.scope)
-        suffix = "_BatchNorm" if last.linear else "_Relu6"
-        ends.append(f"{layer_name(block.scope)}_add" if block.residual else f"{name}{suffix}")
+    ends = [
+        f"{layer_name(block.scope)}_add" if block.residual else output_name(block.convolutions[-1])
+        for block in layout.blocks[:-1]
+    ]
     outputs = [features.get_layer(name).output for name in ends] + [features.output]
     inputs = [features.input, *outputs[:-1]]
     return [

@@ -35,7 +35,7 @@ class TF1RMSprop(keras.optimizers.RMSprop):
         """Update one variable and its slots."""
         index = self._get_variable_index(variable)
         slots = (variable, self._velocities[index], self._momentums[index])
-        resources = [_resource(each) for each in slots]
+        resources = [_resource(slot) for slot in slots]
         tf.raw_ops.ResourceApplyRMSProp(
             var=resources[0],
             ms=resources[1],

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from training.config import OptimizerConfig
 
-IMAGENET_EXAMPLES = 1_281_167
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:

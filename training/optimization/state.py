@@ -8,14 +8,14 @@ import keras
 import tensorflow as tf
 
 from training.config import RunConfig
-from training.models.architecture import Architecture, architecture
+from training.models.architecture import architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import mobilenet
-from training.models.variants import Variant
 from training.optimization import compute
 from training.optimization.ema import ExponentialMovingAverage
 from training.optimization.optimizer import WarmedStaircase, rmsprop
 from training.optimization.schedule import Schedule
-from training.workdir.workdir import Run
+from training.workdir.run_record import Run
 
 
 class TrainingState(tf.Module):
@@ -30,7 +30,7 @@ class TrainingState(tf.Module):
         self, config: RunConfig, *, num_outputs: int, num_examples: int, num_replicas: int
     ) -> None:
         super().__init__(name="training_state")
-        self.variant = Variant.parse(config.variant)
+        self.variant = config.variant
         self.layout = architecture(self.variant, num_outputs)
         self.model = build_model(config, self.layout, compute.dtype_policy(config.compute))
         self.schedule = WarmedStaircase(
@@ -72,13 +72,13 @@ class TrainingState(tf.Module):
         return {
             "model": dict(zip(names, values(self.model), strict=True)),
             "ema": dict(zip(names, self.ema.shadows, strict=True)),
-            "optimizer": {each.path: each.value for each in self.optimizer.variables},
+            "optimizer": {variable.path: variable.value for variable in self.optimizer.variables},
         }
 
 
 def build_model(config: RunConfig, layout: Architecture, dtype: str = "float32") -> keras.Model:
     """The network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
-    resolution = Variant.parse(config.variant).resolution
+    resolution = config.variant.resolution
     return mobilenet(layout, config.model, resolution=resolution, seed=config.seed, dtype=dtype)
 
 

@@ -1,1 +1,9 @@
 """Weights in and out: this project's, slim's and Keras'."""
+
+__all__ = [
+    "content_digest",
+    "initial",
+    "keras_applications",
+    "run_weights",
+    "slim_checkpoint",
+]

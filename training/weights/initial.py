@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+import logging
 
 import keras
 import numpy as np
 
 from preprocessing.errors import UsageError
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config.recipes import published
-from training.models.architecture import Architecture, architecture
+from training.models.architecture import architecture
+from training.models.layout import Architecture
 from training.models.variants import Variant
-from training.optimization.schedule import IMAGENET_EXAMPLES
 from training.optimization.state import TrainingState, values
 from training.weights import keras_applications, slim_checkpoint
 from training.weights.slim_checkpoint import is_head, slim_shapes, slim_variables
-from training.workdir import workdir as workdirs
 from training.workdir.checkpoint import Checkpoints
+from training.workdir.progress import Progress
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
+
+logger = logging.getLogger(__name__)
 
 KERAS_ENDING = ".h5"
 BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
@@ -26,7 +30,7 @@ BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
 def start_from(path: str, state: TrainingState) -> None:
     """Give model and averages the weights of a slim checkpoint (its averages) or a Keras file.
 
-    A classifier for another number of classes is left as it was initialised, aloud.
+    A classifier for another number of classes keeps its initial values, with a warning.
 
     Raises:
         UsageError: There is no checkpoint.
@@ -42,11 +46,13 @@ def start_from(path: str, state: TrainingState) -> None:
     else:
         theirs = (slim_checkpoint.head_shape(path, layout) or (None,))[-1]
     if theirs != ours:
-        wanted = {name: each for name, each in wanted.items() if not is_head(name)}
-        print(
-            f"train: the classifier of {path} has {theirs or 'no'} outputs, "
-            f"{ours} are needed; it is dropped and learned anew",
-            file=sys.stderr,
+        wanted = {name: variable for name, variable in wanted.items() if not is_head(name)}
+        logger.warning(
+            "train: the classifier of %s has %s outputs, %d are needed; it is dropped and "
+            "learned from its initial values",
+            path,
+            theirs or "no",
+            ours,
         )
     if not path.endswith(KERAS_ENDING):
         found, _ = slim_checkpoint.read(path, {name: tuple(v.shape) for name, v in wanted.items()})
@@ -55,7 +61,7 @@ def start_from(path: str, state: TrainingState) -> None:
     state.ema.restart(values(state.model))
 
 
-def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -> dict[str, Any]:
+def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: str) -> Progress:
     """Make a finished run out of published weights, to evaluate and export.
 
     Args:
@@ -77,18 +83,18 @@ def import_checkpoint(path: str, variant: Variant, workdir: str, weights: str) -
         averages, raw, step = _read_slim(path, variant, weights)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
-    run = workdirs.Run.imported(published(variant.name), outputs - 1, IMAGENET_EXAMPLES)
+    run = Run.imported(published(variant), outputs - 1, NUM_TRAIN_IMAGES)
     state = TrainingState.of(run)
     _assign(state.model, state.layout, raw)
     _assign(state.averaged_model, state.layout, averages)
     state.ema.restart(values(state.averaged_model))
     state.optimizer.iterations.assign(step)
-    workdirs.claim(workdir, run)
+    workdir.claim(run)
     checkpoints = Checkpoints(workdir, state, keep=1)
     checkpoints.save(step)
     checkpoints.wait()
-    progress = {"step": step, "num_steps": step, "complete": True, "imported": weights}
-    workdirs.write_progress(workdir, progress)
+    progress = Progress(step=step, num_steps=step, complete=True, imported=weights)
+    workdir.write_progress(progress)
     return progress
 
 

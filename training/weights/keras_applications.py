@@ -11,8 +11,10 @@ import numpy as np
 
 from preprocessing.errors import DataError, UsageError
 from training.config import ModelConfig
-from training.models.architecture import Architecture, architecture
+from training.models.architecture import architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import layer_name, mobilenet
+from training.models.model_family import KerasApplication
 from training.models.variants import Variant
 from training.weights.shapes import require_fit
 from training.weights.slim_checkpoint import slim_variables
@@ -20,11 +22,7 @@ from training.weights.slim_checkpoint import slim_variables
 
 def application(variant: Variant, num_outputs: int) -> keras.Model:
     """The Keras network of `variant`, without weights, ending in logits."""
-    build = {
-        "mobilenet_v1": keras.applications.MobileNet,
-        "mobilenet_v2": keras.applications.MobileNetV2,
-    }[variant.family]
-    return build(
+    return _application_of(variant).build()(
         input_shape=(variant.resolution, variant.resolution, 3),
         alpha=variant.width_multiplier,
         weights=None,
@@ -33,15 +31,30 @@ def application(variant: Variant, num_outputs: int) -> keras.Model:
     )
 
 
+def _application_of(variant: Variant) -> KerasApplication:
+    application = variant.model_family.keras_application
+    if application is None:
+        raise UsageError(
+            f"keras.applications has no network of {variant.family}; pass a slim checkpoint"
+        )
+    return application
+
+
 def copy_weights(
-    ours: keras.Model, theirs: keras.Model, architecture: Architecture, *, to_ours: bool
+    ours: keras.Model,
+    theirs: keras.Model,
+    variant: Variant,
+    layout: Architecture,
+    *,
+    to_ours: bool,
 ) -> None:
     """Copy every variable between two networks of the same layout."""
-    for convolution in architecture.convolutions():
+    layer_names = _application_of(variant).layer_names
+    for convolution in layout.convolutions():
         name = layer_name(convolution.scope)
-        their_name, their_norm = _their_names(architecture, convolution.scope)
+        their_name, their_norm = layer_names(convolution.scope)
         pairs = [(ours.get_layer(name), theirs.get_layer(their_name))]
-        if convolution is not architecture.classifier:
+        if not convolution.bias:
             pairs.append((ours.get_layer(f"{name}_BatchNorm"), theirs.get_layer(their_norm)))
         for our_layer, their_layer in pairs:
             source, target = (their_layer, our_layer) if to_ours else (our_layer, their_layer)
@@ -60,7 +73,7 @@ def read_named(path: str, variant: Variant) -> dict[str, np.ndarray]:
     layout = architecture(variant, _num_outputs(path, variant))
     model = mobilenet(layout, ModelConfig(), resolution=variant.resolution)
     read_weights(path, model, variant, layout)
-    return {name: each.numpy() for name, each in slim_variables(model, layout).items()}
+    return {name: variable.numpy() for name, variable in slim_variables(model, layout).items()}
 
 
 def read_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
@@ -73,13 +86,13 @@ def read_weights(path: str, model: keras.Model, variant: Variant, layout: Archit
     theirs = application(variant, layout.classifier.out_channels)
     require_fit(f"{path} does not fit {theirs.name}", _expected(theirs), _shapes(path))
     theirs.load_weights(path)
-    copy_weights(model, theirs, layout, to_ours=True)
+    copy_weights(model, theirs, variant, layout, to_ours=True)
 
 
 def write_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
     """Write our weights as a `.weights.h5` that the Keras network loads."""
     theirs = application(variant, layout.classifier.out_channels)
-    copy_weights(model, theirs, layout, to_ours=False)
+    copy_weights(model, theirs, variant, layout, to_ours=False)
     theirs.save_weights(path)
 
 
@@ -114,24 +127,3 @@ def _shapes(path: str) -> dict[str, tuple[int, ...]]:
     except OSError as error:
         raise DataError(f"{path} is no HDF5 file: {error}") from error
     return shapes
-
-
-def _their_names(architecture: Architecture, scope: str) -> tuple[str, str]:
-    """Keras' names for the layer of a slim scope and for the normalisation behind it."""
-    if architecture.scope == "MobilenetV1":
-        if scope == "Conv2d_0":
-            return "conv1", "conv1_bn"
-        if scope == architecture.classifier.scope:
-            return "conv_preds", ""
-        _, number, kind = scope.split("_")
-        name = f"conv_{'dw' if kind == 'depthwise' else 'pw'}_{number}"
-        return name, f"{name}_bn"
-    if scope == "Conv":
-        return "Conv1", "bn_Conv1"
-    if scope == "Conv_1":
-        return "Conv_1", "Conv_1_bn"
-    if scope == architecture.classifier.scope:
-        return "predictions", ""
-    block, part = scope.split("/")
-    name = f"{block.replace('expanded_conv_', 'block_')}_{part}"
-    return name, f"{name}_BN"

@@ -18,15 +18,14 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing.errors import DataError, UsageError
-from training.models.architecture import Architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import layer_name
 from training.weights.shapes import require_fit
 
 SHADOW = "/ExponentialMovingAverage"
 GLOBAL_STEP = "global_step"
-# `notebook` is what slim's mobilenet_example.ipynb restores: averages for what is trained,
-# raw BN statistics, since its variables_to_restore() lists trainable variables only.
-WEIGHTS = ("ema", "raw", "notebook")
+# slim's variables_to_restore() lists trainable variables only, so its mobilenet_example.ipynb
+# restores averages for what is trained and raw BN statistics: the weights `notebook`.
 _NOT_TRAINED = ("/moving_mean", "/moving_variance")
 
 
@@ -37,7 +36,7 @@ def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, 
         scope = f"{architecture.scope}/{convolution.scope}"
         layer = model.get_layer(layer_name(convolution.scope))
         named[f"{scope}/{'depthwise_' * convolution.depthwise}weights"] = layer.kernel
-        if convolution is architecture.classifier:
+        if convolution.bias:
             named[f"{scope}/biases"] = layer.bias
             continue
         norm = model.get_layer(f"{layer_name(convolution.scope)}_BatchNorm")
@@ -49,14 +48,14 @@ def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, 
 def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Shapes by slim's names, without building a network."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for each in architecture.convolutions():
-        scope = f"{architecture.scope}/{each.scope}"
-        out = each.out_channels
-        if each.depthwise:
-            shapes[f"{scope}/depthwise_weights"] = (each.kernel, each.kernel, each.in_channels, 1)
+    for convolution in architecture.convolutions():
+        scope = f"{architecture.scope}/{convolution.scope}"
+        window, out = (convolution.kernel, convolution.kernel), convolution.out_channels
+        if convolution.depthwise:
+            shapes[f"{scope}/depthwise_weights"] = (*window, convolution.in_channels, 1)
         else:
-            shapes[f"{scope}/weights"] = (each.kernel, each.kernel, each.in_channels, out)
-        if each is architecture.classifier:
+            shapes[f"{scope}/weights"] = (*window, convolution.in_channels, out)
+        if convolution.bias:
             shapes[f"{scope}/biases"] = (out,)
             continue
         for part in ("gamma", "beta", "moving_mean", "moving_variance"):
@@ -88,11 +87,11 @@ def read(
     """
     with _prefix(path) as prefix:
         reader = _open(prefix, path)
-        there = reader.get_variable_to_shape_map()
+        stored_shapes = reader.get_variable_to_shape_map()
         stored = {name: name + SHADOW * _averaged(name, weights) for name in shapes}
         needed = {stored[name]: shape for name, shape in shapes.items()}
-        require_fit(f"{path} does not fit", needed, there)
-        step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in there else 0
+        require_fit(f"{path} does not fit", needed, stored_shapes)
+        step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in stored_shapes else 0
         return {name: reader.get_tensor(key) for name, key in stored.items()}, step
 
 

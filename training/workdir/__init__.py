@@ -1,1 +1,13 @@
 """One run on disk: its record, checkpoints, attempts and lock."""
+
+__all__ = [
+    "attempts",
+    "checkpoint",
+    "checkpoint_files",
+    "evaluations",
+    "lock",
+    "progress",
+    "recovery",
+    "run_record",
+    "workdir",
+]

@@ -1,4 +1,4 @@
-"""A bound on attempts that get nowhere, kept in the workdir: ends endless crash loops.
+"""A bound on attempts without progress, kept in the workdir: ends endless crash loops.
 
 A cluster restarts whatever exits with 143, and so it should; but a run that crashes again
 and again before its next checkpoint would do so for ever.
@@ -6,49 +6,71 @@ and again before its next checkpoint would do so for ever.
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+
 from preprocessing import storage
 from preprocessing.errors import PermanentError
-from training.workdir import workdir as workdirs
+from preprocessing.storage import contracts
+from training.workdir.workdir import Workdir
 
-FILE = ".attempts.json"  # hidden: there before the workdir is claimed
+FILE = ".attempts.json"  # hidden, because it is written before the workdir is claimed
 
 
-def begin(workdir: str, allowed: int) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempts:
+    """Attempts in a row since the checkpoint of `step`, and how the last one failed."""
+
+    step: int
+    attempts: int
+    last_failure: str
+
+
+def begin(workdir: Workdir, allowed: int) -> None:
     """Count this attempt; only the chief calls this, before anything can go wrong.
 
     Args:
         workdir: The run's folder.
-        allowed: Attempts in a row that may end without a new checkpoint.
+        allowed: Number of attempts in a row that may end without a new checkpoint.
 
     Raises:
-        PermanentError: They are used up; says how the last one ended.
+        PermanentError: They are used up; the message says how the last one ended.
     """
-    path = storage.join(workdir, FILE)
-    step = workdirs.newest_checkpoint_step(workdir)
-    before = storage.read_json(path) if storage.exists(path) else {"step": -1}
-    same = before["step"] == step
-    attempts = before["attempts"] + 1 if same else 1
-    last = before["last_failure"] if same else ""
-    if attempts > allowed:
+    step = workdir.newest_checkpoint_step()
+    before = _read(workdir)
+    if before is None or before.step != step:
+        before = Attempts(step=step, attempts=0, last_failure="")
+    count = dataclasses.replace(before, attempts=before.attempts + 1)
+    if count.attempts > allowed:
+        last = f", the last with: {count.last_failure}" if count.last_failure else ""
         raise PermanentError(
-            f"{allowed} attempts in a row ended without a checkpoint after step {step}"
-            f"{f', the last with: {last}' if last else ''}; find the cause, then delete {path} "
-            "or raise loop.max_attempts"
+            f"{allowed} attempts in a row ended without a checkpoint after step {step}{last}; "
+            f"find the cause, then delete {workdir.file(FILE)} or raise loop.max_attempts"
         )
-    storage.make_folder(workdir)
-    storage.write_json(path, {"step": step, "attempts": attempts, "last_failure": last})
+    storage.make_folder(workdir.path)
+    _write(workdir, count)
 
 
-def note_failure(workdir: str, error: BaseException) -> None:
+def note_failure(workdir: Workdir, error: BaseException) -> None:
     """Remember how this attempt ended, for whoever reads the last line."""
-    path = storage.join(workdir, FILE)
-    if storage.exists(path):
-        storage.write_json(path, {**storage.read_json(path), "last_failure": str(error)})
+    before = _read(workdir)
+    if before:
+        _write(workdir, dataclasses.replace(before, last_failure=str(error)))
 
 
-def forgive(workdir: str) -> None:
-    """This attempt was ended from outside before it could get anywhere: it does not count."""
-    path = storage.join(workdir, FILE)
-    if storage.exists(path):
-        before = storage.read_json(path)
-        storage.write_json(path, {**before, "attempts": max(0, before["attempts"] - 1)})
+def uncount(workdir: Workdir) -> None:
+    """Take this attempt out of the count: it was ended from outside before any progress."""
+    before = _read(workdir)
+    if before:
+        _write(workdir, dataclasses.replace(before, attempts=max(0, before.attempts - 1)))
+
+
+def _read(workdir: Workdir) -> Attempts | None:
+    path = workdir.file(FILE)
+    if not storage.exists(path):
+        return None
+    return contracts.from_json(Attempts, storage.read_json(path), path)
+
+
+def _write(workdir: Workdir, count: Attempts) -> None:
+    storage.write_json(workdir.file(FILE), contracts.to_json(count))

@@ -1,13 +1,15 @@
 """One trainer per workdir: a lock on this machine, a lease where several machines could write.
 
 The lease is a file that its holder rewrites every few seconds. Whoever finds one waits as
-long as it may lie still; if it moves, somebody is alive. No clocks are compared.
+long as it may stay unchanged; if it changes, its holder is alive. No clocks are compared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
+import logging
 import os
 import socket
 import sys
@@ -15,45 +17,88 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
 from preprocessing import storage
 from preprocessing.errors import RETRY_EXIT_CODE, UsageError
+from preprocessing.storage import contracts
+from training.workdir.workdir import Workdir
 
-LOCK_TIMEOUT_SECONDS = 20.0  # a killed run's workers are gone well before
-LEASE_SECONDS = 30.0  # a lease that lies still for so long has lost its holder
+logger = logging.getLogger(__name__)
+
+LOCK_TIMEOUT_SECONDS = 20.0  # by then, the workers of a killed run are gone
+LEASE_SECONDS = 30.0  # a lease that is unchanged for so long has lost its holder
 RENEWALS = 6  # per lease time
 LEASE = ".lease.json"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process:
+    """A process among all that ever ran: machine since boot, namespace, number and start."""
+
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+
+    @classmethod
+    def current(cls) -> Process:
+        """Return this process."""
+        with open("/proc/sys/kernel/random/boot_id") as boot:
+            boot_id = boot.read().strip()
+        pid = os.getpid()
+        return cls(
+            boot=boot_id,
+            namespace=os.readlink("/proc/self/ns/pid"),
+            pid=pid,
+            started=_started(pid),
+        )
+
+    def is_dead(self) -> bool:
+        """Return whether it is known to be gone, because it ran where this process runs."""
+        current = Process.current()
+        same_place = (self.boot, self.namespace) == (current.boot, current.namespace)
+        return same_place and _started(self.pid) != self.started
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """`.lease.json`: who trains here, and how often that was confirmed."""
+
+    holder: str
+    host: str
+    process: Process
+    renewals: int
+
+
 @contextlib.contextmanager
-def exclusive(workdir: str) -> Iterator[None]:
+def exclusive(workdir: Workdir) -> Iterator[None]:
     """Hold `workdir` against a second trainer while the block runs.
 
     Raises:
-        UsageError: Another one has it.
+        UsageError: Another trainer holds it.
     """
-    with _lease(workdir) if storage.is_remote(workdir) else _lock(workdir):
+    with _lease(workdir) if storage.is_remote(workdir.path) else _lock(workdir):
         yield
 
 
 @contextlib.contextmanager
 def exclusive_between_machines(
-    workdir: str, lease_seconds: float = LEASE_SECONDS
+    workdir: Workdir, lease_seconds: float = LEASE_SECONDS
 ) -> Iterator[None]:
-    """The same for the chief of a cluster, whose workdir several machines see.
+    """Hold `workdir`, which several machines see, for the chief of a cluster.
 
     Raises:
-        UsageError: Another one has it.
+        UsageError: Another trainer holds it.
     """
     with _lease(workdir, lease_seconds):
         yield
 
 
 @contextlib.contextmanager
-def _lock(workdir: str) -> Iterator[None]:
-    storage.make_folder(workdir)
-    with open(os.path.join(workdir, ".lock"), "w") as lock:
+def _lock(workdir: Workdir) -> Iterator[None]:
+    storage.make_folder(workdir.path)
+    with open(workdir.file(".lock"), "w") as lock:
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         while True:
             try:
@@ -69,12 +114,17 @@ def _lock(workdir: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lease(workdir: str, seconds: float = LEASE_SECONDS) -> Iterator[None]:
-    storage.make_folder(workdir)
-    path = storage.join(workdir, LEASE)
+def _lease(workdir: Workdir, seconds: float = LEASE_SECONDS) -> Iterator[None]:
+    storage.make_folder(workdir.path)
+    path = workdir.file(LEASE)
     _await_free(path, workdir, seconds)
-    ours = {"holder": uuid.uuid4().hex, "host": socket.gethostname(), "process": _process()}
-    storage.write_json(path, {**ours, "renewals": 0})
+    ours = Lease(
+        holder=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        process=Process.current(),
+        renewals=0,
+    )
+    _write(path, ours)
     done = threading.Event()
     renewing = threading.Thread(
         target=_renew, args=(path, ours, seconds, done), daemon=True, name="lease"
@@ -85,71 +135,58 @@ def _lease(workdir: str, seconds: float = LEASE_SECONDS) -> Iterator[None]:
     finally:
         done.set()
         renewing.join(seconds)
-        with contextlib.suppress(Exception):  # it would only have to be waited for
-            if _read(path).get("holder") == ours["holder"]:
+        with contextlib.suppress(Exception):  # otherwise the next trainer waits until it lapses
+            stored = _read(path)
+            if stored and stored.holder == ours.holder:
                 storage.remove(path)
 
 
-def _await_free(path: str, workdir: str, seconds: float) -> None:
-    found = _read(path)
-    if not found or _is_dead(found["process"]):
+def _await_free(path: str, workdir: Workdir, seconds: float) -> None:
+    first = _read(path)
+    if first is None or first.process.is_dead():
         return
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(seconds / RENEWALS / 2)
-        now = _read(path)
-        if not now:
+        stored = _read(path)
+        if stored is None:
             return
-        if now != found:
+        if stored != first:
             raise UsageError(
-                f"another process is training in {workdir}, on {now['host']}; wait for it or "
+                f"another process is training in {workdir}, on {stored.host}; wait for it or "
                 "stop it"
             )
-    print(
-        f"train: the lease on {workdir} of {found['host']} has lapsed; taking over",
-        file=sys.stderr,
-        flush=True,
-    )
+    logger.warning("train: the lease on %s of %s has lapsed; taking over", workdir, first.host)
 
 
-def _renew(path: str, ours: dict[str, Any], seconds: float, done: threading.Event) -> None:
+def _renew(path: str, ours: Lease, seconds: float, done: threading.Event) -> None:
     renewed = time.monotonic()
-    renewals = 0
     while not done.wait(seconds / RENEWALS):
         try:
-            holder = _read(path).get("holder")
-            if holder not in (None, ours["holder"]):
+            stored = _read(path)
+            if stored and stored.holder != ours.holder:
                 _leave("another process took this run's workdir over", UsageError.exit_code)
-            renewals += 1
-            storage.write_json(path, {**ours, "renewals": renewals})
+            ours = dataclasses.replace(ours, renewals=ours.renewals + 1)
+            _write(path, ours)
             renewed = time.monotonic()
-        except Exception as error:  # storage that hiccups; the training itself may not need it
+        except Exception as error:  # a short failure of the storage does not hurt the training
             if time.monotonic() - renewed > seconds * (1 - 1 / RENEWALS):
                 _leave(f"the lease {path} cannot be renewed ({error})", RETRY_EXIT_CODE)
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> Lease | None:
     try:
-        lease: dict[str, Any] = storage.read_json(path)
+        return contracts.from_json(Lease, storage.read_json(path), path)
     except FileNotFoundError:
-        return {}
-    return lease
+        return None
 
 
-def _process() -> dict[str, Any]:
-    """Who this process is among all that ever ran: machine since boot, namespace, start."""
-    with open("/proc/sys/kernel/random/boot_id") as boot:
-        boot_id = boot.read().strip()
-    pid = os.getpid()
-    return {
-        "boot": boot_id,
-        "namespace": os.readlink("/proc/self/ns/pid"),
-        "pid": pid,
-        "started": _started(pid),
-    }
+def _write(path: str, lease: Lease) -> None:
+    storage.write_json(path, contracts.to_json(lease))
 
 
 def _started(pid: int) -> str:
+    """Return when a process was started, in ticks since boot; empty if there is none."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[19]
@@ -157,13 +194,7 @@ def _started(pid: int) -> str:
         return ""
 
 
-def _is_dead(process: dict[str, Any]) -> bool:
-    """Whether a holder is known to be gone, because it ran where this process runs."""
-    here = _process()
-    same = all(here[key] == process[key] for key in ("boot", "namespace"))
-    return same and _started(process["pid"]) != process["started"]
-
-
 def _leave(reason: str, code: int) -> None:
-    print(f"mobilenet: {reason}; stopping", file=sys.stderr, flush=True)
+    logger.error("mobilenet: %s; stopping", reason)
+    sys.stderr.flush()
     os._exit(code)

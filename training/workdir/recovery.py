@@ -1,45 +1,47 @@
-"""After a loss that is not finite: back to the last checkpoint, with other data from there.
+"""Recovery from a loss that is not finite: back to the last checkpoint, then with other data.
 
-The same data would give the same loss again. What was decided is kept in the workdir, so
-that a run resumed later is the run that went on.
+The same data would give the same loss again. The decision is kept in the workdir, so that a run
+that is resumed later is the run that recovered.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 
 from preprocessing import storage
 from preprocessing.errors import NonFiniteLossError, RetryError
-from training.workdir.workdir import newest_checkpoint_step
+from training.workdir.workdir import Workdir
+
+logger = logging.getLogger(__name__)
 
 FILE = "recoveries.json"
 SEED_STRIDE = 1_000_003  # apart from the seeds that people choose
 
 
-def data_seed(workdir: str, seed: int, start_step: int) -> int:
-    """The seed of the data from `start_step` on, `seed` unless the run was recovered."""
-    return seed + SEED_STRIDE * sum(each <= start_step for each in _read(workdir))
+def data_seed(workdir: Workdir, seed: int, start_step: int) -> int:
+    """Return the seed of the data from `start_step` on: `seed` unless the run was recovered."""
+    return seed + SEED_STRIDE * sum(step <= start_step for step in _read(workdir))
 
 
 def go_back(
-    workdir: str, error: NonFiniteLossError, allowed: int, is_chief: bool
+    workdir: Workdir, error: NonFiniteLossError, allowed: int, is_chief: bool
 ) -> RetryError | NonFiniteLossError:
-    """What to raise: a retry with other data, said aloud, or `error` once the tries are used up."""
+    """Return what to raise: a logged retry with other data, or `error` when no try is left."""
     steps = _read(workdir)
     if len(steps) >= allowed:
         return error
-    step = newest_checkpoint_step(workdir)
+    step = workdir.newest_checkpoint_step()
     line = (
         f"{error}; recovery {len(steps) + 1} of {allowed}: going back to step {step}, with the "
         "training images in another order from there; run the same command to continue"
     )
     if is_chief:
-        storage.write_json(storage.join(workdir, FILE), [*steps, step])
-        print(f"train: {line}", file=sys.stderr, flush=True)
+        storage.write_json(workdir.file(FILE), [*steps, step])
+        logger.warning("train: %s", line)
     return RetryError(line)
 
 
-def _read(workdir: str) -> list[int]:
-    path = storage.join(workdir, FILE)
+def _read(workdir: Workdir) -> list[int]:
+    path = workdir.file(FILE)
     steps: list[int] = storage.read_json(path) if storage.exists(path) else []
     return steps

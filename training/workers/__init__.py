@@ -1,1 +1,9 @@
 """Many processes that act as one: cluster, rendezvous, collectives, watchdog and failures."""
+
+__all__ = [
+    "cluster",
+    "collectives",
+    "failures",
+    "rendezvous",
+    "watchdog",
+]

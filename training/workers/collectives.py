@@ -1,9 +1,10 @@
-"""What all workers have to know alike at a step boundary."""
+"""Collectives: what all workers have to agree on at a step boundary."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import tensorflow as tf
 from tensorflow.python.eager import context
@@ -13,7 +14,14 @@ from training.workers.cluster import Cluster
 LEAVING_MILLISECONDS = 5000
 
 
-class Agreement:
+class Averages(Protocol):
+    """Whatever averages a few numbers over all workers."""
+
+    def means(self, mine: Sequence[float]) -> list[float]:
+        """Return the means over workers, the same bits on each."""
+
+
+class Collectives:
     """Averages a few numbers over all workers; every worker calls it at the same moment."""
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
@@ -26,17 +34,20 @@ class Agreement:
         self._mean = tf.function(lambda mine: strategy.run(in_replica, args=(mine,)))
 
     def means(self, mine: Sequence[float]) -> list[float]:
-        """Means over workers, the same bits on each. Replicas per worker must be equal."""
+        """Return the means over workers, the same bits on each.
+
+        The number of replicas per worker must be equal.
+        """
         agreed = self._mean(tf.constant(list(mine), tf.float64))
         local = self._strategy.experimental_local_results(agreed)
-        return [float(each) for each in local[0].numpy()]
+        return [float(mean) for mean in local[0].numpy()]
 
 
 def leave_after_the_others(cluster: Cluster) -> None:
-    """End without cutting anyone off in the last collective: the chief goes last.
+    """Leave without cutting anyone off in the last collective: the chief leaves last.
 
-    It holds TensorFlow's coordination service, in which everyone else leaves a note. Whatever
-    fails here fails after the work is done, so nothing is raised.
+    It holds TensorFlow's coordination service, in which every other worker leaves a note. A
+    failure here comes after the work is done, so nothing is raised.
     """
     if len(cluster.workers) == 1:
         return

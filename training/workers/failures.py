@@ -1,4 +1,4 @@
-"""TensorFlow's errors in the words and exit codes of this project."""
+"""Failures: TensorFlow's errors in the words and exit codes of this project."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError, PermanentError, RetryError, StorageFullError
 
-# What a lost, killed or frozen peer looks like from here. The process cannot recover:
-# all workers restart and continue from the checkpoint.
+# How a lost, killed or frozen peer appears to this process. It cannot recover: all workers
+# restart and continue from the checkpoint.
 _PEER_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -20,6 +20,14 @@ _PEER_LOST = (
 )
 _PLACE_IN_INPUT = re.compile(
     r"^.*transformation with iterator: \S+: |\{\{function_node \S+\}\} |\[Op:\S+\]"
+)
+_PLACES = (
+    "Graph execution error",
+    "Detected at node",
+    "Stack trace",
+    "[[",
+    "File ",
+    "<stack",
 )
 
 
@@ -37,41 +45,45 @@ def explained(records: str) -> Iterator[None]:
         raise explain(error, records) from error
 
 
-def explain(error: tf.errors.OpError, records: str, when: str = "", where: str = "") -> Exception:
-    """The one line for what TensorFlow raised.
+def explain(
+    error: tf.errors.OpError,
+    records: str,
+    *,
+    during: str | None = None,
+    corrupt: str | None = None,
+) -> Exception:
+    """Return the error to raise instead, with one line.
 
     Args:
-        error: TensorFlow's own.
+        error: TensorFlow's own error.
         records: The folder of the data.
-        when: The steps it came in, if known.
-        where: The file and record that are at fault, if known.
+        during: The steps in which it came, if known.
+        corrupt: The file and place of the record that is at fault, if known.
     """
     reason = _reason(str(error.message))
-    during = f" in {when}" if when else ""
+    when = f" in {during}" if during else ""
     if "No space left on device" in str(error.message):
         return StorageFullError(
-            f"no space left{during}: {reason}; free some and run the same command again, it "
-            "continues"
+            f"no space left{when}: {reason}; free some and run the same command again, it continues"
         )
     if isinstance(error, tf.errors.DataLossError):
         return DataError(
-            f"corrupt record{during}: {where or f'{records}: {reason}'}; write that shard anew, or "
-            "set training.max_corrupt_records to go on without it"
+            f"corrupt record{when}: {corrupt or f'{records}: {reason}'}; write that shard again, "
+            "or set training.max_corrupt_records to continue without the record"
         )
     if isinstance(error, tf.errors.NotFoundError):
         return DataError(
-            f"a file vanished{during}: {reason}; if it is a shard, run `mobilenet prepare`"
+            f"a file vanished{when}: {reason}; if it is a shard, run `mobilenet prepare`"
         )
     if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" in str(error.message):
-        return DataError(f"an image of {records} cannot be decoded{during}: {reason}")
+        return DataError(f"an image of {records} cannot be decoded{when}: {reason}")
     if isinstance(error, _PEER_LOST) or "ollective" in str(error.message):
-        return RetryError(f"lost a peer{during}: {reason}")
-    return PermanentError(f"TensorFlow failed{during}: {reason}")
+        return RetryError(f"lost a peer{when}: {reason}")
+    return PermanentError(f"TensorFlow failed{when}: {reason}")
 
 
 def _reason(message: str) -> str:
-    """The line that says something, among those that say where in the graph."""
+    """Return the line that gives a reason, among those that give places in the graph."""
     lines = [line.strip() for line in message.splitlines()]
-    empty = ("Graph execution error", "Detected at node", "Stack trace", "[[", "File ", "<stack")
-    said = [line for line in lines if line and not line.startswith(empty)]
-    return _PLACE_IN_INPUT.sub("", said[0] if said else message).strip()
+    reasons = [line for line in lines if line and not line.startswith(_PLACES)]
+    return _PLACE_IN_INPUT.sub("", reasons[0] if reasons else message).strip()

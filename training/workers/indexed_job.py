@@ -38,7 +38,7 @@ def tf_config(environment: Mapping[str, str]) -> str:
         )
     if count == 1:
         return ""
-    workers = [address.replace("{index}", str(each)) for each in range(count)]
+    workers = [address.replace("{index}", str(worker)) for worker in range(count)]
     return json.dumps(
         {
             "cluster": {"worker": workers},

@@ -1,4 +1,4 @@
-"""What ends a training process in bounded time: requests to stop, and steps that do not come.
+"""Watchdogs: end a training process when it is asked to stop or makes no progress.
 
 Measured on TensorFlow 2.21: SIGTERM is swallowed once a MultiWorkerMirroredStrategy exists,
 creating one holds the interpreter lock while it waits for peers, and Python's own signal
@@ -9,6 +9,7 @@ through a pipe, and below it timers of the C library that need no interpreter at
 from __future__ import annotations
 
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ import time
 
 from preprocessing.errors import RETRY_EXIT_CODE, RetryError
 
+logger = logging.getLogger(__name__)
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RESERVE_SECONDS = 1.0  # of the grace, to be gone before SIGKILL comes
 # How much later the timer of last resort ends a process that holds the interpreter lock.
@@ -24,26 +27,26 @@ LAST_RESORT_SECONDS = 5.0
 
 
 class StoppedError(RetryError):
-    """The process was asked to end, and did so in order."""
+    """The process was asked to stop, and ended in order."""
 
 
-class Guard:
-    """Guards nothing: for a loop that runs inside another program."""
+class Watchdog:
+    """A watchdog that never acts: for a loop that runs inside another program."""
 
     @property
     def stop_requested(self) -> bool:
-        """Whether this process was asked to end."""
+        """Whether a stop was requested."""
         return False
 
-    def expect(self, what: str, seconds: float) -> None:
-        """From now on, `what` takes at most `seconds`; forgets what was expected before."""
+    def expect(self, activity: str, seconds: float) -> None:
+        """From now on, `activity` takes at most `seconds`; forgets what was expected before."""
 
     def keep(self, thing: object) -> None:
         """Do not take `thing` down before the process ends."""
 
 
-class ProcessGuard(Guard):
-    """Guards the whole process: the first SIGTERM or Ctrl-C is a request, time limits are hard.
+class ProcessWatchdog(Watchdog):
+    """Watches the whole process: the first SIGTERM or Ctrl-C is a request, time limits are hard.
 
     Once in a process: its timers are the process's own, and stay armed until it is gone.
 
@@ -62,16 +65,16 @@ class ProcessGuard(Guard):
 
     @property
     def stop_requested(self) -> bool:
-        """Whether this process was asked to end."""
+        """Whether a stop was requested."""
         return self._requested.is_set()
 
-    def expect(self, what: str, seconds: float) -> None:
-        """From now on, `what` takes at most `seconds`; then the process ends, stacks first."""
+    def expect(self, activity: str, seconds: float) -> None:
+        """From now on, `activity` takes at most `seconds`; then the process ends, stacks first."""
         last_resort = seconds + LAST_RESORT_SECONDS
         faulthandler.dump_traceback_later(last_resort - 1)
         signal.setitimer(signal.ITIMER_REAL, last_resort)  # ends it as SIGALRM does: 142, a retry
         with self._changed:
-            self._deadline = (time.monotonic() + seconds, what, seconds)
+            self._deadline = (time.monotonic() + seconds, activity, seconds)
             self._changed.notify()
 
     def keep(self, thing: object) -> None:
@@ -124,7 +127,7 @@ class ProcessGuard(Guard):
 
 
 def hold_signals() -> None:
-    """Let SIGTERM wait until `ProcessGuard.listen`; before TensorFlow starts any thread."""
+    """Let SIGTERM wait until `ProcessWatchdog.listen`; before TensorFlow starts any thread."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
@@ -139,5 +142,6 @@ def raise_if_signalled() -> None:
 
 
 def _leave(reason: str, code: int) -> None:
-    print(f"mobilenet: {reason}; run the same command to continue", file=sys.stderr, flush=True)
+    logger.error("mobilenet: %s; run the same command to continue", reason)
+    sys.stderr.flush()
     os._exit(code)

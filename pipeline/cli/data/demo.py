@@ -18,10 +18,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.demo.demo import VARIANT, run_demo
+    from training.config import override_all
     from training.config.recipes import recipe
+    from training.models.variants import Variant
 
     # A mistake in --set is refused before anything is done.
-    flags.with_settings(recipe("demo", VARIANT), arguments.set)
+    override_all(recipe("demo", Variant.parse(VARIANT)), arguments.set)
     return run_demo(arguments.output, arguments.workers, arguments.set)
 
 

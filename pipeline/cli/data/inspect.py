@@ -30,8 +30,9 @@ def _run(arguments: argparse.Namespace) -> Result:
     if arguments.recipe:
         from pipeline.local.quiet import import_tensorflow
         from training.config.recipes import recipe
+        from training.models.variants import Variant
 
-        config = recipe(arguments.recipe, arguments.variant)
+        config = recipe(arguments.recipe, Variant.parse(arguments.variant))
         import_tensorflow()
     return inspect(
         arguments.records, arguments.output, verify_bytes=arguments.verify, config=config

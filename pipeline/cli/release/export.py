@@ -45,9 +45,10 @@ def _existing(arguments: argparse.Namespace) -> ExportMetrics:
     from pipeline.cli.training_commands import same_records
     from pipeline.export import directory
     from preprocessing.errors import UsageError
-    from training.workdir import workdir as workdirs
+    from training.workdir.workdir import Workdir
 
-    run = workdirs.Run.read(arguments.workdir)
+    workdir = Workdir(arguments.workdir)
+    run = workdir.read_run()
     manifest = same_records(run, arguments.records)
     if not directory.is_export(arguments.output):
         raise UsageError(f"{arguments.output} exists and is not an export; choose another --output")
@@ -60,7 +61,7 @@ def _existing(arguments: argparse.Namespace) -> ExportMetrics:
             metrics.weights,
         ),
         (
-            workdirs.newest_checkpoint_step(arguments.workdir),
+            workdir.newest_checkpoint_step(),
             manifest.digest,
             run.config_digest,
             arguments.weights,
@@ -80,9 +81,10 @@ def _existing(arguments: argparse.Namespace) -> ExportMetrics:
 def _export(arguments: argparse.Namespace) -> ExportMetrics:
     from pipeline.cli.training_commands import same_records
     from pipeline.local.quiet import import_tensorflow
-    from training.workdir import workdir as workdirs
+    from training.workdir.workdir import Workdir
 
-    run = workdirs.Run.read(arguments.workdir)
+    workdir = Workdir(arguments.workdir)
+    run = workdir.read_run()
     manifest = same_records(run, arguments.records)
     import_tensorflow()
     from pipeline.export.exporter import Export, export
@@ -90,7 +92,7 @@ def _export(arguments: argparse.Namespace) -> ExportMetrics:
 
     with explained(arguments.records):
         what = Export(
-            workdir=arguments.workdir,
+            workdir=workdir,
             records=arguments.records,
             run=run,
             manifest=manifest,

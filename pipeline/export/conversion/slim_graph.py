@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from training.models.architecture import Architecture, Block, Convolution
+from training.models.layout import Architecture, Block, Convolution
 from training.models.mobilenet import BN_EPSILON
 from training.weights.slim_checkpoint import SHADOW
 

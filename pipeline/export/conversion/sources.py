@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipeline.export.conversion import slim_graph, tflite
 from pipeline.export.metrics import InputContract, Weights
 from training.config import EvaluationConfig, ModelConfig
-from training.models.architecture import Architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import Variant
 from training.optimization.state import TrainingState

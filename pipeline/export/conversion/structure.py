@@ -6,7 +6,7 @@ from collections import Counter
 
 from pipeline.export.conversion import litert
 from preprocessing.errors import CheckFailedError
-from training.models.architecture import Architecture
+from training.models.layout import Architecture
 
 # Besides the weights, a channel has a bias, a scale and a zero point in up to 24 bytes, and every
 # tensor and operator has its description in the flatbuffer.

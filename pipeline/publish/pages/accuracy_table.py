@@ -6,69 +6,16 @@ from dataclasses import dataclass
 
 from pipeline.export.formats import registry as formats
 from pipeline.publish.published_index import PublishedEntry
+from preprocessing.records.imagenet import NUM_CLASSES
 from training.models.architecture import architecture
-from training.models.variants import PUBLISHED_VARIANTS, Variant
+from training.models.families import FAMILIES
+from training.models.variants import Variant
 
-IMAGENET_OUTPUTS = 1001
+IMAGENET_OUTPUTS = NUM_CLASSES + 1
 
-# top-1 %, top-5 %, Pixel 1 ms, as in slim's nets/mobilenet/README.md, in its order.
-PUBLISHED_V2 = dict(
-    zip(
-        (name for name in PUBLISHED_VARIANTS if "_v2_" in name),
-        (
-            (75.0, 92.5, 138.0),
-            (74.4, 92.1, 123.0),
-            (71.8, 91.0, 73.8),
-            (70.7, 90.1, 55.1),
-            (68.8, 89.0, 40.2),
-            (65.3, 86.9, 27.6),
-            (60.3, 83.2, 17.6),
-            (69.8, 89.6, 55.8),
-            (68.7, 88.9, 41.6),
-            (66.4, 87.3, 30.4),
-            (63.2, 85.3, 21.9),
-            (58.8, 81.6, 14.2),
-            (65.4, 86.4, 28.7),
-            (63.9, 85.4, 21.1),
-            (61.0, 83.2, 14.9),
-            (57.7, 80.8, 9.9),
-            (51.2, 75.8, 6.4),
-            (60.3, 82.9, 19.7),
-            (58.2, 81.2, 14.6),
-            (55.7, 79.1, 10.5),
-            (50.8, 75.0, 6.9),
-            (45.5, 70.4, 4.5),
-        ),
-        strict=True,
-    )
-)
-# MACs M, parameters M, top-1 %, top-5 %, as in slim's nets/mobilenet_v1.md, in its order.
-PUBLISHED_V1 = dict(
-    zip(
-        (name for name in PUBLISHED_VARIANTS if "_v1_" in name),
-        (
-            (569, 4.24, 70.9, 89.9),
-            (418, 4.24, 70.0, 89.2),
-            (291, 4.24, 68.0, 87.7),
-            (186, 4.24, 65.2, 85.8),
-            (317, 2.59, 68.4, 88.2),
-            (233, 2.59, 67.2, 87.3),
-            (162, 2.59, 65.3, 86.0),
-            (104, 2.59, 62.1, 83.9),
-            (150, 1.34, 63.3, 84.9),
-            (110, 1.34, 61.7, 83.6),
-            (77, 1.34, 59.1, 81.9),
-            (49, 1.34, 56.3, 79.4),
-            (41, 0.47, 49.8, 74.2),
-            (34, 0.47, 47.7, 72.3),
-            (21, 0.47, 45.5, 70.3),
-            (14, 0.47, 41.5, 66.3),
-        ),
-        strict=True,
-    )
-)
-
-IMAGENET_CLASSES = 1000
+# Rows of the original authors' tables, by variant.
+PUBLISHED_V2 = FAMILIES["mobilenet_v2"].published_rows
+PUBLISHED_V1 = FAMILIES["mobilenet_v1"].published_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,25 +31,23 @@ class Original:
 
 def original(variant: str) -> Original | None:
     """Return what the original authors published of `variant`; None if they published nothing."""
-    if variant in PUBLISHED_V2:
-        layout = architecture(Variant.parse(variant), IMAGENET_OUTPUTS)
-        top1, top5, pixel1_ms = PUBLISHED_V2[variant]
-        return Original(
-            macs_millions=layout.macs // 1_000_000,
-            parameters_millions=layout.parameters // 10_000 / 100,
-            top1=top1,
-            top5=top5,
-            pixel1_ms=pixel1_ms,
-        )
-    if variant in PUBLISHED_V1:
-        macs, parameters, top1, top5 = PUBLISHED_V1[variant]
-        return Original(macs_millions=macs, parameters_millions=parameters, top1=top1, top5=top5)
+    for family in FAMILIES.values():
+        row = family.published_rows.get(variant)
+        if row:
+            layout = architecture(Variant.parse(variant), IMAGENET_OUTPUTS)
+            return Original(
+                macs_millions=row.macs_millions or layout.macs // 1_000_000,
+                parameters_millions=row.parameters_millions or layout.parameters // 10_000 / 100,
+                top1=row.top1,
+                top5=row.top5,
+                pixel1_ms=row.pixel1_ms,
+            )
     return None
 
 
 def is_comparable(entry: PublishedEntry) -> bool:
     """Return whether an entry answers ImageNet's question: which of 1000 classes."""
-    return entry.classes == IMAGENET_CLASSES
+    return entry.classes == NUM_CLASSES
 
 
 NOTHING = "–"  # noqa: RUF001
@@ -244,11 +189,11 @@ def published() -> str:
 
 def _published_v2() -> str:
     lines = []
-    for name, (top1, top5, pixel1_ms) in PUBLISHED_V2.items():
+    for name, published_row in PUBLISHED_V2.items():
         layout = architecture(Variant.parse(name), IMAGENET_OUTPUTS)
         lines.append(
             f"| {name} | {macs_millions(layout.macs)} | {parameters_millions(layout.parameters)} "
-            f"| {top1} | {top5} | {pixel1_ms} |\n"
+            f"| {published_row.top1} | {published_row.top5} | {published_row.pixel1_ms} |\n"
         )
     return _PUBLISHED_HEADER + "".join(lines)
 
@@ -256,8 +201,12 @@ def _published_v2() -> str:
 def _published_v1() -> str:
     """Return V1's table. Its MACs were published rounded; six are not what its code computes."""
     lines = []
-    for name, (macs, parameters, top1, top5) in PUBLISHED_V1.items():
+    for name, published_row in PUBLISHED_V1.items():
+        macs = published_row.macs_millions
         computed = architecture(Variant.parse(name), IMAGENET_OUTPUTS).macs
         remark = "" if round(computed / 1e6) == macs else " (not what the code computes)"
-        lines.append(f"| {name} | {macs}{remark} | {computed} | {parameters} | {top1} | {top5} |\n")
+        lines.append(
+            f"| {name} | {macs}{remark} | {computed} | {published_row.parameters_millions} "
+            f"| {published_row.top1} | {published_row.top5} |\n"
+        )
     return _PUBLISHED_V1_HEADER + "".join(lines)

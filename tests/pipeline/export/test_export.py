@@ -33,8 +33,8 @@ from training.input.inception import eval_view
 from training.models.architecture import architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import PUBLISHED_VARIANTS, Variant
+from training.weights.run_weights import load_state
 from training.weights.slim_checkpoint import SHADOW, slim_variables
-from training.workdir.checkpoint import load_state
 
 PLAIN = ModelConfig(weight_decay=0.0)
 OUTPUT = "MobilenetV2/Predictions/Reshape_1:0"

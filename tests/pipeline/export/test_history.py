@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.export import history
 from training.monitoring.summaries import Summaries
+from training.workdir.workdir import Workdir
 
 
 def test_a_resumed_run_has_one_point_per_step_and_the_later_one_counts(tmp_path: Path) -> None:
@@ -19,12 +20,12 @@ def test_a_resumed_run_has_one_point_per_step_and_the_later_one_counts(tmp_path:
     second = Summaries(str(logdir), enabled=True)
     for step, loss in ((10, 2.5), (20, 1.5), (30, 1.0)):
         second.scalars(step, {"train/loss": loss, "validation/top1": loss / 10})
-    history.write(str(export), str(tmp_path / "run"))
+    history.write(str(export), Workdir(str(tmp_path / "run")))
     curves = history.read(str(export))
     assert [point[:2] for point in curves["train/loss"]] == [[10, 2.5], [20, 1.5], [30, 1.0]]
     assert set(curves) == {"train/loss", "validation/top1"}
 
 
 def test_an_imported_run_has_none(tmp_path: Path) -> None:
-    history.write(str(tmp_path), str(tmp_path / "run"))
+    history.write(str(tmp_path), Workdir(str(tmp_path / "run")))
     assert history.read(str(tmp_path)) == {}

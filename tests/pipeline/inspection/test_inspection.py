@@ -22,6 +22,7 @@ from tests.conftest import ingest
 from tests.preprocessing.layouts import BOXES, write_folders, write_official
 from training.config.recipes import recipe
 from training.input.inception import train_view
+from training.models.variants import Variant
 
 
 def test_the_command_prints_json_and_draws(
@@ -39,7 +40,7 @@ def test_the_command_prints_json_and_draws(
 
 
 def test_augmented_images_are_those_that_training_would_see(records: Path, tmp_path: Path) -> None:
-    config = recipe("published", "mobilenet_v2_0.35_96")
+    config = recipe("published", Variant.parse("mobilenet_v2_0.35_96"))
     inspect(str(records), str(tmp_path), verify_bytes=False, config=config)
     assert Image.open(tmp_path / AUGMENTED_SHEET).format == "PNG"
     chosen = choose(str(records), Manifest.read(str(records)), "train")[:5]

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.planning.diagnosis import cores_needed, diagnose, verdict
 from tests.conftest import mobilenet
-from tests.training.loop.test_step import small_config
+from tests.training.small_steps import small_config
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,21 @@ import pytest
 from PIL import Image
 
 from pipeline.planning.run_plan import Plan
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from tests.conftest import mobilenet
 from training.config.recipes import improved, published
+from training.models.variants import Variant
 from training.optimization.optimizer import WarmedStaircase
-from training.optimization.schedule import IMAGENET_EXAMPLES
 
 VARIANT = "mobilenet_v2_1.0_224"
 
 
 def plan(replicas: int) -> Plan:
-    return Plan(config=published(VARIANT), num_replicas=replicas, num_examples=IMAGENET_EXAMPLES)
+    return Plan(
+        config=published(Variant.parse(VARIANT)),
+        num_replicas=replicas,
+        num_examples=NUM_TRAIN_IMAGES,
+    )
 
 
 def test_eight_replicas_are_the_documented_run() -> None:
@@ -45,11 +50,11 @@ def test_the_plan_is_what_the_trainer_does(replicas: int, steps: int) -> None:
 
 def test_the_improved_recipe_is_450_epochs_of_1536_images_after_a_warm_up() -> None:
     figures = Plan(
-        config=improved(VARIANT), num_replicas=8, num_examples=IMAGENET_EXAMPLES
+        config=improved(Variant.parse(VARIANT)), num_replicas=8, num_examples=NUM_TRAIN_IMAGES
     ).summary()
     assert figures["global_batch"] == 1536
     assert figures["epochs"] == pytest.approx(450, abs=0.01)
-    assert figures["warmup_steps"] == int(5 * IMAGENET_EXAMPLES / 1536)
+    assert figures["warmup_steps"] == int(5 * NUM_TRAIN_IMAGES / 1536)
     assert figures["last_learning_rate"] < 0.045 * 0.97**186
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from preprocessing.errors import UsageError
-from training.config import differences, from_dict, override, to_dict
+from training.config import RunConfig, differences, override
 from training.config.recipes import RECIPES, recipe
+from training.models.variants import Variant
 
-VARIANT = "mobilenet_v2_1.0_224"
+VARIANT = Variant.parse("mobilenet_v2_1.0_224")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_config_comes_back_from_its_json(name: str) -> None:
     config = recipe(name, VARIANT)
-    assert from_dict(to_dict(config)) == config
+    assert RunConfig.from_json(config.to_json()) == config
 
 
 def test_published_is_the_documented_recipe() -> None:
@@ -30,7 +31,7 @@ def test_published_is_the_documented_recipe() -> None:
 
 
 def test_the_demo_keeps_optimizer_smoothing_and_average_of_the_published_recipe() -> None:
-    changed = differences(to_dict(recipe("published", VARIANT)), to_dict(recipe("demo", VARIANT)))
+    changed = differences(recipe("published", VARIANT).to_json(), recipe("demo", VARIANT).to_json())
     sections = {line.split()[0] for line in changed}
     kept = {"optimizer.rho", "optimizer.momentum", "optimizer.epsilon", "training.label_smoothing"}
     assert not sections & {*kept, "training.ema_decay", "model.weight_decay", "model.dropout"}

@@ -15,6 +15,7 @@ from tests.training.input import simple_inception
 from training.config import AugmentationConfig, EvaluationConfig
 from training.config.recipes import improved
 from training.input.inception import crop, distort, draw, eval_view, sample_crop, train_view
+from training.models.variants import Variant
 
 
 def jpeg(height: int, width: int, mode: str = "RGB") -> bytes:
@@ -288,7 +289,7 @@ def test_no_two_colours_saturate_differently_from_tensorflows_own_op() -> None:
 
 
 def test_the_improved_recipe_moves_and_erases_but_leaves_colours_to_randaugment() -> None:
-    config = improved("mobilenet_v2_1.0_224").augmentation
+    config = improved(Variant.parse("mobilenet_v2_1.0_224")).augmentation
     encoded = jpeg(80, 80)
     views = tf.function(lambda seed: crop(encoded, config, 64, seed))
     plain = AugmentationConfig(min_area=0.08, max_aspect_ratio=4 / 3, color=False)

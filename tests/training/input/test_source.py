@@ -7,25 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
-from tests.training.loop.test_loop import ALONE as ALONE_CLUSTER
-from tests.training.loop.test_loop import config_of
+from tests.training.small_runs import config_of, run
 from training.config import SYNTHETIC, override
 from training.input import source as sources
-from training.input.data import Share
+from training.input.data import SINGLE_PROCESS
 from training.input.source import Source
-from training.loop.loop import train
-from training.workdir.workdir import Run
+from training.workdir.run_record import Run
 
 CACHE = "input.cache=true"
-ALONE = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 def first(source: Source, count: int) -> list[Any]:
-    return list(source.batches(config_of(), ALONE, 3).take(count).as_numpy_iterator())
+    return list(source.batches(config_of(), SINGLE_PROCESS, 3).take(count).as_numpy_iterator())
 
 
 def test_cached_images_are_the_records_images(records: Path) -> None:
@@ -55,16 +51,15 @@ def test_synthetic_batches_have_the_form_of_real_ones(records: Path) -> None:
     made_up = Source.open(SYNTHETIC, config_of())
     for config in (config_of(), override(config_of(), "augmentation.pixels=uint8")):
         assert (
-            made_up.batches(config, ALONE, 0).element_spec
-            == real.batches(config, ALONE, 0).element_spec
+            made_up.batches(config, SINGLE_PROCESS, 0).element_spec
+            == real.batches(config, SINGLE_PROCESS, 0).element_spec
         )
 
 
 def test_a_run_without_any_dataset_trains_to_its_end(tmp_path: Path) -> None:
     config = config_of("training.total_images=32")
-    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    progress = train(config, SYNTHETIC, str(tmp_path), ALONE_CLUSTER, strategy)
-    assert (progress["step"], progress["complete"]) == (2, True)
+    progress = run(config, SYNTHETIC, tmp_path)
+    assert (progress.step, progress.complete) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from preprocessing.records.schema import Manifest
 from training.config.recipes import demo
 from training.input.data import Records
 from training.input.inception import eval_view
-from training.loop.evaluate import Accuracy, Evaluator
+from training.loop.evaluate import Evaluator
+from training.metrics.accuracy import Counts
 from training.models.architecture import architecture
 from training.models.variants import Variant
 from training.optimization.state import build_model
@@ -26,15 +27,15 @@ def validation(records: Path) -> Records:
 def test_every_image_counts_once_on_one_and_on_two_replicas(
     validation: Records, two_replicas: tf.distribute.Strategy
 ) -> None:
-    config = demo("mobilenet_v2_0.35_32")
-    found: list[Accuracy] = []
+    config = demo(Variant.parse("mobilenet_v2_0.35_32"))
+    found: list[Counts] = []
     for strategy, batch in (
         (tf.distribute.OneDeviceStrategy("CPU:0"), 100),
         (tf.distribute.OneDeviceStrategy("CPU:0"), 7),
         (two_replicas, 13),
     ):
         with strategy.scope():
-            model = build_model(config, architecture(Variant.parse(config.variant), 11))
+            model = build_model(config, architecture(config.variant, 11))
         found.append(
             Evaluator(strategy, model, validation, config.evaluation, batch_per_replica=batch).run()
         )

@@ -106,7 +106,7 @@ def test_ten_training_steps_are_the_originals(
     seed, steps, batch, replicas, outputs = map(int, match.groups()[3:8])
     variant = Variant(f"mobilenet_{version}", width, int(resolution))
     strategy = two_replicas if replicas == 2 else tf.distribute.OneDeviceStrategy("CPU:0")
-    config = RunConfig(variant=variant.name, recipe="published")
+    config = RunConfig(variant=variant, recipe="published")
     for assignment in (
         "model.dropout=0",
         f"training.batch_per_replica={batch}",
@@ -132,12 +132,12 @@ def test_ten_training_steps_are_the_originals(
     found = []
     for _ in range(steps):
         regularization = float(tf.add_n(state.model.losses))
-        found.append([train_steps.run(iterator, 1)["loss"], regularization])
+        found.append([train_steps.run(iterator, 1).loss, regularization])
 
     expected = GOLDEN[f"{key}/loss"]
     np.testing.assert_allclose(found[:2], expected[:2], rtol=1e-5)
     if not FIGURES_ARITHMETIC:
-        return
+        pytest.skip("later steps agree only in the arithmetic of the figures: AVX-512")
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     with strategy.scope():
         tf.function(lambda: strategy.run(state.average))()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,52 +11,24 @@ import pytest
 import tensorflow as tf
 
 from preprocessing.errors import NonFiniteLossError, UsageError
-from training.config import RunConfig, override
-from training.config.recipes import demo
-from training.loop.loop import train
-from training.workdir import workdir as workdirs
-from training.workers.cluster import Cluster
-
-ALONE = Cluster(("localhost",), 0)
-
-
-def config_of(*overrides: str) -> RunConfig:
-    config = demo("mobilenet_v2_0.35_32")
-    for assignment in (
-        "training.batch_per_replica=16",
-        "training.total_images=192",  # 12 steps
-        "loop.steps_per_loop=3",
-        "loop.checkpoint_every_steps=6",
-        "loop.evaluate_every_steps=6",
-        "loop.histograms_every_steps=10",
-        *overrides,
-    ):
-        config = override(config, assignment)
-    return config
-
-
-def run(config: RunConfig, records: Path, workdir: Path) -> dict[str, object]:
-    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    return train(config, str(records), str(workdir), ALONE, strategy)
-
-
-def tensors(workdir: Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
-    names = [name for name in reader.get_variable_to_shape_map() if name[0] != "_"]
-    return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
+from tests.training.small_runs import config_of, run, tensors
+from training.config import override_all
+from training.config.recipes import published
+from training.models.variants import Variant
+from training.workdir.workdir import Workdir
 
 
 @pytest.fixture(scope="module")
 def finished(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workdir = tmp_path_factory.mktemp("run") / "workdir"
     progress = run(config_of(), records, workdir)
-    assert (progress["step"], progress["complete"]) == (12, True)
+    assert (progress.step, progress.complete) == (12, True)
     return workdir
 
 
 def test_a_run_leaves_config_checkpoints_events_and_progress(finished: Path) -> None:
-    assert workdirs.Run.read(str(finished)).config == config_of()
-    assert workdirs.read_progress(str(finished))["step"] == 12
+    assert Workdir(str(finished)).read_run().config == config_of()
+    assert Workdir(str(finished)).read_progress().step == 12
     kept = {path.stem.split(".")[0] for path in (finished / "checkpoints").glob("ckpt-*")}
     assert kept == {"ckpt-6", "ckpt-12"}
 
@@ -98,7 +71,7 @@ def test_a_run_continued_from_a_checkpoint_is_the_run_that_was_never_stopped(
     for path in (workdir / "checkpoints").glob("ckpt-12.*"):
         path.unlink()
     (workdir / "progress.json").unlink()
-    assert run(config_of(), records, workdir)["step"] == 12
+    assert run(config_of(), records, workdir).step == 12
     resumed, original = tensors(workdir), tensors(finished)
     assert resumed.keys() == original.keys()
     assert len(original) == 262 + 262 + 1 + 2 * 158  # model, averages, step, slots
@@ -111,12 +84,12 @@ def test_a_kill_between_the_last_checkpoint_and_the_last_report_is_no_obstacle(
 ) -> None:
     workdir = tmp_path / "workdir"
     shutil.copytree(finished, workdir)
-    before = workdirs.read_progress(str(finished))
-    workdirs.write_progress(str(workdir), {**before, "step": 9, "complete": False})
+    before = Workdir(str(finished)).read_progress()
+    Workdir(str(workdir)).write_progress(dataclasses.replace(before, step=9, complete=False))
     progress = run(config_of(), records, workdir)
-    assert (progress["step"], progress["complete"]) == (12, True)
-    assert progress["validation"] == before["validation"]
-    assert workdirs.newest_checkpoint_step(str(workdir)) == 12
+    assert (progress.step, progress.complete) == (12, True)
+    assert progress.validation == before.validation
+    assert Workdir(str(workdir)).newest_checkpoint_step() == 12
 
 
 def test_how_often_the_host_looks_in_does_not_change_the_result(
@@ -145,11 +118,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_steps(
     config = config_of("optimizer.learning_rate_per_replica=1e30", "training.batch_per_replica=4")
     with pytest.raises(NonFiniteLossError, match=r"between steps \d+ and \d+"):
         run(config, records, tmp_path)
-    assert not workdirs.read_progress(str(tmp_path))["complete"]
+    assert not Workdir(str(tmp_path)).read_progress().complete
 
 
 def test_the_published_recipe_trains_any_variant(records: Path, tmp_path: Path) -> None:
-    config = RunConfig(variant="mobilenet_v2_0.5_96", recipe="published")
-    config = override(config, "training.total_images=16")
-    config = override(config, "training.batch_per_replica=8")
-    assert run(config, records, tmp_path)["step"] == 2
+    config = override_all(
+        published(Variant.parse("mobilenet_v2_0.5_96")),
+        ("training.total_images=16", "training.batch_per_replica=8"),
+    )
+    assert run(config, records, tmp_path).step == 2

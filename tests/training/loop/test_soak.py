@@ -9,36 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.loop.test_loop import tensors
+from tests.training.faults import (
+    CHECKPOINT_EVERY,
+    GRACE_SECONDS,
+    NOTICE_SECONDS,
+    SOAK_SECONDS,
+    arguments,
+)
+from tests.training.small_runs import tensors
 from tests.training.supervisor import Fault, Supervisor
 
 pytestmark = pytest.mark.slow
-
-STEPS = 300
-CHECKPOINT_EVERY = 20
-SOAK_SECONDS = 800  # a quiet machine needs a quarter of it
-STARTUP_SECONDS = 240  # a busy machine takes a minute to import TensorFlow
-STEP_SECONDS = 60
-GRACE_SECONDS = 20
-# TensorFlow's own heartbeats find a lost peer within ten seconds; on a busy machine later.
-NOTICE_SECONDS = 60
-
-
-def arguments(records: Path) -> list[str]:
-    return [
-        "train",
-        "--variant=mobilenet_v2_0.35_32",
-        "--recipe=demo",
-        f"--records={records}",
-        "--set=training.batch_per_replica=8",
-        f"--set=training.total_images={STEPS * 16}",
-        "--set=loop.steps_per_loop=5",
-        f"--set=loop.checkpoint_every_steps={CHECKPOINT_EVERY}",
-        f"--set=loop.evaluate_every_steps={STEPS}",
-        f"--set=loop.startup_timeout_seconds={STARTUP_SECONDS}",
-        f"--set=loop.step_timeout_seconds={STEP_SECONDS}",
-        f"--set=loop.grace_seconds={GRACE_SECONDS}",
-    ]
 
 
 def soak(records: Path, folder: Path, seed: int) -> tuple[list[Fault], Path]:

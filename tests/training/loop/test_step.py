@@ -8,72 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from training.config import RunConfig, override
-from training.config.recipes import demo
-from training.loop.step import TrainSteps, statistics_synchronizer
+from tests.training.small_steps import OUTPUTS, Training, batches, learned, small_config
+from training.loop.step import statistics_synchronizer
 from training.optimization.state import TrainingState, build_model, values
-
-OUTPUTS = 11
-BATCH = 4
-
-
-def small_config(*overrides: str) -> RunConfig:
-    config = demo("mobilenet_v2_0.35_32")
-    for assignment in (f"training.batch_per_replica={BATCH}", *overrides):
-        config = override(config, assignment)
-    return config
-
-
-def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Eight batches whose statistics differ widely: brighter and brighter images."""
-    random = np.random.default_rng(seed)
-    brightness = np.linspace(-0.6, 0.6, 8).reshape(8, 1, 1, 1, 1)
-    images = random.uniform(-0.4, 0.4, (8, BATCH, 32, 32, 3)) + brightness
-    return images.astype(np.float32), random.integers(1, OUTPUTS, (8, BATCH))
-
-
-def learned(means: dict[str, float]) -> dict[str, float]:
-    """What a call of the inner loop reports, without what a clock measured."""
-    return {name: value for name, value in means.items() if name != "input_wait"}
-
-
-class Training:
-    """A state and its inner loop, which can start over without being traced anew."""
-
-    def __init__(self, strategy: tf.distribute.Strategy, config: RunConfig) -> None:
-        self._strategy = strategy
-        with strategy.scope():
-            self.state = TrainingState(
-                config,
-                num_outputs=OUTPUTS,
-                num_examples=100,
-                num_replicas=strategy.num_replicas_in_sync,
-            )
-        self.steps = TrainSteps(strategy, self.state, config)
-        self._initial = [each.numpy() for each in self._variables]
-        self.start_over()
-
-    @property
-    def _variables(self) -> list[Any]:
-        return [each for named in self.state.checkpointed().values() for each in named.values()]
-
-    def start_over(self, repeats: int = 1) -> None:
-        """As it was at first, on batches of which each comes `repeats` times."""
-        for variable, initial in zip(self._variables, self._initial, strict=True):
-            variable.assign(initial)
-        elements = [np.repeat(each, repeats, axis=0) for each in batches()]
-
-        def stream(_: Any) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(tuple(elements)).repeat()
-
-        self._iterator = iter(self._strategy.distribute_datasets_from_function(stream))
-
-    def run(self, steps: int) -> dict[str, float]:
-        return self.steps.run(self._iterator, steps)
-
-    def everything(self) -> list[np.ndarray]:
-        return [each.numpy() for each in self._variables]
-
 
 # The L2 term is large, so that counting it twice would show.
 WITHOUT_DROPOUT = ("model.dropout=0", "model.weight_decay=1")
@@ -193,5 +130,5 @@ def test_reported_loss_is_the_smoothed_cross_entropy_and_l2_of_the_start(alone: 
     log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     targets = np.eye(OUTPUTS)[labels[0]] * 0.9 + 0.1 / OUTPUTS
     means = alone.run(1)
-    assert means["loss"] == pytest.approx(-(targets * log_softmax).sum(-1).mean(), rel=1e-4)
+    assert means.loss == pytest.approx(-(targets * log_softmax).sum(-1).mean(), rel=1e-4)
     assert alone.state.step == 1

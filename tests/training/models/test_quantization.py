@@ -132,7 +132,7 @@ def test_rounding_in_training_moves_predictions_as_far_as_the_int8_file_does() -
 
 @pytest.mark.parametrize("name", ["quantized", "demo_quantized"])
 def test_the_recipes_change_the_network_and_the_length_of_what_they_start_from(name: str) -> None:
-    config = recipe(name, "mobilenet_v2_1.0_224")
+    config = recipe(name, Variant.parse("mobilenet_v2_1.0_224"))
     start = recipe({"quantized": "published", "demo_quantized": "demo"}[name], config.variant)
     assert config.recipe == name
     assert name in RECIPES

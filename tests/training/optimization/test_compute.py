@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 
 from preprocessing.errors import UsageError
-from tests.training.loop.test_step import BATCH, OUTPUTS, Training, small_config
+from tests.training.small_steps import BATCH, OUTPUTS, Training, small_config
 from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
-from training.config import ComputeConfig, RunConfig, override
+from training.config import ComputeConfig, override
 from training.optimization.gradients import Gradients, segments
 from training.optimization.state import TrainingState, values
 
@@ -147,7 +147,7 @@ def test_a_compiled_step_is_the_same_step() -> None:
 
 def test_wrong_switches_are_refused() -> None:
     with pytest.raises(UsageError, match=r"compute\.xla must be one of auto, on, off, got 'yes'"):
-        override(RunConfig(variant="mobilenet_v2_0.35_32", recipe="x"), "compute.xla=yes")
+        override(small_config(), "compute.xla=yes")
     with pytest.raises(UsageError, match=r"compute\.collectives must be one of auto, nccl, ring"):
         ComputeConfig(collectives="mpi")
     with pytest.raises(UsageError, match=r"compute\.bytes_per_pack must not be negative"):

@@ -13,15 +13,17 @@ from preprocessing.records.schema import Manifest
 from tests.conftest import mobilenet
 from training.config import RunConfig
 from training.config.recipes import demo
-from training.models.architecture import Architecture, architecture
+from training.models.architecture import architecture
+from training.models.layout import Architecture
 from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
 from training.weights import slim_checkpoint
+from training.weights.content_digest import checkpoint_digest
 from training.weights.initial import start_from
 from training.weights.keras_applications import application, read_named
+from training.weights.run_weights import load_state
 from training.weights.slim_checkpoint import SHADOW, slim_variables
-from training.workdir.checkpoint import load_state
-from training.workdir.workdir import Run, checkpoint_digest
+from training.workdir.workdir import Workdir
 
 VARIANT = "mobilenet_v2_0.35_32"
 
@@ -29,7 +31,7 @@ VARIANT = "mobilenet_v2_0.35_32"
 def make_checkpoint(folder: Path, outputs: int) -> tuple[Path, Architecture, dict[str, np.ndarray]]:
     """A slim checkpoint as someone else might have trained it; returns its averages."""
     layout = architecture(Variant.parse(VARIANT), outputs)
-    state = fresh(demo(VARIANT), outputs)
+    state = fresh(demo(Variant.parse(VARIANT)), outputs)
     raw = {name: v.numpy() for name, v in slim_variables(state.model, layout).items()}
     averages = {name: value * 0.5 for name, value in raw.items()}
     slim_checkpoint.write(str(folder / f"{VARIANT}.ckpt"), raw, averages, 700_000)
@@ -46,9 +48,9 @@ def test_an_imported_checkpoint_is_a_finished_run_with_the_same_numbers(tmp_path
     outcome = mobilenet("import-checkpoint", prefix, f"--variant={VARIANT}", f"--workdir={workdir}")
     assert outcome.code == 0, outcome.err
     assert (outcome.result["step"], outcome.result["complete"]) == (700_000, True)
-    run = Run.read(str(workdir))
+    run = Workdir(str(workdir)).read_run()
     assert (run.num_classes, run.config.recipe) == (1000, "published")
-    state = load_state(str(workdir), run)
+    state = load_state(Workdir(str(workdir)), run)
     for name, variable in slim_variables(state.averaged_model, layout).items():
         assert np.array_equal(variable.numpy(), averages[name]), name
     for name, variable in slim_variables(state.model, layout).items():
@@ -74,7 +76,10 @@ def test_weights_start_equal_and_a_head_of_other_classes_is_dropped_aloud(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix, layout, averages = make_checkpoint(tmp_path, 1001)
-    state, untouched = fresh(demo(VARIANT), 11), fresh(demo(VARIANT), 11)
+    state, untouched = (
+        fresh(demo(Variant.parse(VARIANT)), 11),
+        fresh(demo(Variant.parse(VARIANT)), 11),
+    )
     start_from(str(prefix), state)
     assert "has 1001 outputs, 11 are needed; it is dropped" in capsys.readouterr().err
     before = slim_variables(untouched.model, layout)
@@ -93,9 +98,9 @@ def test_a_keras_file_becomes_a_run_with_a_background_that_never_wins(tmp_path: 
     workdir = tmp_path / "run"
     outcome = mobilenet("import-checkpoint", path, f"--variant={VARIANT}", f"--workdir={workdir}")
     assert outcome.code == 0, outcome.err
-    run = Run.read(str(workdir))
+    run = Workdir(str(workdir)).read_run()
     assert run.num_classes == 10
-    state = load_state(str(workdir), run)
+    state = load_state(Workdir(str(workdir)), run)
     images = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
     logits = state.averaged_model(images, training=False).numpy()
     np.testing.assert_allclose(logits[:, 1:], theirs(images, training=False), rtol=1e-5, atol=1e-5)
@@ -108,7 +113,7 @@ def test_fine_tuning_starts_from_a_keras_file_too(
     variant = Variant.parse(VARIANT)
     path = str(tmp_path / "their.weights.h5")
     application(variant, 1000).save_weights(path)
-    state = fresh(demo(VARIANT), 11)
+    state = fresh(demo(Variant.parse(VARIANT)), 11)
     start_from(path, state)
     assert "has 1000 outputs, 11 are needed; it is dropped" in capsys.readouterr().err
     expected = read_named(path, variant)
@@ -163,7 +168,7 @@ def test_fine_tuning_end_to_end(records: Path, tmp_path: Path) -> None:
         "--int8-tolerance=1",
     )
     assert exported.code == 0, exported.err
-    state = load_state(str(workdir), Run.read(str(workdir)))
+    state = load_state(Workdir(str(workdir)), Workdir(str(workdir)).read_run())
     reader = tf.train.load_checkpoint(str(tmp_path / "export" / f"{VARIANT}.ckpt"))
     for model, ending in ((state.model, ""), (state.averaged_model, SHADOW)):
         for name, variable in slim_variables(model, state.layout).items():

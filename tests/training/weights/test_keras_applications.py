@@ -11,8 +11,9 @@ import pytest
 from preprocessing.errors import DataError, UsageError
 from training.config import ModelConfig
 from training.models.architecture import architecture
+from training.models.families import FAMILIES
 from training.models.mobilenet import mobilenet
-from training.models.variants import WIDTHS, Variant
+from training.models.variants import Variant
 from training.weights.keras_applications import application, read_weights, write_weights
 
 OUTPUTS = 20
@@ -33,7 +34,8 @@ def randomised(model: keras.Model) -> keras.Model:
 
 
 @pytest.mark.parametrize(
-    ("family", "width"), [(family, width) for family, each in WIDTHS.items() for width in each]
+    ("family", "width"),
+    [(name, width) for name, family in FAMILIES.items() for width in family.widths],
 )
 def test_both_networks_give_the_same_logits_either_way(
     family: str, width: str, tmp_path: Path

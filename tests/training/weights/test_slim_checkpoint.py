@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError, UsageError
 from training.config import ModelConfig
-from training.models.architecture import Architecture, architecture
+from training.models.architecture import architecture
+from training.models.layout import Architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import Variant
 from training.weights import slim_checkpoint

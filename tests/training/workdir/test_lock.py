@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from preprocessing.errors import UsageError
+from preprocessing.storage import contracts
 from training.workdir import lock
-from training.workdir.lock import LEASE, exclusive, exclusive_between_machines
+from training.workdir.lock import LEASE, Process, exclusive, exclusive_between_machines
+from training.workdir.workdir import Workdir
 
 LEASE_SECONDS = 1.0
 
 
-def hold(workdir: str, held: threading.Event) -> None:
-    with exclusive_between_machines(workdir, LEASE_SECONDS):
+def hold(folder: str, held: threading.Event) -> None:
+    with exclusive_between_machines(Workdir(folder), LEASE_SECONDS):
         held.set()
         time.sleep(60)
 
@@ -42,7 +44,7 @@ def test_a_second_chief_is_refused_and_told_where_the_first_is(
     host = json.loads((tmp_path / LEASE).read_text())["host"]
     with (
         pytest.raises(UsageError, match=f"another process is training in .* on {host}"),
-        exclusive_between_machines(str(tmp_path), LEASE_SECONDS),
+        exclusive_between_machines(Workdir(str(tmp_path)), LEASE_SECONDS),
     ):
         pass
 
@@ -52,7 +54,7 @@ def test_a_killed_holder_on_this_machine_is_followed_at_once(
 ) -> None:
     holder.kill()
     holder.join()
-    with exclusive_between_machines(str(tmp_path), 3600):
+    with exclusive_between_machines(Workdir(str(tmp_path)), 3600):
         pass
     assert not (tmp_path / LEASE).exists()
 
@@ -60,16 +62,20 @@ def test_a_killed_holder_on_this_machine_is_followed_at_once(
 def test_a_lease_of_another_machine_that_lies_still_is_taken_over_aloud(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lease = {"holder": "x", "host": "gone", "process": {**lock._process(), "boot": "other"}}
+    lease = {
+        "holder": "x",
+        "host": "gone",
+        "process": {**contracts.to_json(Process.current()), "boot": "other"},
+    }
     (tmp_path / LEASE).write_text(json.dumps({**lease, "renewals": 3}))
-    with exclusive_between_machines(str(tmp_path), LEASE_SECONDS):
+    with exclusive_between_machines(Workdir(str(tmp_path)), LEASE_SECONDS):
         assert json.loads((tmp_path / LEASE).read_text())["host"] != "gone"
     assert "of gone has lapsed; taking over" in capsys.readouterr().err
 
 
 def test_a_bucket_has_a_lease_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "LEASE_SECONDS", LEASE_SECONDS)
-    with exclusive("memory://leased"):
+    with exclusive(Workdir("memory://leased")):
         assert lock.storage.exists(f"memory://leased/{LEASE}")
     assert not lock.storage.exists(f"memory://leased/{LEASE}")
 
@@ -78,7 +84,7 @@ def test_a_local_folder_is_refused_to_a_second_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_SECONDS", 0.1)
-    with exclusive(str(tmp_path)):
-        second = exclusive(str(tmp_path))
+    with exclusive(Workdir(str(tmp_path))):
+        second = exclusive(Workdir(str(tmp_path)))
         with pytest.raises(UsageError, match="another process is training in"):
             second.__enter__()

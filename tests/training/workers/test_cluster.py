@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.local.processes import free_ports
 from preprocessing.errors import RetryError, UsageError
-from training.workers.cluster import Cluster, meet
+from training.workers.cluster import Cluster
+from training.workers.rendezvous import rendezvous
 from training.workers.watchdog import StoppedError
 
 
@@ -60,7 +61,7 @@ def test_all_workers_meet_whenever_each_of_them_comes() -> None:
     arrived = []
 
     def arrive(index: int) -> None:
-        meet(Cluster(workers, index), 30, nobody_stops)
+        rendezvous(Cluster(workers, index), 30, nobody_stops)
         arrived.append(index)
 
     threads = [threading.Thread(target=arrive, args=(index,)) for index in range(3)]
@@ -76,7 +77,7 @@ def test_all_workers_meet_whenever_each_of_them_comes() -> None:
 def test_who_did_not_come_is_named_at_the_end_of_the_time() -> None:
     workers = addresses(2)
     with pytest.raises(RetryError, match=rf"worker 1 \({workers[1]}\) did not come within 0\.3 s"):
-        meet(Cluster(workers, 0), 0.3, nobody_stops)
+        rendezvous(Cluster(workers, 0), 0.3, nobody_stops)
 
 
 def test_a_peer_that_is_frozen_or_something_else_is_not_there() -> None:
@@ -88,7 +89,7 @@ def test_a_peer_that_is_frozen_or_something_else_is_not_there() -> None:
             target=lambda: server.accept()[0].sendall(b"HTTP/1.1"), daemon=True
         ).start()
         with pytest.raises(RetryError, match=r"worker 1 \(.*\), 2 \(.*\) did not come"):
-            meet(Cluster(workers, 0), 0.3, nobody_stops)
+            rendezvous(Cluster(workers, 0), 0.3, nobody_stops)
         server.close()
 
 
@@ -97,4 +98,4 @@ def test_a_request_to_stop_ends_the_waiting() -> None:
         raise StoppedError("terminated")
 
     with pytest.raises(StoppedError):
-        meet(Cluster(addresses(2), 0), 60, stop)
+        rendezvous(Cluster(addresses(2), 0), 60, stop)

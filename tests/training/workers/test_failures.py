@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,17 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError, NonFiniteLossError, RetryError, UsageError
 from preprocessing.records.schema import Manifest
-from tests.training.loop.test_loop import ALONE, config_of, run, tensors
+from tests.training.faults import break_records
+from tests.training.small_runs import config_of, job_of, run, tensors
 from training.config.recipes import demo
-from training.input.data import Records, Share, training_batches
-from training.loop.loop import train
+from training.input.data import SINGLE_PROCESS, Records, training_batches
+from training.loop.actions.action import Action, Moment
+from training.loop.loop import require_same_start, train
+from training.models.variants import Variant
 from training.workdir import recovery
-from training.workdir import workdir as workdirs
+from training.workdir.workdir import Workdir
 from training.workers.cluster import Cluster
-from training.workers.watchdog import Guard, StoppedError
+from training.workers.watchdog import StoppedError, Watchdog
 
 FEW_STEPS = ("training.total_images=96", "loop.evaluate_every_steps=1000")
 
@@ -28,27 +33,16 @@ def copied(records: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(records, tmp_path / "records"))
 
 
-def break_records(folder: Path, count: int) -> list[str]:
-    """Change one byte of the image in `count` training records, one in each shard."""
-    manifest = Manifest.read(str(folder))
-    files = [shard.file for shard in manifest.shards["train"]][:count]
-    for file in files:
-        content = bytearray((folder / file).read_bytes())
-        content[300] ^= 1  # within the first record
-        (folder / file).write_bytes(content)
-    return files
-
-
 def batch_of(records: Records) -> list[tf.Tensor]:
     return next(
         iter(
             training_batches(
                 records,
-                demo("mobilenet_v2_0.35_32").augmentation,
+                demo(Variant.parse("mobilenet_v2_0.35_32")).augmentation,
                 size=32,
                 seed=0,
                 batch_per_replica=records.num_examples,
-                share=Share(worker_index=0, num_workers=1, local_replicas=1),
+                share=SINGLE_PROCESS,
                 start_step=0,
             )
         )
@@ -96,19 +90,21 @@ def test_a_missing_shard_is_named_with_the_steps(copied: Path, tmp_path: Path) -
         run(config_of(*FEW_STEPS), copied, tmp_path / "workdir")
 
 
-def test_a_workdir_that_vanishes_is_named(
-    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Vanish(Action):
+    """Deletes the workdir after the first loop."""
+
+    def __init__(self, workdir: Path) -> None:
+        self._workdir = workdir
+
+    def after_loop(self, moment: Moment) -> None:
+        shutil.rmtree(self._workdir)
+
+
+def test_a_workdir_that_vanishes_is_named(records: Path, tmp_path: Path) -> None:
     workdir = tmp_path / "workdir"
-    write_progress = workdirs.write_progress
-
-    def and_then_it_is_gone(folder: str, progress: dict[str, object]) -> None:
-        write_progress(folder, progress)
-        shutil.rmtree(workdir)
-
-    monkeypatch.setattr(workdirs, "write_progress", and_then_it_is_gone)
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with pytest.raises((UsageError, OSError), match=str(workdir)):
-        run(config_of(*FEW_STEPS), records, workdir)
+        train(job_of(config_of(*FEW_STEPS), records, workdir), strategy, actions=[Vanish(workdir)])
 
 
 def test_after_a_blow_up_it_goes_back_with_other_data_a_bounded_number_of_times(
@@ -116,20 +112,21 @@ def test_after_a_blow_up_it_goes_back_with_other_data_a_bounded_number_of_times(
 ) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "ckpt-40.json").write_text("{}")
+    workdir = Workdir(str(tmp_path))
     lost = NonFiniteLossError("the loss became nan between steps 45 and 50")
-    assert recovery.data_seed(str(tmp_path), 7, 40) == 7
+    assert recovery.data_seed(workdir, 7, 40) == 7
     for _ in range(2):
-        retry = recovery.go_back(str(tmp_path), lost, 2, is_chief=True)
+        retry = recovery.go_back(workdir, lost, 2, is_chief=True)
         assert isinstance(retry, RetryError)
         assert "going back to step 40" in capsys.readouterr().err
-    assert recovery.go_back(str(tmp_path), lost, 2, is_chief=True) is lost
-    seeds = {recovery.data_seed(str(tmp_path), 7, step) for step in (40, 60)}
+    assert recovery.go_back(workdir, lost, 2, is_chief=True) is lost
+    seeds = {recovery.data_seed(workdir, 7, step) for step in (40, 60)}
     assert len(seeds) == 1
-    assert recovery.data_seed(str(tmp_path), 7, 20) == 7  # what came before is as it was
+    assert recovery.data_seed(workdir, 7, 20) == 7  # what came before is as it was
     assert seeds != {7}
 
 
-class StopAfter(Guard):
+class StopAfter(Watchdog):
     """Asks to stop once so many device calls were made."""
 
     def __init__(self, calls: int) -> None:
@@ -148,13 +145,12 @@ def test_stopped_at_any_step_and_continued_it_is_the_run_that_was_never_stopped(
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     config = config_of("training.total_images=160", "loop.steps_per_loop=5")
     run(config, records, tmp_path / "whole")
-    stops = []
+    stops: list[int] = []
+    job = job_of(config, records, tmp_path / "w")
     for calls in (0, 1):
         with pytest.raises(StoppedError) as stopped:
-            train(
-                config, str(records), str(tmp_path / "w"), ALONE, strategy, guard=StopAfter(calls)
-            )
-        stops.append(workdirs.newest_checkpoint_step(str(tmp_path / "w")))
+            train(job, strategy, watchdog=StopAfter(calls))
+        stops.append(job.workdir.newest_checkpoint_step())
         assert f"the checkpoint of step {stops[-1]} is saved" in str(stopped.value)
     assert stops == sorted(set(stops))
     assert stops[0] == 1
@@ -164,10 +160,18 @@ def test_stopped_at_any_step_and_continued_it_is_the_run_that_was_never_stopped(
         assert (value == ended[name]).all(), name
 
 
+class OthersAtStep30:
+    """The means of workers that start elsewhere on average."""
+
+    def means(self, mine: Sequence[float]) -> list[float]:
+        return [30.0]
+
+
 def test_workers_that_do_not_see_the_same_checkpoints_are_told(
-    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("training.workers.collectives.Agreement.means", lambda self, mine: [30.0])
-    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    job = dataclasses.replace(
+        job_of(config_of(), records, tmp_path), cluster=Cluster(("a:1", "b:2"), 0)
+    )
     with pytest.raises(UsageError, match="must be one storage that all of them see"):
-        train(config_of(), str(records), str(tmp_path), Cluster(("a:1", "b:2"), 0), strategy)
+        require_same_start(OthersAtStep30(), job, 0)

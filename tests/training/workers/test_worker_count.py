@@ -16,12 +16,12 @@ import pytest
 import tensorflow as tf
 
 from tests.training import run_steps
-from tests.training.loop.test_loop import ALONE
 from tests.training.run_steps import losses
+from tests.training.small_runs import job_of
 from training.loop.loop import train
 from training.models.architecture import architecture
 from training.models.variants import Variant
-from training.workdir import workdir as workdirs
+from training.workdir.workdir import Workdir
 
 STEPS = 20
 
@@ -143,8 +143,8 @@ def test_a_run_of_two_workers_continues_as_one_with_two_replicas(
         tmp_path / "one",
         ignore=shutil.ignore_patterns("tensorboard", "progress.json", "ckpt-12*"),
     )
-    config = workdirs.Run.read(str(tmp_path / "one")).config
-    train(config, str(records), str(tmp_path / "one"), ALONE, two_replicas)
+    config = Workdir(str(tmp_path / "one")).read_run().config
+    train(job_of(config, records, tmp_path / "one"), two_replicas)
     resumed = losses_by_step(tmp_path / "one")
     assert list(resumed) == list(range(7, 13))
     assert resumed == pytest.approx({step: uninterrupted[step] for step in resumed}, rel=1e-5)

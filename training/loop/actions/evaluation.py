@@ -1,0 +1,67 @@
+"""Evaluation during a run: of the averages and, for comparison, of the raw weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from training.loop.actions.action import Action, Moment
+from training.loop.evaluate import Evaluator
+from training.loop.session import Session
+from training.metrics.accuracy import Accuracy
+from training.optimization.state import values
+from training.workdir.evaluations import Evaluation
+
+
+class Evaluate(Action):
+    """Evaluates at the end and every `loop.evaluate_every_steps`.
+
+    Attributes:
+        newest: The newest accuracy of the averages; None before the first evaluation.
+        newest_step: The step of that evaluation.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.newest: Accuracy | None = None
+        self.newest_step: int | None = None
+        self._session = session
+        strategy, state, config = session.strategy, session.state, session.job.config
+        shown = values(state.averaged_model)
+        self._every = config.loop.evaluate_every_steps
+        self._average = tf.function(lambda: strategy.run(state.average))
+        self._take_raw = tf.function(lambda: strategy.run(_copy, args=(values(state.model), shown)))
+        self._evaluator = Evaluator(
+            strategy,
+            state.averaged_model,
+            session.source.validation,
+            config.evaluation,
+            batch_per_replica=config.training.batch_per_replica,
+            before_call=lambda: session.expect("evaluating"),
+        )
+
+    def after_loop(self, moment: Moment) -> None:
+        """Evaluate if it is time."""
+        if moment.is_last or moment.is_due(self._every):
+            self.evaluate(moment.step)
+
+    def evaluate(self, step: int) -> Accuracy:
+        """Evaluate now, write the accuracy and show it."""
+        session = self._session
+        session.synchronize()
+        self._take_raw()
+        raw = self._evaluator.run()
+        self._average()
+        images = self._evaluator.predict()
+        self.newest, self.newest_step = images.counts.accuracy, step
+        if session.is_chief:
+            session.job.workdir.write_evaluation(Evaluation.of(step, self.newest))
+        session.board.evaluation(
+            step, self.newest, raw.accuracy, images=images, records=session.source.validation
+        )
+        return self.newest
+
+
+def _copy(sources: Sequence[tf.Variable], targets: Sequence[tf.Variable]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(tf.convert_to_tensor(source))

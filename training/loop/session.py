@@ -1,0 +1,79 @@
+"""What one worker has while it trains: the run, its state, its data and the other workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from training.input.source import Source
+from training.loop.step import statistics_synchronizer
+from training.loop.train_job import TrainJob
+from training.monitoring.tensorboard import TensorBoard
+from training.optimization.state import TrainingState
+from training.workdir.run_record import Run
+from training.workers.collectives import Collectives
+from training.workers.watchdog import Watchdog
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """Everything that the loop and its actions share.
+
+    Attributes:
+        job: What this worker was asked for.
+        run: The run as `config.json` has it.
+        strategy: How replicas work together.
+        state: Model, optimizer and averages.
+        source: Training and validation images.
+        board: What TensorBoard shows.
+        watchdog: Bounds the time of every part and hears requests to stop.
+        collectives: What all workers have to know alike.
+        synchronize: Makes BN statistics the same on every replica.
+    """
+
+    job: TrainJob
+    run: Run
+    strategy: tf.distribute.Strategy
+    state: TrainingState
+    source: Source
+    board: TensorBoard
+    watchdog: Watchdog
+    collectives: Collectives
+    synchronize: Callable[[], None]
+
+    @classmethod
+    def create(
+        cls,
+        job: TrainJob,
+        *,
+        run: Run,
+        strategy: tf.distribute.Strategy,
+        state: TrainingState,
+        source: Source,
+        board: TensorBoard,
+        watchdog: Watchdog,
+    ) -> Session:
+        """Return the session of a state that is ready to be trained."""
+        policy = job.config.training.bn_statistics
+        return cls(
+            job=job,
+            run=run,
+            strategy=strategy,
+            state=state,
+            source=source,
+            board=board,
+            watchdog=watchdog,
+            collectives=Collectives(strategy),
+            synchronize=statistics_synchronizer(strategy, state, policy),
+        )
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this worker writes checkpoints, events and progress."""
+        return self.job.cluster.is_chief
+
+    def expect(self, activity: str) -> None:
+        """Bound the time of what comes next; `activity` names it if it takes too long."""
+        self.watchdog.expect(activity, self.job.config.loop.step_timeout_seconds)

@@ -1,0 +1,50 @@
+"""The weights of a run's checkpoint, to evaluate and to export."""
+
+from __future__ import annotations
+
+from preprocessing.errors import DataError, UsageError
+from training.optimization.state import TrainingState
+from training.workdir.checkpoint import assign, named_variables
+from training.workdir.checkpoint_files import (
+    CorruptCheckpointError,
+    checkpoint_path,
+    newest_intact,
+    read_checkpoint,
+)
+from training.workdir.run_record import Run
+from training.workdir.workdir import Workdir
+
+
+def load_state(workdir: Workdir, run: Run, step: int | None = None) -> TrainingState:
+    """Return the state of a checkpoint of a run, its averages in `averaged_model`.
+
+    Args:
+        workdir: The run's folder.
+        run: The run in that folder.
+        step: Which checkpoint; the newest intact one if None.
+
+    Raises:
+        UsageError: There is no checkpoint.
+        DataError: The checkpoint is not one of this run, or corrupt.
+    """
+    state = TrainingState.of(run)
+    load_into(state, workdir, step)
+    return state
+
+
+def load_into(state: TrainingState, workdir: Workdir, step: int | None = None) -> None:
+    """Load a checkpoint into an existing state, and its averages into `averaged_model`.
+
+    Raises:
+        UsageError: There is no checkpoint.
+        DataError: The checkpoint is not one of this run, or corrupt.
+    """
+    try:
+        loaded = newest_intact(workdir) if step is None else (step, read_checkpoint(workdir, step))
+    except CorruptCheckpointError as error:
+        raise DataError(f"{error}; train on, or evaluate another step") from error
+    if loaded is None:
+        raise UsageError(f"{workdir} has no checkpoint yet; train it with `mobilenet train`")
+    step, tensors = loaded
+    assign(named_variables(state), tensors, checkpoint_path(workdir, step))
+    state.average()

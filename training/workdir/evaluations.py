@@ -1,0 +1,36 @@
+"""The contract of a workdir's evaluations: the accuracy of one checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from preprocessing.storage import contracts
+from training.metrics.accuracy import Accuracy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """The accuracy of the averaged weights of `step`, in [0, 1]; `evaluations/STEP.json`."""
+
+    step: int
+    top1: float
+    top5: float
+
+    @classmethod
+    def of(cls, step: int, accuracy: Accuracy) -> Evaluation:
+        """Return the accuracy of the checkpoint of `step`."""
+        return cls(step=step, top1=accuracy.top1, top5=accuracy.top5)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return contracts.to_json(self)
+
+    @classmethod
+    def from_json(cls, value: Any, name: str) -> Evaluation:
+        """Read what `to_json` returned.
+
+        Raises:
+            ContractError: A field is missing or has a value of another type; names it.
+        """
+        return contracts.from_json(cls, value, name)

@@ -1,0 +1,151 @@
+"""The contract of `config.json`: what a run is made of and what it was resolved against."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+from preprocessing import storage
+from preprocessing.records.schema import Manifest
+from preprocessing.storage import contracts
+from training.config import RunConfig, differences
+
+FILE = "config.json"
+PACKAGES = ("keras", "mobilenet-pipeline", "tensorflow")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        config: Every setting.
+        num_replicas: Replicas over all workers.
+        num_classes: Classes, without the background.
+        num_examples: Training images.
+        records_digest: Digest of the records; None for an imported checkpoint.
+        initial_checkpoint: SHA-256 of the weights that the run started from, or None.
+        git_commit: Commit of the code.
+        versions: Versions of the packages that decide the result, by name.
+    """
+
+    config: RunConfig
+    num_replicas: int
+    num_classes: int
+    num_examples: int
+    records_digest: str | None
+    initial_checkpoint: str | None
+    git_commit: str
+    versions: dict[str, str]
+
+    @classmethod
+    def create(
+        cls,
+        config: RunConfig,
+        manifest: Manifest,
+        num_replicas: int,
+        initial_checkpoint: str | None = None,
+    ) -> Run:
+        """Return a new run on the records of `manifest`."""
+        return cls(
+            config=config,
+            num_replicas=num_replicas,
+            num_classes=len(manifest.classes),
+            num_examples=manifest.num_examples("train"),
+            records_digest=manifest.digest,
+            initial_checkpoint=initial_checkpoint,
+            git_commit=git_commit(),
+            versions=_versions(),
+        )
+
+    @classmethod
+    def imported(cls, config: RunConfig, num_classes: int, num_examples: int) -> Run:
+        """Return a run that someone else made; its records are not known."""
+        return cls(
+            config=config,
+            num_replicas=1,
+            num_classes=num_classes,
+            num_examples=num_examples,
+            records_digest=None,
+            initial_checkpoint=None,
+            git_commit=git_commit(),
+            versions=_versions(),
+        )
+
+    @property
+    def num_steps(self) -> int:
+        """Number of updates in the whole run."""
+        return self.config.num_steps(self.num_replicas)
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of classes, with the background."""
+        return self.num_classes + 1
+
+    @property
+    def config_digest(self) -> str:
+        """SHA-256 of what decides the result: not how often the host looks in."""
+        return storage.digest_of(self._deciding())
+
+    def differences(self, wanted: Run) -> list[str]:
+        """Return what would make `wanted` another run than this one."""
+        return differences(self._deciding(), wanted._deciding())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name; what is absent is an empty string."""
+        return {
+            **dataclasses.asdict(self),
+            "config": self.config.to_json(),
+            "records_digest": self.records_digest or "",
+            "initial_checkpoint": self.initial_checkpoint or "",
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, name: str = FILE) -> Run:
+        """Read what `to_json` returned.
+
+        Raises:
+            ContractError: A field is missing, unknown or has a value of another type; names it.
+            UsageError: A setting is out of its range.
+        """
+        run = contracts.from_json(cls, value, name)
+        return dataclasses.replace(
+            run,
+            config=RunConfig.from_json(value["config"], f"{name}.config"),
+            records_digest=run.records_digest or None,
+            initial_checkpoint=run.initial_checkpoint or None,
+        )
+
+    def _deciding(self) -> dict[str, Any]:
+        config = self.config.to_json()
+        del config["loop"], config["input"]
+        return {
+            "config": config,
+            "num_replicas": self.num_replicas,
+            "records_digest": self.records_digest or "",
+            "initial_checkpoint": self.initial_checkpoint or "",
+        }
+
+
+def git_commit() -> str:
+    """Return the commit of this code, `-dirty` if changed since; `unknown` outside a checkout."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("MOBILENET_GIT_COMMIT", "unknown")
+    return described.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

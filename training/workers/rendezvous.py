@@ -1,0 +1,106 @@
+"""Rendezvous: all workers of a cluster are present before TensorFlow connects them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+from preprocessing.errors import RetryError
+from training.workers.cluster import Cluster
+
+CALL_SECONDS = 1.0  # within which a peer that listens answers
+
+
+def rendezvous(cluster: Cluster, timeout_seconds: float, check: Callable[[], None]) -> None:
+    """Return once every other worker is at this same point.
+
+    TensorFlow would wait for them too, but without a time limit and without hearing signals, and
+    a new worker would join what is left of the old ones. So all workers meet here first, each
+    pair in both directions: a frozen process stays silent, and one that trains already does not
+    listen.
+
+    Args:
+        cluster: All workers.
+        timeout_seconds: Time limit.
+        check: Called while waiting; raises to give up.
+
+    Raises:
+        RetryError: A worker is missing at the end of the time; names it.
+    """
+    peers = {index for index in range(len(cluster.workers)) if index != cluster.index}
+    if not peers:
+        return
+    own_identity = f"mobilenet worker {cluster.index} {uuid.uuid4().hex}"
+    called: dict[int, str] = {}  # who answered when this worker called
+    callers: dict[int, str] = {}  # who called this worker
+    deadline = time.monotonic() + timeout_seconds
+    with _answering(cluster.workers[cluster.index], own_identity, callers):
+        while missing := {i for i in peers if not called.get(i) or called[i] != callers.get(i)}:
+            check()
+            for index in missing:
+                called[index] = _call(cluster.workers[index], own_identity)
+            if time.monotonic() > deadline:
+                names = ", ".join(
+                    f"{index} ({cluster.workers[index]})" for index in sorted(missing)
+                )
+                raise RetryError(
+                    f"worker {names} did not come within {timeout_seconds:g} s "
+                    "(loop.startup_timeout_seconds); start all workers again"
+                )
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _answering(address: str, own_identity: str, callers: dict[int, str]) -> Iterator[None]:
+    """Answer every caller with `own_identity` while the block runs, and note it in `callers`."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", _endpoint(address)[1]))
+        except OSError as error:
+            raise RetryError(
+                f"the address of this worker in TF_CONFIG, {address}, cannot be used: "
+                f"{error.strerror}"
+            ) from None
+        listener.listen()
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # shut down at the end of the block
+                    return
+                with connection, contextlib.suppress(OSError, ValueError, IndexError):
+                    connection.settimeout(CALL_SECONDS)
+                    identity = connection.recv(100).decode()
+                    index = int(identity.removeprefix("mobilenet worker ").split()[0])
+                    connection.sendall(own_identity.encode())
+                    callers[index] = identity
+
+        answering = threading.Thread(target=answer, daemon=True, name="rendezvous")
+        answering.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            answering.join()
+
+
+def _call(address: str, own_identity: str) -> str:
+    """Return the identity of the worker at `address`, or an empty string without an answer."""
+    try:
+        with socket.create_connection(_endpoint(address), CALL_SECONDS) as connection:
+            connection.settimeout(CALL_SECONDS)
+            connection.sendall(own_identity.encode())
+            return connection.recv(100).decode("ascii", "replace")
+    except OSError:  # refused, reset, silent, or a name that is not known yet
+        return ""
+
+
+def _endpoint(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
