@@ -137,6 +137,15 @@ def test_kubernetes_is_known_to_one_module() -> None:
     assert users == {"gateway.py"}
 
 
+def test_cluster_backends_know_nothing_of_the_cluster_around_them() -> None:
+    for path in modules("pipeline/cluster/backends"):
+        ours = {name for name in imported(path) if name.split(".")[0] in OURS}
+        for name in ours:
+            assert name.startswith(("pipeline.cluster.backends", "preprocessing")), (
+                f"{path.name} imports {name}"
+            )
+
+
 def test_the_command_line_imports_nothing_heavy_at_start() -> None:
     heavy = {"tensorflow", "keras", "apache_beam", "mlflow", "sklearn", "kubeflow", "kubernetes"}
     for path in (

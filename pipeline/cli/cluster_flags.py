@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 
 from pipeline.cli import flags
-from pipeline.cluster.spec import BACKENDS, COMPONENTS, LAYOUTS
+from pipeline.cluster.backends import registry
+from pipeline.cluster.spec import COMPONENTS, LAYOUTS
 
 NAMESPACE = "mobilenet"
 
@@ -69,7 +70,7 @@ def _add_launch(launch: argparse.ArgumentParser) -> None:
         help=f"repeatable: {', '.join(COMPONENTS)}",
     )
     launch.add_argument("--queue", action="store_true", help="let Kueue say when it starts")
-    launch.add_argument("--backend", choices=BACKENDS, default="tfjob", help="[tfjob]")
+    launch.add_argument("--backend", choices=registry.names(), default="tfjob", help="[tfjob]")
     launch.add_argument("--pipeline", action="store_true", help="prepare the records first")
     launch.add_argument("--name", help="of the run [from variant and flags]")
     launch.add_argument(

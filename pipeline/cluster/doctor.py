@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from pipeline.cluster import render
 from pipeline.cluster.api.gateway import Gateway, Object
+from pipeline.cluster.backends import registry
+from pipeline.cluster.backends.backend import Backend, Operator
+from pipeline.cluster.spec import GPU_RESOURCE
 from preprocessing import storage
 from preprocessing.errors import PermanentError, RetryError
 
-OPERATORS = {
-    "tfjobs.kubeflow.org": "Training Operator: runs TFJobs (--backend tfjob)",
-    "jobsets.jobset.x-k8s.io": "JobSet: runs --backend jobset",
-    "clusterqueues.kueue.x-k8s.io": "Kueue: queues --queue and --all",
-}
+KUEUE = Operator(
+    crd="clusterqueues.kueue.x-k8s.io",
+    title="Kueue",
+    purpose="Kueue: queues --queue and --all",
+)
 # What the TensorFlow 2.21 wheel carries (tf.sysconfig.get_build_info()): native code for these
 # compute capabilities, each also good for later minors of its major, and PTX that the driver of
 # anything newer compiles at the first start.
@@ -35,7 +38,6 @@ ACCELERATORS = {  # label cloud.google.com/gke-accelerator
     "nvidia-h200-141gb": (9, 0),
     "nvidia-b200": (10, 0),
 }
-GPU = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +80,37 @@ def examine(gateway: Gateway, overlay: str) -> list[Finding]:
 
 
 def _operators(gateway: Gateway) -> Iterator[Finding]:
-    there = {each["metadata"]["name"]: each for each in gateway.find("CustomResourceDefinition")}
-    for name, text in OPERATORS.items():
-        crd = there.get(name)
+    installed = {crd["metadata"]["name"]: crd for crd in gateway.find("CustomResourceDefinition")}
+    for operator in operators():
+        crd = installed.get(operator.crd)
         if crd is None:
-            yield Finding(name.startswith("tfjobs"), f"{name} is not installed. {text}")
+            yield Finding(operator.required, f"{operator.crd} is not installed. {operator.purpose}")
             continue
-        versions = ", ".join(each["name"] for each in crd["spec"]["versions"] if each["served"])
-        yield Finding(False, f"{name} {versions}. {text}")
-    if "tfjobs.kubeflow.org" in there:
-        yield from _operator_alive(gateway)
+        versions = ", ".join(
+            version["name"] for version in crd["spec"]["versions"] if version["served"]
+        )
+        yield Finding(False, f"{operator.crd} {versions}. {operator.purpose}")
+    for backend in registry.BACKENDS:
+        if backend.operator is not None and backend.operator.crd in installed:
+            yield from _operator_alive(gateway, backend, backend.operator)
 
 
-def _operator_alive(gateway: Gateway) -> Iterator[Finding]:
-    """The operator gives each new job a condition within moments."""
+def operators() -> list[Operator]:
+    """Return all operators that a cluster may need."""
+    return [*registry.operators(), KUEUE]
+
+
+def _operator_alive(gateway: Gateway, backend: Backend, operator: Operator) -> Iterator[Finding]:
+    """Yield a finding if the operator ignores a job; a new job gets a condition within moments."""
+    if operator.remedy is None:
+        return
     waiting = [
-        each["metadata"]["name"]
-        for each in gateway.find("TFJob")
-        if not each.get("status", {}).get("conditions")
+        job["metadata"]["name"]
+        for job in gateway.find(backend.kind)
+        if not job.get("status", {}).get("conditions")
     ]
     if waiting:
-        yield Finding(
-            True,
-            f"the Training Operator has not looked at TFJob {waiting[0]}; is it running? "
-            "kubectl -n kubeflow logs deployment/training-operator",
-        )
+        yield Finding(True, operator.remedy.format(name=waiting[0]))
 
 
 def _rights(gateway: Gateway) -> Iterator[Finding]:
@@ -147,7 +155,7 @@ def _gpus(gateway: Gateway) -> Iterator[Finding]:
 
 
 def _allocatable(node: Object) -> int:
-    return int(node.get("status", {}).get("allocatable", {}).get(GPU, 0))
+    return int(node.get("status", {}).get("allocatable", {}).get(GPU_RESOURCE, 0))
 
 
 def _generation(node: Object) -> str:
@@ -189,9 +197,9 @@ def gpu_problem(found: tuple[int, int] | None) -> str:
 
 def _quota(gateway: Gateway) -> Iterator[Finding]:
     for quota in gateway.find("ResourceQuota"):
-        hard = quota["spec"].get("hard", {}).get(f"requests.{GPU}")
+        hard = quota["spec"].get("hard", {}).get(f"requests.{GPU_RESOURCE}")
         if hard is not None:
-            used = quota.get("status", {}).get("used", {}).get(f"requests.{GPU}", "0")
+            used = quota.get("status", {}).get("used", {}).get(f"requests.{GPU_RESOURCE}", "0")
             yield Finding(False, f"GPU quota: {used} of {hard} in use")
 
 

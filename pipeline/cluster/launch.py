@@ -11,15 +11,13 @@ from pipeline.cluster import record, render
 from pipeline.cluster.api.gateway import Gateway
 from pipeline.cluster.api.refusals import NameTakenError
 from pipeline.cluster.record import Limits, Record, State
-from pipeline.cluster.spec import COMPONENTS, Layout, RunSpec, check_name
+from pipeline.cluster.spec import COMPONENTS, GPU_RESOURCE, Layout, RunSpec, check_name
 from pipeline.planning.run_plan import Plan
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
 from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import RunConfig, override_all
 from training.config.recipes import recipe
 from training.models.variants import PUBLISHED_VARIANTS, Variant
-
-GPU = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +177,7 @@ def require_quota(gateway: Gateway, spec: RunSpec) -> None:
         PermanentError: Names the quota.
     """
     for quota in gateway.find("ResourceQuota"):
-        allowed = quota["spec"].get("hard", {}).get(f"requests.{GPU}")
+        allowed = quota["spec"].get("hard", {}).get(f"requests.{GPU_RESOURCE}")
         if allowed is not None and spec.layout.gpus > int(allowed):
             raise PermanentError(
                 f"no quota: the run needs {spec.layout.gpus} GPUs, ResourceQuota "

@@ -9,18 +9,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from pipeline.cluster.backends.jobset import to_jobset
+from pipeline.cluster.backends import registry, tfjob
+from pipeline.cluster.backends.backend import Manifest
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
 
-Manifest = dict[str, Any]
 STAGE_LABEL = "app.kubernetes.io/component"
 RUN_LABEL = "mobilenet/run"
 ATTEMPT_LABEL = "mobilenet/attempt"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-JOB_KINDS = ("TFJob", "JobSet", "Job")
 
 
 def manifests_folder() -> Path:
@@ -120,8 +118,8 @@ def split(docs: list[Manifest], spec: RunSpec) -> tuple[list[Manifest], dict[str
         mine = [
             each for each in docs if each["metadata"].get("labels", {}).get(STAGE_LABEL) == stage
         ]
-        mine.sort(key=lambda each: each["kind"] not in JOB_KINDS)
-        if not mine or mine[0]["kind"] not in JOB_KINDS:
+        mine.sort(key=lambda each: each["kind"] not in registry.kinds())
+        if not mine or mine[0]["kind"] not in registry.kinds():
             raise PermanentError(f"the manifests of overlay {spec.overlay} have no job for {stage}")
         stages[stage] = [copy.deepcopy(each) for each in mine]
     return shared, stages
@@ -145,23 +143,14 @@ def fill(stages: dict[str, list[Manifest]], spec: RunSpec, run: str) -> dict[str
                 variable["value"] = values.get(variable["name"], variable.get("value"))
             if stage == "train":
                 container["args"] += [f"--set={each}" for each in spec.settings]
-                doc["spec"]["tfReplicaSpecs"]["Worker"]["replicas"] = spec.layout.workers
+                tfjob.workers(doc)["replicas"] = spec.layout.workers
     return filled
 
 
 def pod_template(doc: Manifest) -> Manifest | None:
-    """The pod template of a job."""
-    if doc["kind"] == "TFJob":
-        template: Manifest = doc["spec"]["tfReplicaSpecs"]["Worker"]["template"]
-        return template
-    if doc["kind"] == "JobSet":
-        (replicated,) = doc["spec"]["replicatedJobs"]
-        template = replicated["template"]["spec"]["template"]
-        return template
-    if doc["kind"] == "Job":
-        template = doc["spec"]["template"]
-        return template
-    return None
+    """Return the pod template of a job; None for other objects."""
+    backend = registry.find(doc["kind"])
+    return None if backend is None else backend.pod_template(doc)
 
 
 def attempt_name(run: str, stage: str, attempt: int) -> str:
@@ -179,15 +168,12 @@ def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[
     template = pod_template(job)
     assert template is not None
     template["metadata"]["labels"][ATTEMPT_LABEL] = str(number)
-    if job["kind"] == "TFJob" and spec.backend == "jobset":
-        job = to_jobset(job)
+    backend = registry.for_stage(spec.backend, job["metadata"]["labels"][STAGE_LABEL])
+    if job["kind"] == tfjob.TFJob.kind:
+        job = backend.from_tfjob(job)
     if QUEUE_LABEL in job["metadata"]["labels"]:  # not a moment before Kueue admits it
-        (job["spec"]["runPolicy"] if job["kind"] == "TFJob" else job["spec"])["suspend"] = True
+        backend.set_suspended(job)
     for doc in others:
         if doc["kind"] == "PodDisruptionBudget":
-            key = "jobset.sigs.k8s.io/jobset-name" if job["kind"] == "JobSet" else JOB_NAME_LABEL
-            doc["spec"]["selector"] = {"matchLabels": {key: name}}
+            doc["spec"]["selector"] = {"matchLabels": {backend.job_name_label: name}}
     return [job, *others]
-
-
-JOB_NAME_LABEL = "training.kubeflow.org/job-name"

@@ -12,10 +12,10 @@ from preprocessing.errors import UsageError, did_you_mean
 from training.models.variants import Variant
 
 LAYOUTS = ("1x8", "2x4", "8x1")
-BACKENDS = ("tfjob", "jobset")
 # For `--with`; the layouts, `cpu` and `kueue` follow from other flags.
 COMPONENTS = ("data-service", "flink", "gcsfuse", "jit-cache", "spot")
 FINISHING = ("evaluate", "export", "publish")
+GPU_RESOURCE = "nvidia.com/gpu"
 MAX_NAME_LENGTH = 40  # `NAME-train-12-worker-7` is a host name, at most 63 characters
 
 

@@ -16,6 +16,7 @@ from pipeline.cluster.api.refusals import (
     MissingError,
     NameTakenError,
 )
+from pipeline.cluster.backends import registry
 from pipeline.cluster.record import NoRunError, Record
 from pipeline.cluster.render import RUN_LABEL, attempt
 from pipeline.cluster.status import observe, training_progress
@@ -69,7 +70,7 @@ class Supervisor:
     def _look(self, current: Record) -> tuple[list[observe.Attempt], int]:
         if current.finished or current.stage is None:
             return [], 0
-        kind = observe.job_kind(current.spec.backend, current.stage)
+        kind = registry.for_stage(current.spec.backend, current.stage).kind
         return observe.attempts(self._gateway, current.name, current.stage, kind)
 
     def _step(self, current: Record, newest: observe.Attempt | None) -> int:
@@ -208,13 +209,11 @@ def _pause(gateway: Gateway, error: RetryError, failures: int) -> None:
 class Changes:
     """Watches everything that belongs to a run; says only that something changed."""
 
-    KINDS = ("Pod", "TFJob", "JobSet", "Job", "ConfigMap")
-
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._changed = threading.Event()
         self._stopped = threading.Event()
-        for kind in self.KINDS:
+        for kind in ("Pod", *registry.kinds(), "ConfigMap"):
             threading.Thread(target=self._watch, args=(kind,), daemon=True).start()
 
     def clear(self) -> None:
@@ -252,7 +251,7 @@ def resume(gateway: Gateway, run: str) -> Record:
     current = record.read(gateway, run)
     number = 0
     if current.stage:
-        kind = observe.job_kind(current.spec.backend, current.stage)
+        kind = registry.for_stage(current.spec.backend, current.stage).kind
         found, _ = observe.attempts(gateway, run, current.stage, kind)
         number = max((each.number for each in found if each.phase == "failed"), default=0)
 

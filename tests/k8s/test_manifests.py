@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.cli.entry_point import parse
 from pipeline.cluster import render
+from pipeline.cluster.backends import registry
 from tests.k8s import schemas, tools
 from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, ROOT, Manifest, built
 
@@ -23,7 +24,7 @@ every_case = pytest.mark.parametrize(("overlay", "half", "component"), CASES)
 
 def pod_template(doc: Manifest) -> Manifest | None:
     """The pod template of anything that has one."""
-    if doc["kind"] in render.JOB_KINDS:
+    if doc["kind"] in registry.kinds():
         return render.pod_template(doc)
     if doc["kind"] in ("Deployment", "StatefulSet"):
         template: Manifest = doc["spec"]["template"]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pipeline.cluster.api import refusals
+from pipeline.cluster.backends import registry
 from preprocessing.errors import PermanentError, RetryError, UsageError
 
 Object = dict[str, Any]
@@ -20,12 +21,10 @@ T = TypeVar("T")
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 WATCH_SECONDS = 240  # the server ends a watch then; a new one begins
-RESOURCES = {
+RESOURCES = {  # API paths of kinds that are not jobs; a backend knows its own
     "ConfigMap": "api/v1/configmaps",
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "Event": "api/v1/events",
-    "Job": "apis/batch/v1/jobs",
-    "JobSet": "apis/jobset.x-k8s.io/v1alpha2/jobsets",
     "LocalQueue": "apis/kueue.x-k8s.io/v1beta2/localqueues",
     "Namespace": "api/v1/namespaces",
     "Node": "api/v1/nodes",
@@ -34,9 +33,20 @@ RESOURCES = {
     "PodDisruptionBudget": "apis/policy/v1/poddisruptionbudgets",
     "ResourceQuota": "api/v1/resourcequotas",
     "ServiceAccount": "api/v1/serviceaccounts",
-    "TFJob": "apis/kubeflow.org/v1/tfjobs",
 }
 CLUSTER_WIDE = {"CustomResourceDefinition", "Namespace", "Node"}
+
+
+def resource_path(kind: str) -> str:
+    """Return the API path of a kind, without the namespace."""
+    backend = registry.find(kind)
+    return RESOURCES[kind] if backend is None else backend.resource
+
+
+def _sdk_model(kind: str) -> str | None:
+    """Return the SDK's model class of a kind; None if the SDK does not handle the kind."""
+    backend = registry.find(kind)
+    return None if backend is None else backend.sdk_model
 
 
 class Gateway:
@@ -99,9 +109,13 @@ class Gateway:
         """
         kind, name = doc["kind"], doc["metadata"]["name"]
         doing = f"create {kind} {name}"
-        if kind == "TFJob" and not dry_run:
-            job = self._tfjob(doc)
-            self._sdk(doing, kind, lambda: self._training.create_job(job, namespace=self.namespace))
+        if (model := _sdk_model(kind)) and not dry_run:
+            job = self._sdk_object(doc, model)
+            self._sdk(
+                doing,
+                kind,
+                lambda: self._training.create_job(job, namespace=self.namespace),
+            )
             return self.need(kind, name)
         query = [("fieldValidation", "Strict"), *([("dryRun", "All")] if dry_run else [])]
         return self._call(doing, "POST", self._path(kind), query, doc)
@@ -120,8 +134,8 @@ class Gateway:
             refusals.MissingError: It is not.
         """
         doing = f"get {kind} {name}"
-        if kind == "TFJob":
-            job = self._sdk(doing, kind, lambda: self._training.get_job(name, self.namespace))
+        if _sdk_model(kind):
+            job = self._sdk(doing, kind, lambda: self._training.get_job(name, self.namespace, kind))
             found: Object = self._client.api.sanitize_for_serialization(job)
             return found
         return self._call(doing, "GET", f"{self._path(kind)}/{name}")
@@ -148,15 +162,19 @@ class Gateway:
     def suspend(self, kind: str, name: str, suspended: bool) -> None:
         """Suspend or resume a job; a suspended one has no pods."""
         doing = f"{'suspend' if suspended else 'resume'} {kind} {name}"
-        if kind == "TFJob":
-            change = {"spec": {"runPolicy": {"suspend": suspended}}}
-            self._sdk(doing, kind, lambda: self._training.update_job(change, name, self.namespace))
+        change = registry.of_kind(kind).suspend_patch(suspended)
+        if _sdk_model(kind):
+            self._sdk(
+                doing,
+                kind,
+                lambda: self._training.update_job(change, name, self.namespace, kind),
+            )
             return
         self._call(
             doing,
             "PATCH",
             f"{self._path(kind)}/{name}",
-            body={"spec": {"suspend": suspended}},
+            body=change,
             content_type="application/merge-patch+json",
         )
 
@@ -164,8 +182,10 @@ class Gateway:
         """Delete an object and what belongs to it; nothing if it is gone."""
         doing = f"delete {kind} {name}"
         try:
-            if kind == "TFJob":
-                self._sdk(doing, kind, lambda: self._training.delete_job(name, self.namespace))
+            if _sdk_model(kind):
+                self._sdk(
+                    doing, kind, lambda: self._training.delete_job(name, self.namespace, kind)
+                )
             else:
                 query = [("propagationPolicy", "Background")]
                 self._call(doing, "DELETE", f"{self._path(kind)}/{name}", query)
@@ -223,8 +243,8 @@ class Gateway:
 
     def allowed(self, verb: str, kind: str) -> bool:
         """Whether these credentials may do `verb` to objects of `kind` here."""
-        _, group, *_, resource = ["", *RESOURCES[kind].split("/")]
-        group = "" if group == "api" else RESOURCES[kind].split("/")[1]
+        prefix, *rest = resource_path(kind).split("/")
+        group, resource = ("" if prefix == "api" else rest[0]), rest[-1]
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
@@ -244,16 +264,16 @@ class Gateway:
     # -- inside
 
     def _path(self, kind: str) -> str:
-        prefix, _, resource = RESOURCES[kind].rpartition("/")
+        prefix, _, resource = resource_path(kind).rpartition("/")
         if kind in CLUSTER_WIDE:
             return f"/{prefix}/{resource}"
         return f"/{prefix}/namespaces/{self.namespace}/{resource}"
 
-    def _tfjob(self, doc: Object) -> Any:
-        """The SDK's object of a manifest."""
+    def _sdk_object(self, doc: Object, model: str) -> Any:
+        """Return the SDK's object for a manifest."""
         from kubeflow.training.utils.utils import FakeResponse
 
-        return self._training.api_client.deserialize(FakeResponse(doc), "KubeflowOrgV1TFJob")
+        return self._training.api_client.deserialize(FakeResponse(doc), model)
 
     def _sdk(self, doing: str, kind: str, call: Callable[[], T]) -> T:
         """Call the SDK, which wraps what happened in errors that do not say it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pipeline.cluster.backends import registry
 from preprocessing.errors import PermanentError, RetryError, UsageError
 
 
@@ -24,11 +25,7 @@ class LoggedOutError(RetryError):
     """The cluster does not take our credentials, any more or at all."""
 
 
-OPERATORS = {
-    "kubeflow.org": "the Training Operator (v1.9.4)",
-    "jobset.x-k8s.io": "JobSet",
-    "kueue.x-k8s.io": "Kueue",
-}
+KUEUE_GROUP = "kueue.x-k8s.io"
 
 
 def from_answer(status: int, body: str, doing: str, path: str) -> Exception:
@@ -86,7 +83,8 @@ def _forbidden(doing: str, message: str) -> PermanentError:
 
 
 def _not_found(doing: str, message: str, reason: str, path: str) -> PermanentError:
-    for group, operator in OPERATORS.items():
+    operators = {operator.group: operator.title for operator in registry.operators()}
+    for group, operator in {**operators, KUEUE_GROUP: "Kueue"}.items():
         if f"/{group}/" in path and not reason:  # a plain 404 page: nobody serves this path
             return UsageError(
                 f"cannot {doing}: this cluster has no {group}; install {operator}, see "

@@ -1,7 +1,7 @@
-"""The same job for clusters without the Training Operator: a TFJob as a JobSet.
+"""JobSet: the training stage on clusters without the Training Operator.
 
-JobSet restarts all workers together and counts: what the TFJob's operator does not do. The pods
-get no TF_CONFIG from it; `training.workers.indexed_job` makes one of the environment given here.
+Unlike the Training Operator, JobSet restarts all workers together and counts the restarts. It does
+not set TF_CONFIG; `training.workers.indexed_job` derives it from the environment set here.
 """
 
 from __future__ import annotations
@@ -9,22 +9,56 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-PERMANENT_EXIT_CODES = [1, 2, 3, 4, 5, 6]  # preprocessing/errors.py
-MAX_RESTARTS = 100  # of all workers, for exit codes of 128 and more; `watch` counts the fruitless
+from pipeline.cluster.backends.backend import Backend, Manifest, Operator
+from pipeline.cluster.backends.tfjob import workers
+from preprocessing import errors
+
+PERMANENT_EXIT_CODES = sorted(
+    {
+        error.exit_code
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.PermanentError)
+    }
+)
+MAX_RESTARTS = 100  # Of all workers, after exit codes >= 128; `watch` limits vain ones.
 PORT = 2222
 
 
-def to_jobset(tfjob: dict[str, Any]) -> dict[str, Any]:
-    """The JobSet that runs what `tfjob` runs.
+class JobSet(Backend):
+    """A JobSet of one Indexed Job."""
+
+    name = "jobset"
+    kind = "JobSet"
+    resource = "apis/jobset.x-k8s.io/v1alpha2/jobsets"
+    operator = Operator(
+        crd="jobsets.jobset.x-k8s.io",
+        title="JobSet",
+        purpose="JobSet: runs --backend jobset",
+    )
+    job_name_label = "jobset.sigs.k8s.io/jobset-name"
+
+    def from_tfjob(self, tfjob: Manifest) -> Manifest:
+        """Return the JobSet that runs the same pods."""
+        return to_jobset(tfjob)
+
+    def pod_template(self, job: Manifest) -> Manifest:
+        """Return the pod template of the only replicated job."""
+        (replicated,) = job["spec"]["replicatedJobs"]
+        template: Manifest = replicated["template"]["spec"]["template"]
+        return template
+
+
+def to_jobset(tfjob: Manifest) -> Manifest:
+    """Return the JobSet that runs what `tfjob` runs.
 
     Args:
-        tfjob: With one replica type, `Worker`.
+        tfjob: A TFJob with one replica type, `Worker`.
 
     Returns:
         A JobSet of one Indexed Job named `worker`; pod i is worker i, reachable as
         `NAME-worker-0-i.NAME:2222`.
     """
-    worker = tfjob["spec"]["tfReplicaSpecs"]["Worker"]
+    worker = workers(tfjob)
     policy = tfjob["spec"]["runPolicy"]
     name, count = tfjob["metadata"]["name"], worker["replicas"]
     template = copy.deepcopy(worker["template"])
@@ -48,37 +82,40 @@ def to_jobset(tfjob: dict[str, Any]) -> dict[str, Any]:
                 }
             ],
         },
-        "replicatedJobs": [
-            {
-                "name": "worker",
-                "replicas": 1,
-                "template": {
-                    "metadata": {"labels": template["metadata"]["labels"]},
-                    "spec": {
-                        "completionMode": "Indexed",
-                        "completions": count,
-                        "parallelism": count,
-                        "backoffLimit": 0,
-                        "podFailurePolicy": {
-                            "rules": [
-                                {
-                                    "action": "FailJob",
-                                    "onExitCodes": {
-                                        "operator": "In",
-                                        "values": PERMANENT_EXIT_CODES,
-                                    },
-                                }
-                            ]
-                        },
-                        "template": template,
-                    },
-                },
-            }
-        ],
+        "replicatedJobs": [_replicated_job(template, count)],
     }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": copy.deepcopy(tfjob["metadata"]),
         "spec": spec,
+    }
+
+
+def _replicated_job(template: Manifest, count: int) -> dict[str, Any]:
+    """Return the Indexed Job of `count` workers, which ends for good on a permanent exit code."""
+    return {
+        "name": "worker",
+        "replicas": 1,
+        "template": {
+            "metadata": {"labels": template["metadata"]["labels"]},
+            "spec": {
+                "completionMode": "Indexed",
+                "completions": count,
+                "parallelism": count,
+                "backoffLimit": 0,
+                "podFailurePolicy": {
+                    "rules": [
+                        {
+                            "action": "FailJob",
+                            "onExitCodes": {
+                                "operator": "In",
+                                "values": PERMANENT_EXIT_CODES,
+                            },
+                        }
+                    ]
+                },
+                "template": template,
+            },
+        },
     }

@@ -7,6 +7,7 @@ import time
 
 from pipeline.cluster import record
 from pipeline.cluster.api.gateway import Gateway
+from pipeline.cluster.backends import registry
 from pipeline.cluster.record import Record
 from pipeline.cluster.status import observe
 from preprocessing.errors import PermanentError, RetryError, UsageError, did_you_mean
@@ -26,7 +27,7 @@ def chosen_stage(current: Record, wanted: str | None) -> str:
 def _pods(
     gateway: Gateway, current: Record, stage: str, worker: int | None
 ) -> tuple[observe.Pod, ...]:
-    kind = observe.job_kind(current.spec.backend, stage)
+    kind = registry.for_stage(current.spec.backend, stage).kind
     found, _ = observe.attempts(gateway, current.name, stage, kind)
     pods = found[-1].pods if found else ()
     return tuple(each for each in pods if worker is None or each.index == worker)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.cluster.api.gateway import Gateway, Object
-from pipeline.cluster.render import ATTEMPT_LABEL, JOB_KINDS, RUN_LABEL, STAGE_LABEL
+from pipeline.cluster.backends import registry
+from pipeline.cluster.render import ATTEMPT_LABEL, QUEUE_LABEL, RUN_LABEL, STAGE_LABEL
 
 ENDED = ("succeeded", "failed")
 IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -93,21 +94,18 @@ def attempt_from(job: Object, pods: list[Object]) -> Attempt:
     )
 
 
-_ENDING = {"Succeeded": "succeeded", "Complete": "succeeded", "Completed": "succeeded"}
-
-
 def _phase(job: Object, pods: list[Pod]) -> tuple[str, str]:
     conditions = {
         each["type"]: each.get("message", "")
         for each in job.get("status", {}).get("conditions") or []
         if each["status"] == "True"
     }
-    for kind, phase in (*_ENDING.items(), ("Failed", "failed")):
-        if kind in conditions:
-            return phase, conditions[kind]
-    spec = job["spec"]
-    if spec.get("suspend") or spec.get("runPolicy", {}).get("suspend"):
-        queued = "kueue.x-k8s.io/queue-name" in job["metadata"].get("labels", {})
+    backend = registry.of_kind(job["kind"])
+    for condition, phase in backend.ending_conditions.items():
+        if condition in conditions:
+            return phase, conditions[condition]
+    if backend.is_suspended(job):
+        queued = QUEUE_LABEL in job["metadata"].get("labels", {})
         return ("queued" if queued else "suspended"), conditions.get("Suspended", "")
     if "Restarting" in conditions:
         return "restarting", conditions["Restarting"]
@@ -119,10 +117,8 @@ def _phase(job: Object, pods: list[Pod]) -> tuple[str, str]:
 def pod_from(pod: Object) -> Pod:
     """A pod object, typed."""
     labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
-    index = labels.get(
-        "training.kubeflow.org/replica-index",
-        labels.get("batch.kubernetes.io/job-completion-index", "0"),
-    )
+    index_labels = dict.fromkeys(backend.replica_index_label for backend in registry.BACKENDS)
+    index = next((labels[label] for label in index_labels if label in labels), "0")
     container = pod["spec"]["containers"][0]["name"]
     states = [
         each.get("state", {})
@@ -177,10 +173,3 @@ def obstacle(gateway: Gateway, attempt: Attempt) -> str:
         if event.get("type") == "Warning":
             return f"{event.get('reason')}: {message}"
     return ""
-
-
-def job_kind(backend: str, stage: str) -> str:
-    """The kind of object that runs a stage."""
-    kind = {"tfjob": "TFJob", "jobset": "JobSet"}[backend] if stage == "train" else "Job"
-    assert kind in JOB_KINDS
-    return kind

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.cluster import record
 from pipeline.cluster.api.gateway import Gateway
+from pipeline.cluster.backends import registry
 from pipeline.cluster.record import Record
 from pipeline.cluster.status import observe, training_progress
 from preprocessing.errors import RetryError
@@ -58,7 +59,7 @@ def rows(gateway: Gateway) -> list[Row]:
 
 def _row(gateway: Gateway, current: Record) -> Row:
     state, stage = current.state, current.stage or current.spec.stages[-1]
-    kind = observe.job_kind(current.spec.backend, stage)
+    kind = registry.for_stage(current.spec.backend, stage).kind
     found, _ = observe.attempts(gateway, current.name, stage, kind)
     newest = found[-1] if found else None
     active = newest is not None and not current.finished

@@ -14,16 +14,15 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture
-def healthy(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+def healthy(api: FakeApi) -> FakeApi:
     """A cluster with operators, platform and GPUs, whose owner may do everything."""
-    for name in doctor.OPERATORS:
+    for name in (operator.crd for operator in doctor.operators()):
         versions = [{"name": "v1", "served": True}]
         api.put(f"{CRDS}/{name}", {"metadata": {"name": name}, "spec": {"versions": versions}})
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.put("/api/v1/namespaces/mobilenet", {"metadata": {"name": "mobilenet", "labels": labels}})
     api.put("/api/v1/namespaces/mobilenet/serviceaccounts/pipeline", {})
     put_node(api, "a", {"cloud.google.com/gke-accelerator": "nvidia-l4"})
-    monkeypatch.setattr(Gateway, "allowed", lambda self, verb, kind: True)
     return api
 
 

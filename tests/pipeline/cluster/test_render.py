@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.cli.entry_point import parse
 from pipeline.cluster import launch, render
+from pipeline.cluster.backends import registry
 from preprocessing.errors import UsageError
 from tests.pipeline.cluster.conftest import CPU, LOCAL, rendered
 
@@ -85,7 +86,7 @@ def test_a_run_is_in_every_object_and_changes_nothing_else(cpu_run: launch.Rende
         (template,) = (
             each
             for each in templates
-            if each["kind"] in render.JOB_KINDS and each["metadata"]["name"] == stage
+            if each["kind"] in registry.kinds() and each["metadata"]["name"] == stage
         )
         original = render.pod_template(template)
         assert original is not None
