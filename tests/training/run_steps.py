@@ -21,7 +21,11 @@ from tensorflow.python.distribute.collective_all_reduce_strategy import (
 )
 
 from preprocessing.records.schema import Manifest
-from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
+from tests.training.well_conditioned import (
+    let_signals_through,
+    normalising_by_moving_statistics,
+    round_weights,
+)
 from training.config import RunConfig, override
 from training.config.recipes import demo
 from training.input.data import Records, Share, training_batches
@@ -31,6 +35,7 @@ from training.optimization.state import TrainingState
 
 LEARNING_RATE = 0.005  # of the whole cluster
 SIZE = 32
+ROUNDING = 1e-6  # relative change of a weight: a few of float32's last places
 
 
 def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
@@ -62,6 +67,8 @@ def losses(
     batch_per_replica: int,
     num_steps: int,
     normalisation: str,
+    *,
+    rounding_seed: int | None = None,
 ) -> tuple[list[float], TrainSteps, Any]:
     """The loss of each of the first steps, and what made them.
 
@@ -73,6 +80,7 @@ def losses(
         batch_per_replica: Images.
         num_steps: Steps.
         normalisation: By the `batch`, or `frozen`.
+        rounding_seed: If given, the initial weights are changed by a few of their last places.
     """
     manifest = Manifest.read(records)
     train = Records(records, manifest, "train")
@@ -86,6 +94,8 @@ def losses(
         )
         if normalisation == "frozen":
             let_signals_through(state.model)
+        if rounding_seed is not None:
+            round_weights(state.model, ROUNDING, rounding_seed)
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         return training_batches(

@@ -8,10 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -66,8 +68,21 @@ def two_workers(module: str, *arguments: Path | str | int) -> list[str]:
     return [out for out, _ in outputs]
 
 
+@dataclass(frozen=True)
+class Alone:
+    """The losses of one worker with all images, and how far rounding moves them by each step."""
+
+    losses: np.ndarray
+    reach: np.ndarray
+
+    def allows(self, losses: list[float]) -> bool:
+        """Return whether `losses` differ by no more than sums in another order explain."""
+        distances = np.abs(np.asarray(losses) - self.losses)
+        return bool((distances <= 1e-5 * self.losses + 3 * self.reach).all())
+
+
 @pytest.fixture(scope="module")
-def alone(records: Path) -> list[float]:
+def alone(records: Path) -> Alone:
     """One worker with one replica and all 16 images."""
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     found, *_ = losses(str(records), strategy, 16, STEPS, "frozen")
@@ -75,27 +90,32 @@ def alone(records: Path) -> list[float]:
         unlearned, *_ = losses(str(records), strategy, 16, STEPS, "frozen")
     learned = [abs(one - other) for one, other in zip(found, unlearned, strict=True)]
     assert max(learned) > 0.01  # or nothing would be compared
-    return found
+    rounded = [
+        losses(str(records), strategy, 16, STEPS, "frozen", rounding_seed=seed)[0]
+        for seed in (1, 2)
+    ]
+    distances = np.abs(np.asarray(rounded) - found).max(axis=0)
+    reach = np.maximum.accumulate(distances)
+    assert reach[-1] < 0.01  # or everything would be allowed
+    return Alone(np.asarray(found), reach)
 
 
 @pytest.mark.slow
-def test_two_workers_with_8_images_are_one_with_16(records: Path, alone: list[float]) -> None:
+def test_two_workers_with_8_images_are_one_with_16(records: Path, alone: Alone) -> None:
     """Also: the gradients of a step are summed as one, and it has the size that `plan` says."""
     first, second = cluster(records, 8, 1, STEPS, "frozen")
     assert first["losses"] == second["losses"]
-    assert first["losses"] == pytest.approx(alone, rel=1e-5)
+    assert alone.allows(first["losses"])
     layout = architecture(Variant.parse("mobilenet_v2_0.35_32"), 11)
     assert first["reduced"] == [4 * layout.trainable]
 
 
 @pytest.mark.slow
-def test_two_workers_with_4_replicas_each_are_one_with_one(
-    records: Path, alone: list[float]
-) -> None:
+def test_two_workers_with_4_replicas_each_are_one_with_one(records: Path, alone: Alone) -> None:
     first, second = cluster(records, 2, 4, STEPS, "frozen")
     assert first["replicas"] == 8
     assert first["losses"] == second["losses"]
-    assert first["losses"] == pytest.approx(alone, rel=1e-5)
+    assert alone.allows(first["losses"])
 
 
 @pytest.mark.slow
