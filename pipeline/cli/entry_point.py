@@ -10,13 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.cli import cluster_flags as cluster_cli
-from pipeline.cli import flags
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
-from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
-from training.config import SYNTHETIC
 
 EXIT_CODES = """\
 exit codes:
@@ -55,110 +52,6 @@ def parser() -> argparse.ArgumentParser:
 
     for item in COMMANDS:
         item.add_flags(command(item.name, item.summary))
-
-    train = command("train", "train here, with local workers, or as TF_CONFIG says")
-    train.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    train.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
-    images = train.add_mutually_exclusive_group(required=True)
-    images.add_argument("--records", help="folder that `prepare` wrote")
-    images.add_argument(
-        "--synthetic",
-        dest="records",
-        action="store_const",
-        const=SYNTHETIC,
-        help="no dataset: noise that costs nothing, to prove a cluster",
-    )
-    train.add_argument(
-        "--data-service",
-        default="",
-        metavar="grpc://HOST:PORT",
-        help="let a tf.data service make the batches",
-    )
-    train.add_argument("--workdir", required=True, help="folder of the run; rerun to resume")
-    train.add_argument(
-        "--workers", type=flags.positive, default=1, help="processes to start here [1]"
-    )
-    train.add_argument(
-        "--initial-checkpoint",
-        default="",
-        metavar="CKPT",
-        help="slim checkpoint (prefix, folder or .tgz) or Keras .weights.h5 to fine-tune",
-    )
-    train.add_argument(
-        "--profile",
-        type=flags.natural,
-        default=0,
-        metavar="STEPS",
-        help="trace about so many steps for TensorBoard's profile page [0]",
-    )
-    flags.add_set(train)
-
-    evaluate = command("evaluate", "exact top-1 and top-5 of the averaged weights")
-    evaluate.add_argument("--workdir", required=True, help="folder of the run")
-    flags.add_records(evaluate)
-    evaluate.add_argument(
-        "--follow", action="store_true", help="every new checkpoint, until the run is complete"
-    )
-
-    imported = command(
-        "import-checkpoint", "make a run out of published weights, to evaluate or export"
-    )
-    imported.add_argument(
-        "checkpoint", metavar="CKPT", help="slim prefix, folder or .tgz, or Keras .weights.h5"
-    )
-    imported.add_argument("--variant", required=True, help="what it is")
-    imported.add_argument("--workdir", required=True, help="folder of the run to make")
-    imported.add_argument(
-        "--weights",
-        choices=("ema", "raw", "notebook"),
-        default="ema",
-        help="averages, raw weights, or averages with raw BN statistics as slim's notebook [ema]",
-    )
-
-    plan = command("plan", "steps, schedule, data and cost of a run, before anything is spent")
-    plan.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    plan.add_argument("--gpus", type=flags.positive, required=True, help="replicas")
-    plan.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
-    plan.add_argument(
-        "--examples",
-        type=flags.positive,
-        default=NUM_TRAIN_IMAGES,
-        help=f"training images [{NUM_TRAIN_IMAGES}]",
-    )
-    plan.add_argument(
-        "--images-per-second", type=flags.positive, help="of all replicas; gives hours"
-    )
-    plan.add_argument("--price-per-hour", type=flags.amount, help="of all machines; gives the cost")
-    plan.add_argument(
-        "--gigabits-per-second",
-        type=flags.positive,
-        default=100,
-        help="of one GPU's link to the others, for the model of their scaling [100]",
-    )
-    plan.add_argument("--plot", metavar="FILE", help="draw the schedule into this picture")
-    flags.add_set(plan)
-
-    diagnose = command("diagnose", "what limits the speed here: devices, cores or storage")
-    diagnose.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
-    diagnose.add_argument("--recipe", default="published", help=flags.RECIPE_HELP)
-    flags.add_records(diagnose)
-    diagnose.add_argument(
-        "--steps", type=flags.positive, default=20, help="to time, of each kind [20]"
-    )
-    flags.add_set(diagnose)
-
-    service = command("data-service", "serve batches to trainers from this machine (tf.data)")
-    service.add_argument("--role", choices=("dispatcher", "worker"), required=True)
-    service.add_argument("--port", type=flags.positive, required=True, help="to listen on")
-    service.add_argument("--work-dir", default="", help="the dispatcher's memory")
-    service.add_argument("--dispatcher", default="", metavar="grpc://HOST:PORT")
-    service.add_argument(
-        "--host", default="localhost", help="the worker's name for trainers [localhost]"
-    )
-
-    dashboard = command("dashboard", "TensorBoard on a run")
-    dashboard.add_argument("workdir", metavar="WORKDIR", help="folder of the run")
-    dashboard.add_argument("--port", type=flags.positive, default=6006, help="[6006]")
 
     cluster_cli.add(command)
     return root
@@ -199,9 +92,9 @@ def function_of(name: str) -> Callable[[argparse.Namespace], Any]:
     for item in COMMANDS:
         if item.name == name:
             return item.run
-    from pipeline.cli import commands
+    from pipeline.cli import cluster_commands
 
-    function: Callable[[argparse.Namespace], Any] = getattr(commands, name.replace("-", "_"))
+    function: Callable[[argparse.Namespace], Any] = getattr(cluster_commands, name)
     return function
 
 

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import argparse
 import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.config import RunConfig
 
 RECIPE_HELP = "published, improved, demo, quantized or demo_quantized [published]"
+
+
+def add_variant(parser: argparse.ArgumentParser) -> None:
+    """Add `--variant V`, which is required."""
+    parser.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add `--recipe P`."""
+    parser.add_argument("--recipe", default="published", help=RECIPE_HELP)
 
 
 def add_records(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +43,46 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         metavar="SECTION.FIELD=VALUE",
         help="change the recipe, for example optimizer.momentum=0.8; repeatable",
     )
+
+
+def chosen_config(arguments: argparse.Namespace) -> RunConfig:
+    """Return the config that `--recipe`, `--variant` and `--set` name.
+
+    Raises:
+        UsageError: One of them names something that does not exist, or a value out of its range.
+    """
+    from training.config import override_all
+    from training.config.recipes import recipe
+    from training.models.variants import Variant
+
+    config = recipe(arguments.recipe, Variant.parse(arguments.variant))
+    return override_all(config, arguments.set)
+
+
+def add_cost(parser: argparse.ArgumentParser) -> None:
+    """Add `--images-per-second` and `--price-per-hour`."""
+    parser.add_argument(
+        "--images-per-second",
+        type=positive,
+        help="speed of all replicas together, from which the hours follow",
+    )
+    parser.add_argument(
+        "--price-per-hour",
+        type=amount,
+        help="price of all machines together, from which the cost follows",
+    )
+
+
+def require_hours_for_cost(arguments: argparse.Namespace) -> None:
+    """Refuse `--price-per-hour` without `--images-per-second`.
+
+    Raises:
+        UsageError: Only the price is given.
+    """
+    from preprocessing.errors import UsageError
+
+    if arguments.price_per_hour is not None and arguments.images_per_second is None:
+        raise UsageError("--price-per-hour needs --images-per-second to know the hours")
 
 
 def require_free_port(port: int) -> None:

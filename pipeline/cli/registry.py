@@ -15,12 +15,22 @@ from pipeline.cli.release import (
     report,
     table,
 )
+from pipeline.cli.training import (
+    dashboard,
+    data_service,
+    diagnose,
+    evaluate,
+    import_checkpoint,
+    plan,
+    train,
+)
 
 # In the order of the help.
 COMMANDS: list[Command] = [
     module.COMMAND
     for module in (
         *(demo, sample, prepare, inspect),
+        *(plan, diagnose, train, evaluate, dashboard, data_service, import_checkpoint),
         *(export, benchmark, publish, register, fetch, compare, report, table, registry),
     )
 ]

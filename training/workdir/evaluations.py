@@ -34,3 +34,37 @@ class Evaluation:
             ContractError: A field is missing or has a value of another type; names it.
         """
         return contracts.from_json(cls, value, name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalEvaluation:
+    """The result of `mobilenet evaluate`: `evaluation.json`.
+
+    Attributes:
+        workdir: The folder of the run as it was given.
+        step: Step of the checkpoint.
+        top1: Fraction in [0, 1].
+        top5: Fraction in [0, 1].
+        examples: Number of validation images.
+        records_digest: Digest of the records.
+    """
+
+    workdir: str
+    step: int
+    top1: float
+    top5: float
+    examples: int
+    records_digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return contracts.to_json(self)
+
+    @classmethod
+    def from_json(cls, value: Any, name: str) -> FinalEvaluation:
+        """Return the evaluation that parsed JSON describes.
+
+        Raises:
+            ContractError: A field is missing or has a value of another type; names it.
+        """
+        return contracts.from_json(cls, value, name)

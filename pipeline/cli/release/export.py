@@ -42,14 +42,14 @@ def _run(arguments: argparse.Namespace) -> Result:
 
 def _existing(arguments: argparse.Namespace) -> ExportMetrics:
     """Return the metrics of the export that is there already, if it is the one asked for."""
-    from pipeline.cli.training_commands import same_records
+    from pipeline.cli.records import require_same_records
     from pipeline.export import directory
     from preprocessing.errors import UsageError
     from training.workdir.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     run = workdir.read_run()
-    manifest = same_records(run, arguments.records)
+    manifest = require_same_records(run, arguments.records)
     if not directory.is_export(arguments.output):
         raise UsageError(f"{arguments.output} exists and is not an export; choose another --output")
     metrics = directory.read_metrics(arguments.output)
@@ -79,13 +79,13 @@ def _existing(arguments: argparse.Namespace) -> ExportMetrics:
 
 
 def _export(arguments: argparse.Namespace) -> ExportMetrics:
-    from pipeline.cli.training_commands import same_records
+    from pipeline.cli.records import require_same_records
     from pipeline.local.quiet import import_tensorflow
     from training.workdir.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     run = workdir.read_run()
-    manifest = same_records(run, arguments.records)
+    manifest = require_same_records(run, arguments.records)
     import_tensorflow()
     from pipeline.export.exporter import Export, export
     from training.workers.failures import explained

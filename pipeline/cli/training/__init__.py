@@ -1,0 +1,1 @@
+"""Commands around a training run: train, evaluate, plan, diagnose and their servers."""
