@@ -1,0 +1,109 @@
+"""Things that people add: one object and its registration make them appear everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.export.conversion.runtimes import of_network
+from pipeline.export.conversion.sources import ExportSources
+from pipeline.export.exporter import export
+from pipeline.export.formats.export_format import ExportFormat, Runner, Tolerance
+from pipeline.export.formats.registry import EXPORT_FORMATS
+from pipeline.export.formats.tensorflow_files import SAVED_MODEL
+from pipeline.export.metrics import ExportMetrics
+from pipeline.publish.pages.accuracy_table import beside_original, ours
+from pipeline.publish.pages.html_report import report
+from pipeline.publish.published_index import unpublished_entry
+from preprocessing.errors import CheckFailedError
+from tests.pipeline.conftest import VARIANT, Exported, exported  # noqa: F401  (a fixture)
+from training.config import ModelConfig
+from training.models.mobilenet import mobilenet
+from training.weights.slim_checkpoint import slim_variables
+
+
+def _write_arrays(sources: ExportSources, path: str) -> None:
+    np.savez(path, **sources.values)  # type: ignore[arg-type]
+
+
+def _write_zeros(sources: ExportSources, path: str) -> None:
+    zeros = {name: np.zeros_like(value) for name, value in sources.values.items()}
+    np.savez(path, **zeros)  # type: ignore[arg-type]
+
+
+def _open_arrays(path: str, sources: ExportSources) -> Runner:
+    arrays = np.load(path)
+    network = mobilenet(
+        sources.layout, ModelConfig(weight_decay=0.0), resolution=sources.image_size
+    )
+    for name, variable in slim_variables(network, sources.layout).items():
+        variable.assign(arrays[name])
+    return of_network(network)
+
+
+ARRAYS = ExportFormat(
+    name="arrays",
+    title="NumPy arrays",
+    file="{variant}_arrays.npz",
+    write=_write_arrays,
+    open=_open_arrays,
+    label="arrays",
+    shows_accuracy=True,
+)
+
+
+@contextlib.contextmanager
+def registered(*export_formats: ExportFormat) -> Iterator[None]:
+    """Have only these formats in the registry, because converting to all takes a minute."""
+    kept = list(EXPORT_FORMATS)
+    EXPORT_FORMATS[:] = export_formats
+    try:
+        yield
+    finally:
+        EXPORT_FORMATS[:] = kept
+
+
+def test_a_format_is_exported_compared_and_shown(
+    exported: Exported,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = str(tmp_path / "export")
+    with registered(SAVED_MODEL, ARRAYS):
+        metrics = export(exported.what, folder)
+        _require_shown(folder, metrics, tmp_path)
+
+
+def _require_shown(folder: str, metrics: ExportMetrics, tmp_path: Path) -> None:
+    assert (tmp_path / "export" / f"{VARIANT}_arrays.npz").stat().st_size == metrics.sizes["arrays"]
+    assert metrics.formats["arrays"].agreement_with_checkpoint == 1
+    entry = unpublished_entry(folder, metrics)
+    assert "arrays Top 1" in ours([entry]).splitlines()[0]
+    assert "arrays difference" in beside_original([entry]).splitlines()[0]
+    report(folder, str(tmp_path / "report.html"), None)
+    page = (tmp_path / "report.html").read_text()
+    assert "<th>arrays top-1</th>" in page
+    assert "<td>arrays</td>" in page
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "message"),
+    [
+        (Tolerance(), "arrays disagrees with the checkpoint"),
+        (Tolerance(max_top1_loss=0.001), "arrays loses .* more than the 0.001 allowed"),
+    ],
+)
+def test_a_format_that_is_wrong_is_refused_by_its_own_tolerance(
+    exported: Exported,  # noqa: F811
+    tmp_path: Path,
+    tolerance: Tolerance,
+    message: str,
+) -> None:
+    wrong = dataclasses.replace(ARRAYS, write=_write_zeros, tolerance=tolerance)
+    with registered(wrong), pytest.raises(CheckFailedError, match=message):
+        export(exported.what, str(tmp_path / "export"))
+    assert not (tmp_path / "export").exists()
