@@ -1,9 +1,10 @@
-"""`mobilenet`: one console script. Results are one JSON line on stdout, all else is stderr."""
+"""The console script `mobilenet`: results are one JSON line on stdout, all else is on stderr."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
 from preprocessing.errors import PermanentError, RetryError, describe_os_error
 
+logger = logging.getLogger(__name__)
+
 EXIT_CODES = """\
 exit codes:
   0 done; 2 wrong usage; 3 bad data; 4 loss not finite; 5 an export disagrees with its
@@ -24,14 +27,14 @@ exit codes:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says a mistake in one line; argparse prints the usage first."""
+    """A parser that reports a mistake in one line, without the usage that argparse prints first."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their flags; imports nothing heavy."""
+    """Return the parser of all commands; it imports nothing heavy."""
     root = _Parser(
         prog="mobilenet",
         description="From the ImageNet archives to published MobileNetV2 checkpoints.",
@@ -74,13 +77,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return the exit code."""
     processes.die_with_parent()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure_logging(arguments.log_format)
     code = _run(function_of(arguments.command), arguments)
     if arguments.command == "train" and "TF_CONFIG" in os.environ:
-        # A worker is done once it has said so: taking TensorFlow down may wait for others.
+        # A worker that has printed its result is done. A regular exit could wait for the others,
+        # because TensorFlow does.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -115,5 +119,5 @@ def _run(command: Callable[[argparse.Namespace], Any], arguments: argparse.Names
 
 def _fail(message: str, code: int) -> int:
     if message:
-        print(f"mobilenet: {message}", file=sys.stderr, flush=True)
+        logger.error("mobilenet: %s", message)
     return code

@@ -1,8 +1,9 @@
-"""The whole pipeline on a small real dataset: the public commands, one after the other."""
+"""The demo: the public commands, one after the other, on a small real dataset."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -15,6 +16,8 @@ from pipeline.publish.embedded_registry import browse_command, sqlite_uri
 from pipeline.publish.pages import accuracy_table
 from pipeline.publish.published_index import read_index
 
+logger = logging.getLogger(__name__)
+
 VARIANT = "mobilenet_v2_0.35_64"
 INT8_TOLERANCE = 0.01  # of top-1
 
@@ -22,16 +25,16 @@ INT8_TOLERANCE = 0.01  # of top-1
 def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
     """Run every stage that is not complete yet below `output`.
 
-    Each stage is a command of its own that anyone can run; this function only names the
-    folders. Killed at any moment and run again, it continues.
+    Each stage is a command that anyone can run; this function only names the folders. A demo
+    that was killed at any moment continues when it is run again.
 
     Args:
-        output: Folder for everything that is made, the registry included.
-        workers: Local training processes.
-        overrides: `section.field=value` for the recipe.
+        output: The folder for everything that is made, the registry included.
+        workers: The number of local training processes.
+        overrides: Changes of the recipe, `section.field=value`.
 
     Returns:
-        What the last line on stdout shows.
+        The result that the last line on stdout shows.
     """
     started = time.monotonic()
     archives, records = f"{output}/archives", f"{output}/records"
@@ -62,13 +65,14 @@ def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
     _stage("fetch", VARIANT, f"--from={published}", f"--output={output}/fetched/{VARIANT}")
     report = f"{output}/report.html"
     _stage("report", export, f"--records={records}", f"--output={report}")
-    _say(
+    logger.info(
+        "%s",
         f"\n{accuracy_table.ours(read_index(published))}\n"
         f"table       {published}/README.md\n"
         f"models      {export}\n"
         f"report      {report}\n"
         f"TensorBoard {_program()} dashboard {shlex.quote(workdir)}\n"
-        f"registry    {browse_command(registry, _program())}\n"
+        f"registry    {browse_command(registry, _program())}\n",
     )
     return {
         "variant": result["variant"],
@@ -84,24 +88,20 @@ def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
 
 def _stage(name: str, *arguments: str) -> dict[str, Any]:
     """Run one command as a child and return its result."""
-    _say(f"\n$ mobilenet {name} {shlex.join(arguments)}")
+    logger.info("%s", f"\n$ mobilenet {name} {shlex.join(arguments)}")
     started = time.monotonic()
     child = processes.start([name, *arguments], {}, stdout=subprocess.PIPE)
     assert child.stdout
-    out = child.stdout.read()  # not communicate(), which would close the pipe it lives by
+    out = child.stdout.read()  # communicate() would close the pipe that the child lives by
     code = child.wait()
     if code:
         raise processes.failure(name, code)
-    _say(f"{name}: done in {time.monotonic() - started:.1f} s")
+    logger.info("%s", f"{name}: done in {time.monotonic() - started:.1f} s")
     result: dict[str, Any] = json.loads(out.splitlines()[-1])
     return result
 
 
 def _program() -> str:
-    """How this command was called, so that what it prints can be typed as it is."""
+    """Return how this command was called, so that the printed commands can be typed as they are."""
     name = sys.argv[0]
     return shlex.quote(name) if os.access(name, os.X_OK) else f"{sys.executable} -m pipeline"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""A small real dataset in the form of the ILSVRC2012 archives, oddities included.
+"""The sample: a small real dataset in the form of the ILSVRC2012 archives, with their oddities.
 
-The 1,797 scans of handwritten digits that scikit-learn carries (Alpaydin and Kaynak,
+It consists of the 1,797 scans of handwritten digits in scikit-learn (Alpaydin and Kaynak,
 "Optical Recognition of Handwritten Digits", UCI 1998): 1,437 to train, 360 held out.
 """
 
@@ -21,11 +21,11 @@ from preprocessing.errors import UsageError
 from preprocessing.sources import archives, words
 
 NUM_VALIDATION = 360
-SEED = 2018  # of the split and of the image sizes
+SEED = 2018  # seed of the split and of the image sizes
 SIDES = (40, 80)  # pixels, smallest and largest image side
 MARK = "sample.json"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Outside the WordNet range, so that no one takes them for ImageNet's.
+# These are outside the range of WordNet, so that nobody takes them for ImageNet's.
 SYNSETS = tuple(f"n999{digit:05d}" for digit in range(10))
 
 
@@ -33,7 +33,7 @@ def write_sample(folder: str) -> dict[str, Any]:
     """Write the archives to `folder`, which appears complete or not at all.
 
     Returns:
-        What was written: images per split, and the oddities by file name.
+        The number of images per split, and the file name of each oddity.
 
     Raises:
         UsageError: `folder` holds something else.
@@ -57,7 +57,7 @@ def write_sample(folder: str) -> dict[str, Any]:
 
 
 def _write(folder: str) -> dict[str, Any]:
-    from sklearn.datasets import load_digits  # two seconds; only when there is something to write
+    from sklearn.datasets import load_digits  # takes two seconds, so only when it is needed
 
     digits = load_digits()
     random = np.random.default_rng(SEED)
@@ -86,7 +86,7 @@ def _write(folder: str) -> dict[str, Any]:
 
 
 def _write_train(path: str, images: list[tuple[Image.Image, int]]) -> dict[str, str]:
-    """The tar of tars, with one of each oddity that the real archive has been seen with."""
+    """Write the tar of tars, with one of each oddity that was found in the real archive."""
     oddities = {}
     with tarfile.open(path, "w") as archive:
         for digit, synset in enumerate(SYNSETS):
@@ -115,7 +115,7 @@ def _write_train(path: str, images: list[tuple[Image.Image, int]]) -> dict[str, 
 
 
 def _scan(pixels: np.ndarray, height: int, width: int) -> Image.Image:
-    """An 8x8 scan with 17 levels as an RGB photograph of `height` x `width` pixels."""
+    """Return an 8x8 scan with 17 levels as an RGB image of `height` x `width` pixels."""
     levels = np.round(pixels * (255 / 16)).astype(np.uint8)
     return Image.fromarray(levels).resize((width, height), Image.Resampling.BICUBIC).convert("RGB")
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 
 def serve_dispatcher(port: int, work_dir: str) -> None:
-    """Hand out work until killed; started again on `work_dir`, it knows its jobs.
+    """Hand out work until killed. A dispatcher that is started again on `work_dir` knows its jobs.
 
-    Prints one JSON line with its address once it answers.
+    It prints one JSON line with its address as soon as it answers.
     """
     service = tf.data.experimental.service
     server = service.DispatchServer(
@@ -21,12 +21,12 @@ def serve_dispatcher(port: int, work_dir: str) -> None:
 
 
 def serve_worker(dispatcher: str, port: int, host: str) -> None:
-    """Make batches until killed; started again under the same name, it is the same worker.
+    """Make batches until killed. A worker that is started again under its name is the same worker.
 
     Args:
-        dispatcher: `grpc://host:port`.
-        port: To listen on.
-        host: Under which the trainers reach this machine.
+        dispatcher: The address `grpc://host:port` of the dispatcher.
+        port: The port to listen on.
+        host: The name under which the trainers reach this machine.
     """
     service = tf.data.experimental.service
     server = service.WorkerServer(

@@ -1,7 +1,7 @@
 """Child processes that never outlive their parent: the demo's stages and local workers.
 
-A child gets a pipe as standard input and ends when the pipe does, so that even a parent
-killed by SIGKILL leaves nobody behind who still writes into its folders.
+A child gets a pipe as standard input and ends when the pipe is closed. So even a parent that is
+killed by SIGKILL leaves no process behind that still writes into its folders.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from types import FrameType
 from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
 
 DIES_WITH_PARENT = "MOBILENET_DIES_WITH_PARENT"
-RESERVE_SECONDS = 5.0  # after the grace, before SIGKILL
-# Between the first worker's failure and SIGKILL for the others: they cannot go on without
-# it, but may be about to say the same.
+RESERVE_SECONDS = 5.0  # between the end of the grace period and SIGKILL
+# Time between the first worker's failure and SIGKILL for the others. They cannot continue
+# without it, but may be about to report the same failure.
 LAST_WORDS_SECONDS = 2.0
 
 
 def die_with_parent() -> None:
-    """In a child that `start` made: exit when the parent is gone, even if it went before this."""
-    if not os.environ.pop(DIES_WITH_PARENT, None):  # not for what this process starts otherwise
+    """Make a child of `start` exit when its parent is gone, even if it is gone already."""
+    # The variable is removed because it is not meant for other children of this process.
+    if not os.environ.pop(DIES_WITH_PARENT, None):
         return
 
     def wait() -> None:
@@ -37,7 +38,7 @@ def die_with_parent() -> None:
             pass
         os._exit(RETRY_EXIT_CODE)
 
-    if select.select([0], [], [], 0)[0]:  # nobody writes there: it has ended already
+    if select.select([0], [], [], 0)[0]:  # nobody writes there, so the parent has ended
         os._exit(RETRY_EXIT_CODE)
     threading.Thread(target=wait, daemon=True).start()
 
@@ -45,7 +46,7 @@ def die_with_parent() -> None:
 def start(
     arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int
 ) -> subprocess.Popen[str]:
-    """Start `mobilenet ARGUMENTS` as a child; `stdout` as `subprocess` takes it."""
+    """Start `mobilenet ARGUMENTS` as a child; `stdout` is the argument of `subprocess.Popen`."""
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         stdin=subprocess.PIPE,
@@ -56,7 +57,10 @@ def start(
 
 
 def failure(name: str, code: int) -> Exception:
-    """The error that a child's exit code stands for; what is permanent it has explained itself."""
+    """Return the error that a child's exit code stands for.
+
+    A permanent error has no message, because the child has explained it.
+    """
     if code < 0 or code >= 128:
         return RetryError(f"{name} was interrupted; run the same command again, it continues")
     error = PermanentError()
@@ -65,13 +69,13 @@ def failure(name: str, code: int) -> Exception:
 
 
 def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float) -> int:
-    """Run `mobilenet ARGUMENTS` as `num_workers` local workers that know of each other.
+    """Run `mobilenet ARGUMENTS` as `num_workers` local workers that know each other.
 
     SIGTERM and Ctrl-C are passed on; the workers have `grace_seconds` to save and end.
 
     Returns:
-        0 when all are done; otherwise the exit code that explains it best: a
-        permanent one (1..127) if any worker ended so, else "retry" (143).
+        0 when all workers are done; otherwise a permanent exit code (1..127) if any worker ended
+        with one, or else 143, which means retry.
     """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
     threads = str(max(1, (os.cpu_count() or 1) // num_workers))
@@ -87,7 +91,7 @@ def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float
                 ),
                 "TF_NUM_INTRAOP_THREADS": threads,
             },
-            stdout=subprocess.DEVNULL,  # this process reports for all
+            stdout=subprocess.DEVNULL,  # this process reports for all workers
         )
         for index in range(num_workers)
     ]
@@ -115,7 +119,7 @@ def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float
 
 
 def _wait_for_all(workers: Sequence[subprocess.Popen[str]]) -> list[int]:
-    """Exit codes once all have ended; the first failure ends the others."""
+    """Return the exit codes after all workers have ended; the first failure ends the others."""
     while any(worker.poll() is None for worker in workers):
         if any(worker.poll() for worker in workers):
             _end(workers, LAST_WORDS_SECONDS)
@@ -124,7 +128,10 @@ def _wait_for_all(workers: Sequence[subprocess.Popen[str]]) -> list[int]:
 
 
 def _end(workers: Sequence[subprocess.Popen[str]], seconds: float) -> None:
-    """Wait that long, then kill; everything they write is complete or not there."""
+    """Wait for the workers for `seconds`, then kill them.
+
+    Nothing is damaged: everything that they write is complete or absent.
+    """
     deadline = time.monotonic() + seconds
     for worker in workers:
         try:
@@ -135,12 +142,12 @@ def _end(workers: Sequence[subprocess.Popen[str]], seconds: float) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
+    """Return ports on which nobody listens at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for free_socket in sockets:
+            free_socket.bind(("127.0.0.1", 0))
+        return [free_socket.getsockname()[1] for free_socket in sockets]
     finally:
-        for each in sockets:
-            each.close()
+        for free_socket in sockets:
+            free_socket.close()

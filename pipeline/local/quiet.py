@@ -1,4 +1,4 @@
-"""Import TensorFlow without its start-up chatter, which it prints before any log level applies."""
+"""A quiet import of TensorFlow, which prints messages before any log level applies."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import tempfile
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow; what it wrote to stderr is shown only when the import fails."""
-    level = (
-        "1" if os.path.exists("/dev/nvidiactl") else "3"
-    )  # without a GPU, its absence is no news
+    """Import TensorFlow; show what it wrote to stderr only if the import fails."""
+    has_gpu = os.path.exists("/dev/nvidiactl")
+    level = "1" if has_gpu else "3"  # errors are hidden where they only say that there is no GPU
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", level)
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -1,4 +1,4 @@
-"""What limits the speed of training on this machine: its devices, its cores or its storage.
+"""A diagnosis of what limits training on this machine: devices, cores or storage.
 
 The same step is timed on three inputs. `synthetic` costs nothing, so it shows the devices
 alone. `cached` reads encoded images from memory, so it adds decoding. `real` adds storage.
@@ -7,12 +7,12 @@ alone. `cached` reads encoded images from memory, so it adds decoding. `real` ad
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -22,8 +22,10 @@ from training.input.source import CachedRecords, Source, SyntheticRecords
 from training.loop.step import TrainSteps
 from training.optimization.state import TrainingState
 
-NEARLY = 0.9  # of a faster input's speed counts as the same
-CACHED_EXAMPLES = 2048  # enough to draw from; 200 MB of ImageNet
+logger = logging.getLogger(__name__)
+
+NEARLY = 0.9  # this fraction of a faster input's speed counts as the same speed
+CACHED_EXAMPLES = 2048  # 200 MB of ImageNet, enough to draw from
 
 
 def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
@@ -31,8 +33,8 @@ def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
 
     Returns:
         `bound` (see `verdict`), `images_per_second_per_device` of each input,
-        `images_per_second_per_core` of reading and decoding, `cores` here and
-        `cores_needed` to keep the devices busy.
+        `images_per_second_per_core` of reading and decoding, the number of `cores` here and the
+        number of `cores_needed` to keep the devices busy.
     """
     strategy = tf.distribute.MirroredStrategy()
     real = Source.open(records, config)
@@ -55,10 +57,10 @@ def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
     for name, source in sources.items():
         seconds = _seconds(strategy, train_steps, source, config, num_steps)
         per_device[name] = _rounded(config.training.batch_per_replica * num_steps / seconds)
-        print(f"diagnose: {name:9} {per_device[name]:8.0f} images/s per device", file=sys.stderr)
+        logger.info("diagnose: %-9s %8.0f images/s per device", name, per_device[name])
     per_core = _rounded(_images_per_core_second(real, config, num_steps))
     bound = verdict(per_device)
-    print(f"diagnose: {EXPLANATION[bound]}", file=sys.stderr)
+    logger.info("diagnose: %s", EXPLANATION[bound])
     return {
         "bound": bound,
         "devices": strategy.num_replicas_in_sync,
@@ -71,7 +73,8 @@ def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
     }
 
 
-EXPLANATION = {
+Bound = Literal["device", "host", "input"]
+EXPLANATION: dict[Bound, str] = {
     "device": "device-bound: the input keeps up; only faster devices or a cheaper step help",
     "host": "host-bound: even from memory, images do not come fast enough; give this machine "
     "more cores, decode on others (--data-service), or pre-resize the records",
@@ -80,11 +83,11 @@ EXPLANATION = {
 }
 
 
-def verdict(images_per_second: Mapping[str, float]) -> str:
-    """`device`, `host` or `input`: the first thing that slows the step down.
+def verdict(images_per_second: Mapping[str, float]) -> Bound:
+    """Return the first thing that slows the step down: `device`, `host` or `input`.
 
     Args:
-        images_per_second: Of the inputs `synthetic`, `cached` and `real`.
+        images_per_second: The speeds of the inputs `synthetic`, `cached` and `real`.
     """
     if images_per_second["real"] >= NEARLY * images_per_second["synthetic"]:
         return "device"
@@ -94,18 +97,18 @@ def verdict(images_per_second: Mapping[str, float]) -> str:
 
 
 def cores_needed(images_per_second: float, images_per_second_per_core: float) -> int:
-    """Cores that read and decode as many images as the devices of this machine use."""
+    """Return the number of cores that decode as many images as the devices use."""
     return math.ceil(images_per_second / images_per_second_per_core)
 
 
 def _rounded(value: float) -> float:
-    """To four digits; no measurement is better."""
+    """Round to four digits; no measurement is more precise."""
     return float(f"{value:.4g}")
 
 
 def _some_in_memory(records: Readable) -> CachedRecords:
-    some = _First(records, min(CACHED_EXAMPLES, records.num_examples))
-    return CachedRecords(some, num_bytes=0)
+    first = _First(records, min(CACHED_EXAMPLES, records.num_examples))
+    return CachedRecords(first, num_bytes=0)
 
 
 class _First:
@@ -123,7 +126,7 @@ def _seconds(
     config: RunConfig,
     num_steps: int,
 ) -> float:
-    """Seconds of `num_steps` steps once everything is compiled and buffers are filled."""
+    """Return the seconds of `num_steps` steps after everything is compiled and buffers are full."""
     batches = strategy.distribute_datasets_from_function(
         lambda context: source.batches(config, Share.of(context), 0)
     )
@@ -135,7 +138,7 @@ def _seconds(
 
 
 def _images_per_core_second(source: Source, config: RunConfig, num_batches: int) -> float:
-    """Images that one core's second reads, decodes, crops and resizes."""
+    """Return the number of images that one core reads, decodes and resizes in a second."""
     iterator = iter(source.batches(config, SINGLE_PROCESS, 0))
     next(iterator)
     since = time.process_time()

@@ -1,4 +1,4 @@
-"""What a run will do and cost, before anything is spent; no data, no TensorFlow."""
+"""The plan of a run: what it will do and cost. It needs neither data nor TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from training.optimization.schedule import Schedule
 
 # ILSVRC2012_img_train.tar is 147,897,477,120 bytes.
 IMAGENET_BYTES_PER_IMAGE = 147_897_477_120 / NUM_TRAIN_IMAGES
-# Forward once, backward twice as much; a multiply-accumulate is two operations.
+# The backward pass costs twice the forward pass; a multiply-accumulate is two operations.
 FLOPS_PER_MAC = 3 * 2
 TABLE_ROWS = 13
 SCALING_REPLICAS = (1, 2, 4, 8)
-HOP_SECONDS = 20e-6  # start of one transfer between neighbours, of NCCL's order
+HOP_SECONDS = 20e-6  # latency of one transfer between neighbours, of NCCL's order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One row of the schedule: before update `step`."""
+    """One row of the schedule, before update `step`."""
 
     step: int
     epoch: float
@@ -39,17 +39,17 @@ class Plan:
 
     @property
     def global_batch(self) -> int:
-        """Images per update."""
+        """Number of images per update."""
         return self.config.training.batch_per_replica * self.num_replicas
 
     @property
     def num_steps(self) -> int:
-        """Updates."""
+        """Number of updates."""
         return self.config.num_steps(self.num_replicas)
 
     @property
     def schedule(self) -> Schedule:
-        """The learning rate."""
+        """The schedule of the learning rate."""
         return Schedule.of(
             self.config.optimizer,
             num_examples=self.num_examples,
@@ -59,11 +59,11 @@ class Plan:
 
     @property
     def images(self) -> int:
-        """Images read."""
+        """Number of images that are read."""
         return self.num_steps * self.global_batch
 
     def at(self, step: int) -> Moment:
-        """The schedule before update `step`."""
+        """Return the schedule before update `step`."""
         return Moment(
             step=step,
             epoch=step * self.global_batch / self.num_examples,
@@ -73,20 +73,20 @@ class Plan:
 
     @property
     def gradient_bytes(self) -> int:
-        """What every replica gives to the all-reduce of one step, float32."""
+        """Bytes that every replica gives to the all-reduce of one step, in float32."""
         layout = architecture(self.config.variant, NUM_CLASSES + 1)
         return 4 * layout.trainable
 
     def scaling(self, images_per_second: float, gigabits_per_second: float) -> dict[str, Any]:
-        """Modelled images/s and efficiency of 1, 2, 4 and 8 replicas with the batch of one kept.
+        """Return modelled images/s and efficiency of 1, 2, 4 and 8 replicas of one batch size.
 
-        A step is the computation of one replica, then a ring all-reduce of its gradients, which
-        moves 2 (n - 1) / n of them over each link in 2 (n - 1) hops; nothing overlaps and the
-        input keeps up.
+        In the model a step is the computation of one replica, followed by a ring all-reduce of
+        its gradients, which moves 2 (n - 1) / n of them over each link in 2 (n - 1) hops. Nothing
+        overlaps, and the input keeps up.
 
         Args:
-            images_per_second: Of one replica alone.
-            gigabits_per_second: Of one replica's link, each way.
+            images_per_second: The speed of one replica alone.
+            gigabits_per_second: The speed of one replica's link, each way.
         """
         compute_seconds = self.config.training.batch_per_replica / images_per_second
         modelled = {}
@@ -108,12 +108,12 @@ class Plan:
         price_per_hour: float | None = None,
         gigabits_per_second: float = 100.0,
     ) -> dict[str, Any]:
-        """The figures, as `mobilenet plan` prints them.
+        """Return the figures that `mobilenet plan` prints.
 
         Args:
-            images_per_second: Of all replicas together; gives `hours` and `scaling`.
-            price_per_hour: Of all machines together; with the former, gives `cost`.
-            gigabits_per_second: Of one replica's link to the others, for `scaling`.
+            images_per_second: The speed of all replicas together; `hours` and `scaling` follow.
+            price_per_hour: The price of all machines together; with the speed, `cost` follows.
+            gigabits_per_second: The speed of one replica's link to the others, for `scaling`.
         """
         variant = self.config.variant
         macs = architecture(variant, NUM_CLASSES + 1).macs
@@ -145,7 +145,7 @@ class Plan:
         return figures
 
     def table(self) -> str:
-        """The schedule at evenly spread moments, first and last included."""
+        """Return the schedule at evenly spread moments, the first and the last included."""
         lines = [f"{'step':>9} {'epoch':>8} {'learning rate':>14} {'EMA decay':>10}"]
         for row in range(TABLE_ROWS):
             moment = self.at((self.num_steps - 1) * row // (TABLE_ROWS - 1))
@@ -156,7 +156,7 @@ class Plan:
         return "\n".join(lines)
 
     def plot(self, path: str) -> None:
-        """Learning rate and EMA decay over the run, as a picture."""
+        """Draw learning rate and EMA decay over the run into a picture."""
         import matplotlib
 
         matplotlib.use("Agg")
@@ -172,7 +172,7 @@ class Plan:
             xlabel="epoch",
             ylabel="learning rate",
             yscale="log",
-            title=f"{self.config.variant}, recipe {self.config.recipe}, {self.num_replicas} x "
+            title=f"{self.config.variant.name}, recipe {self.config.recipe}, {self.num_replicas} x "
             f"{self.config.training.batch_per_replica} images, {self.num_steps:,} steps",
         )
         axes.grid(alpha=0.3, which="both")

@@ -1,4 +1,4 @@
-"""Run a TF-Lite file with LiteRT, and look at what is in it."""
+"""TF-Lite files in LiteRT: loaded, run, and examined."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preprocessing.errors import DataError
 
 
 class LiteRTModel:
-    """A loaded flatbuffer: float images in, probabilities out, whatever its own types.
+    """A loaded flatbuffer: float images in, probabilities out, whatever types it has itself.
 
     Raises:
         DataError: The bytes are no complete TF-Lite model.
@@ -26,7 +26,7 @@ class LiteRTModel:
 
     @classmethod
     def read(cls, path: str, num_threads: int = 1) -> LiteRTModel:
-        """Load a file."""
+        """Load the file at `path`."""
         return cls(storage.read_bytes(path), num_threads, path)
 
     @property
@@ -36,23 +36,23 @@ class LiteRTModel:
 
     @property
     def input_type(self) -> type:
-        """NumPy type of what goes in."""
-        kind: type = self._input["dtype"]
-        return kind
+        """NumPy type of the input."""
+        input_type: type = self._input["dtype"]
+        return input_type
 
     @property
     def output_type(self) -> type:
-        """NumPy type of what comes out."""
-        kind: type = self._output["dtype"]
-        return kind
+        """NumPy type of the output."""
+        output_type: type = self._output["dtype"]
+        return output_type
 
     @property
     def num_outputs(self) -> int:
-        """Classes and the background."""
+        """Number of outputs: the classes and the background."""
         return int(self._output["shape"][-1])
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """`float32 [S, S, 3]` in [-1, 1] to `float32 [classes]`."""
+        """Return `float32 [outputs]` for an image `float32 [S, S, 3]` in [-1, 1]."""
         self.set_image(image)
         self.invoke()
         output = self._interpreter.get_tensor(self._output["index"])[0]
@@ -65,32 +65,32 @@ class LiteRTModel:
         """Put `float32 [S, S, 3]` in [-1, 1] into the input tensor."""
         scale, zero_point = self._input["quantization"]
         if scale:
-            kind = np.iinfo(self._input["dtype"])
-            image = np.clip(np.round(image / scale) + zero_point, kind.min, kind.max)
+            limits = np.iinfo(self._input["dtype"])
+            image = np.clip(np.round(image / scale) + zero_point, limits.min, limits.max)
         self._interpreter.set_tensor(
             self._input["index"], image[np.newaxis].astype(self._input["dtype"])
         )
 
     def invoke(self) -> Any:
-        """Run once on what is in the input tensor."""
+        """Run once on the content of the input tensor."""
         return self._interpreter.invoke()
 
 
 def op_counts(flatbuffer: bytes) -> Counter[str]:
-    """How many operators of each type a model holds."""
+    """Return the number of operators of each type in a model."""
     return Counter(op["op_name"] for op in _undelegated(flatbuffer)._get_ops_details())
 
 
 def arena_bytes(flatbuffer: bytes) -> int:
-    """Peak memory for activations: from the first to the last byte the planner hands out.
+    """Return the peak memory for activations, from the first to the last planned byte.
 
-    Of LiteRT's own kernels, which is what a phone without a delegate needs; read off the
-    addresses of the tensors that operators write.
+    This is the memory of LiteRT's own kernels, which a phone without a delegate needs. It is read
+    off the addresses of the tensors that operators write.
     """
     interpreter = _undelegated(flatbuffer)
-    written = {int(each["index"]) for each in interpreter.get_input_details()}
+    written = {int(details["index"]) for details in interpreter.get_input_details()}
     for op in interpreter._get_ops_details():
-        # Weights stored in float16 are widened once and kept elsewhere.
+        # Weights that are stored in float16 are widened once and kept elsewhere.
         if op["op_name"] != "DEQUANTIZE" or int(op["inputs"][0]) in written:
             written |= {int(index) for index in op["outputs"]}
     spans = []

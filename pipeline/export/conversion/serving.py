@@ -1,4 +1,4 @@
-"""The network for TensorFlow's and Keras' own loaders: the same bytes each time."""
+"""Files for TensorFlow's and Keras' own loaders; the same network gives the same bytes."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_saved_model(model: keras.Model, folder: str, config: EvaluationConfig) -> None:
-    """A SavedModel that needs none of our code.
+    """Write a SavedModel that needs none of this project's code.
 
-    Signatures, both to `logits` and `probabilities` `[N, outputs]`:
-        serving_default: `images`, `float32 [N, S, S, 3]` in [-1, 1].
-        jpeg: `encoded_images`, `string [N]`, through the evaluation preprocessing.
+    It has two signatures, which return `logits` and `probabilities` `[N, outputs]`:
+        serving_default: takes `images`, `float32 [N, S, S, 3]` in [-1, 1].
+        jpeg: takes `encoded_images`, `string [N]`, and prepares them as evaluation does.
     """
     size = model.input_shape[1]
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
 
     @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.float32, name="images")])
-    def from_images(images: Any) -> dict[str, Any]:
+    def from_images(images: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = model(images, training=False)
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="encoded_images")])
-    def from_jpeg(encoded_images: Any) -> dict[str, Any]:
+    def from_jpeg(encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(
             lambda jpeg: eval_view(jpeg, size, config),
             encoded_images,
@@ -49,11 +49,11 @@ def write_saved_model(model: keras.Model, folder: str, config: EvaluationConfig)
 
 
 def write_keras(model: keras.Model, path: str) -> None:
-    """A `.keras` file of plain Keras layers, images to probabilities.
+    """Write a `.keras` file of plain Keras layers, from images to probabilities.
 
     Args:
-        model: Made of plain layers (see `training.models.mobilenet`), images to logits.
-        path: Ends in `.keras`.
+        model: A network of plain layers (see `training.models.mobilenet`), from images to logits.
+        path: The file, whose name ends in `.keras`.
     """
     probabilities = keras.layers.Softmax(name="probabilities")(model.output)
     keras.Model(model.input, probabilities, name=model.name).save(path)
@@ -61,7 +61,7 @@ def write_keras(model: keras.Model, path: str) -> None:
 
 
 def _undated(path: str) -> bytes:
-    """The zip at `path` without the times and memory addresses in it."""
+    """Return the zip at `path` without the times and memory addresses in it."""
     undated = io.BytesIO()
     with zipfile.ZipFile(path) as dated, zipfile.ZipFile(undated, "w") as archive:
         for name in sorted(dated.namelist()):
@@ -76,9 +76,9 @@ def _undated(path: str) -> bytes:
 
 
 def _renumbered(config: Any, numbers: dict[int, int]) -> Any:
-    """A Keras config whose shared objects are counted instead of named by their addresses."""
+    """Return a Keras config whose shared objects are numbered instead of named by address."""
     if isinstance(config, list):
-        return [_renumbered(each, numbers) for each in config]
+        return [_renumbered(item, numbers) for item in config]
     if not isinstance(config, dict):
         return config
     renumbered = {key: _renumbered(value, numbers) for key, value in config.items()}

@@ -1,7 +1,7 @@
-"""The network as a TF1 graph under slim's names: for the frozen graph, eval graph and .meta.
+"""The network as a TF1 graph with slim's names: the frozen graph, the eval graph and .meta.
 
-Ops and names as slim's `export_inference_graph.py` and `eval_image_classifier.py`
-leave them: `input:0` in, `MobilenetV2/Predictions/Reshape_1:0` out.
+Ops and names are those of slim's `export_inference_graph.py` and `eval_image_classifier.py`:
+`input:0` in, `MobilenetV2/Predictions/Reshape_1:0` out.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from training.models.mobilenet import BN_EPSILON
 from training.weights.slim_checkpoint import SHADOW
 
 INPUT = "input:0"  # float32 [N, S, S, 3] in [-1, 1]
-Parameter = Callable[[str], Any]  # slim name to tensor
+Parameter = Callable[[str], tf.Tensor]  # from a slim name to a tensor
 
 
 def output_name(layout: Architecture) -> str:
-    """The tensor of probabilities `float32 [N, outputs]`."""
+    """Return the name of the tensor of probabilities `float32 [N, outputs]`."""
     return f"{layout.scope}/Predictions/Reshape_1:0"
 
 
 def frozen_graph(
     layout: Architecture, resolution: int, values: Mapping[str, np.ndarray]
 ) -> tf.compat.v1.GraphDef:
-    """The graph with its weights as constants.
+    """Return the graph with its weights as constants.
 
     Args:
-        layout: What to build.
+        layout: The network's layers.
         resolution: S, pixels.
-        values: Weights by slim name.
+        values: The weights by slim name.
     """
     with tf.Graph().as_default() as graph:
         _network(layout, resolution, lambda name: tf.constant(values[name], name=name))
@@ -43,17 +43,17 @@ def frozen_graph(
 def eval_graph(
     layout: Architecture, resolution: int, values: Mapping[str, np.ndarray], *, averaged: bool
 ) -> tf.compat.v1.MetaGraphDef:
-    """The graph with variables, and a Saver that restores them from the checkpoint beside it.
+    """Return the graph with variables and a Saver that restores them from a checkpoint.
 
     Args:
-        layout: What to build.
+        layout: The network's layers.
         resolution: S, pixels.
-        values: Anything of the variables' shapes, by slim name.
-        averaged: The Saver reads the moving averages, as slim's evaluation does.
+        values: Arrays with the variables' shapes, by slim name.
+        averaged: Whether the Saver reads the moving averages, as slim's evaluation does.
     """
     variables: dict[str, Any] = {}
 
-    def variable(name: str) -> Any:
+    def variable(name: str) -> tf.Tensor:
         created = tf.compat.v1.get_variable(name, values[name].shape, use_resource=False)
         variables[name + SHADOW * averaged] = created
         return created
@@ -75,12 +75,12 @@ def _network(layout: Architecture, resolution: int, parameter: Parameter) -> Non
     tf.reshape(softmax, tf.shape(logits, name=f"{scope}/Shape"), name=f"{scope}/Reshape_1")
 
 
-def _block(x: Any, root: str, block: Block, parameter: Parameter) -> Any:
+def _block(x: tf.Tensor, root: str, block: Block, parameter: Parameter) -> tf.Tensor:
     shortcut = x
     for convolution in block.convolutions:
         scope = f"{root}/{convolution.scope}"
         x = _convolution(x, scope, convolution, parameter)
-        x, *_ = tf.raw_ops.FusedBatchNorm(  # not V3: readers of the time know this one
+        x, *_ = tf.raw_ops.FusedBatchNorm(  # V1, because the readers of that time do not know V3
             x=x,
             scale=parameter(f"{scope}/BatchNorm/gamma"),
             offset=parameter(f"{scope}/BatchNorm/beta"),
@@ -95,7 +95,9 @@ def _block(x: Any, root: str, block: Block, parameter: Parameter) -> Any:
     return tf.add(shortcut, x, name=f"{root}/{block.scope}/add") if block.residual else x
 
 
-def _convolution(x: Any, scope: str, convolution: Convolution, parameter: Parameter) -> Any:
+def _convolution(
+    x: tf.Tensor, scope: str, convolution: Convolution, parameter: Parameter
+) -> tf.Tensor:
     strides = [1, convolution.stride, convolution.stride, 1]
     dilations = [convolution.dilation] * 2
     if convolution.depthwise:
@@ -117,8 +119,8 @@ def _convolution(x: Any, scope: str, convolution: Convolution, parameter: Parame
     )
 
 
-def _logits(x: Any, layout: Architecture, parameter: Parameter) -> Any:
-    """The last map to logits `[N, outputs]`."""
+def _logits(x: tf.Tensor, layout: Architecture, parameter: Parameter) -> tf.Tensor:
+    """Add the classifier, from the last map to logits `[N, outputs]`."""
     logits = f"{layout.scope}/Logits"
     scope = f"{layout.scope}/{layout.classifier.scope}"
     x = tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID", name=f"{logits}/AvgPool")
