@@ -3,8 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+FAST_TESTS := tests/test_arrows.py tests/pipeline/cli tests/pipeline/publish tests/preprocessing/records \
+  tests/preprocessing/sources tests/training/config tests/training/models
 
-.PHONY: demo test test-cluster test-kubelet lint format lock clean
+.PHONY: check demo test test-cluster test-kubelet lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -13,6 +15,10 @@ demo: $(INSTALLED)
 test: lint
 	$(BIN)/python -m tests.k8s.tools
 	$(BIN)/pytest --ignore=tests/cluster
+
+# Lint, types and the tests that need no training and no conversion: under two minutes.
+check: lint
+	$(BIN)/pytest -m "not slow" $(FAST_TESTS)
 
 # A real Kubernetes on this machine, built from source the first time; needs Go and root.
 # With KUBECONFIG: on that cluster, which has the Training Operator; needs Go and an administrator's.
@@ -33,7 +39,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Exact versions with hashes; the project itself, editable, without resolving anything anew.
+# Exact versions with hashes; the project itself, editable, without resolving anything again.
 $(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -42,7 +48,7 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Pin anew what pyproject.toml asks for (needs uv).
+# Pin again what pyproject.toml asks for (needs uv).
 COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
