@@ -68,7 +68,7 @@ def main() -> None:
 
 def _round(files: dict[str, bytes], image: np.ndarray) -> list[float]:
     """Median milliseconds of each file, over runs that take turns with the others'."""
-    models = [LiteRTModel(each) for each in files.values()]
+    models = [LiteRTModel(file) for file in files.values()]
     found: list[list[np.ndarray]] = [[] for _ in models]
     for model in models:
         model.set_image(image)
@@ -76,7 +76,7 @@ def _round(files: dict[str, bytes], image: np.ndarray) -> list[float]:
         for index in sorted(range(len(models)), reverse=bool(turn % 2)):
             runs = latency.timed_ms(models[index].invoke, warm_up_runs=2, max_runs=latency.MIN_RUNS)
             found[index].append(runs)
-    return [float(np.median(np.concatenate(each))) for each in found]
+    return [float(np.median(np.concatenate(parts))) for parts in found]
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def _give_statistics(state: TrainingState, images: np.ndarray) -> None:
         if not convolution.linear:
             norm = state.model.get_layer(f"{layer_name(convolution.scope)}_BatchNorm")
             norm.beta.assign(tf.fill(norm.beta.shape, BETA))
-    norms = [each for each in state.model.layers if each.name.endswith("_BatchNorm")]
+    norms = [layer for layer in state.model.layers if layer.name.endswith("_BatchNorm")]
     momentum = norms[0].momentum
     for norm in norms:
         norm.momentum = 0.0

@@ -115,7 +115,7 @@ def latencies(output: Path, measured: dict[str, ExportMetrics]) -> dict[str, dic
 
 def spearman(a: list[float], b: list[float]) -> float:
     """Correlation of ranks."""
-    ranks = [np.argsort(np.argsort(each)) for each in (a, b)]
+    ranks = [np.argsort(np.argsort(figures)) for figures in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
 
 

@@ -24,8 +24,8 @@ def test_every_format_says_in_the_notebook_what_it_said_when_it_was_exported(
     notebook = nbformat.read(ROOT / "examples" / "mobilenet_example.ipynb", as_version=4)
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     shown = notebook.cells[-1].outputs
-    assert any("image/png" in each.get("data", {}) for each in shown), "no plot"
-    lines = "".join(each.text for each in shown if each.get("name") == "stdout").splitlines()
+    assert any("image/png" in output.get("data", {}) for output in shown), "no plot"
+    lines = "".join(output.text for output in shown if output.get("name") == "stdout").splitlines()
     said = {line[:24].strip(): line[24:].split(", ") for line in lines}
     labels = (exported.folder / "labels.txt").read_text().splitlines()
     assert set(said) == {*exported.metrics.formats, "saved_model, from JPEG"}

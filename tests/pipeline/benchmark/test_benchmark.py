@@ -114,7 +114,7 @@ def test_a_phone_runs_every_file_and_keeps_none(
     for cost in printed["formats"].values():
         assert cost["phone"]["median_ms"] == 18.86
         assert set(cost["phone"]["threads"]) == {"1", "2", "4"}
-    left = [each.name for each in (phone / adb.REMOTE_FOLDER[1:]).iterdir()]
+    left = [path.name for path in (phone / adb.REMOTE_FOLDER[1:]).iterdir()]
     assert left == ["benchmark_model"]
     calls = (phone / "calls").read_text()
     assert calls.count("--num_threads=4") == len(result.formats)

@@ -124,7 +124,7 @@ def test_run_again_it_redoes_nothing_and_shows_the_same_table(demo: tuple[Path, 
     again = mobilenet("demo", f"--output={output}")
     assert again.code == 0
     assert made() == before
-    without_time = [{**each.result, "seconds": 0} for each in (first, again)]
+    without_time = [{**outcome.result, "seconds": 0} for outcome in (first, again)]
     assert without_time[0] == without_time[1]
 
 

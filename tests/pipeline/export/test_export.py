@@ -143,7 +143,7 @@ def test_a_saver_of_slims_variables_restores_the_raw_weights(exported: Exported)
     prefix = exported.file(".ckpt")
     state = load_state(exported.what.workdir, exported.what.run)
     named = slim_variables(state.model, state.layout)
-    values = {name: each.numpy() for name, each in named.items()}
+    values = {name: variable.numpy() for name, variable in named.items()}
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = [
             tf.compat.v1.get_variable(name, value.shape, use_resource=False)
@@ -284,9 +284,9 @@ def test_int8_is_full_int8_per_channel(exported: Exported) -> None:
     for suffix in ("_int8.tflite", "_int8_signed.tflite"):
         interpreter = Interpreter(model_path=exported.file(suffix))
         kernels = [
-            each
-            for each in interpreter.get_tensor_details()
-            if each["dtype"] == np.int8 and len(each["quantization_parameters"]["scales"]) > 1
+            details
+            for details in interpreter.get_tensor_details()
+            if details["dtype"] == np.int8 and len(details["quantization_parameters"]["scales"]) > 1
         ]
         assert len(kernels) == len(list(architecture(Variant.parse(VARIANT), 11).convolutions()))
         floats = [e for e in interpreter.get_tensor_details() if e["dtype"] == np.float32]
@@ -314,7 +314,7 @@ def test_a_format_outside_its_tolerance_stops_the_export_and_shows_the_worst_ima
     monkeypatch.setattr(tflite, "convert", sign_turned)
     with pytest.raises(CheckFailedError, match=r"tflite_float32 disagrees .* nothing was exported"):
         export(exported.what, str(tmp_path / "refused"))
-    assert [each.name for each in tmp_path.iterdir()] == ["refused.worst.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["refused.worst.png"]
     assert Image.open(tmp_path / "refused.worst.png").width % worst_images.TILE == 0
     assert "tflite_float32 is wrong on validation image" in capsys.readouterr().err
 
@@ -373,7 +373,7 @@ def test_the_graph_follows_every_published_variant() -> None:
         variant = Variant.parse(name)
         layout = architecture(variant, 1001)
         model = mobilenet(layout, PLAIN, resolution=variant.resolution)
-        values = {key: each.numpy() for key, each in slim_variables(model, layout).items()}
+        values = {key: variable.numpy() for key, variable in slim_variables(model, layout).items()}
         graph = slim_graph.frozen_graph(layout, variant.resolution, values)
         constants = {node.name: node for node in graph.node if node.op == "Const"}
         for key, value in values.items():

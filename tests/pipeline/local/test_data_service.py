@@ -91,7 +91,7 @@ def batches(records: Path, seed: int = 4) -> tf.data.Dataset:
 
 
 def contents(elements: list[Any]) -> Counter[bytes]:
-    return Counter(b"".join(each.tobytes() for each in element) for element in elements)
+    return Counter(b"".join(tensor.tobytes() for tensor in element) for element in elements)
 
 
 @pytest.mark.slow

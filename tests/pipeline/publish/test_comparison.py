@@ -24,11 +24,11 @@ def test_every_metric_and_class_of_two_registered_versions(tmp_path: Path, uri: 
     assert result["images"]["only_b_right"] == 6
     assert result["images"]["p_value"] == pytest.approx(2 * 0.5**6)
     # 100 images over 3 classes; the first 9 and the first 3 are wrong, a third of each class.
-    assert sum(each["images"] for each in result["classes"]) == EXAMPLES
-    for each in result["classes"]:
-        assert each["a"] == pytest.approx(1 - 3 / each["images"])
-        assert each["b"] == pytest.approx(1 - 1 / each["images"])
-        assert each["difference"] == pytest.approx(2 / each["images"])
+    assert sum(image_class["images"] for image_class in result["classes"]) == EXAMPLES
+    for image_class in result["classes"]:
+        assert image_class["a"] == pytest.approx(1 - 3 / image_class["images"])
+        assert image_class["b"] == pytest.approx(1 - 1 / image_class["images"])
+        assert image_class["difference"] == pytest.approx(2 / image_class["images"])
     text = tables(result)
     assert "| checkpoint.top1 | 0.9100 | 0.9700 | +0.0600 |" in text
     assert "6 in B only (p = 0.031)" in text
@@ -38,7 +38,7 @@ def test_an_export_directory_against_itself_differs_in_nothing(tmp_path: Path) -
     export = str(make_export(tmp_path / "e"))
     result = compare(export, export, "sqlite:////nowhere/mlflow.db")
     assert {difference for _, _, difference in result["metrics"].values()} == {0}
-    assert {each["difference"] for each in result["classes"]} == {0}
+    assert {image_class["difference"] for image_class in result["classes"]} == {0}
     assert result["images"]["p_value"] == 1
 
 

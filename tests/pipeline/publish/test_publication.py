@@ -169,7 +169,7 @@ def test_two_publications_at_once_are_both_in_the_index(tmp_path: Path) -> None:
     names = ["mobilenet_v2_0.35_96", "mobilenet_v2_0.35_128", "mobilenet_v2_0.5_96"]
     folders = [make_export(tmp_path / name, name) for name in names]
     publish_to(folders[0], folder)
-    threads = [threading.Thread(target=publish_to, args=(each, folder)) for each in folders]
+    threads = [threading.Thread(target=publish_to, args=(export, folder)) for export in folders]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -97,11 +97,10 @@ def content(uri: str) -> dict[str, Any]:
     runs = client.search_runs([experiment.experiment_id])
     model = client.get_registered_model(VARIANT)
     return {
-        "versions": {each.version: (each.tags, each.run_id) for each in versions},
+        "versions": {version.version: (version.tags, version.run_id) for version in versions},
         "aliases": model.aliases,
         "runs": {
-            each.info.run_id: (each.data.params, each.data.metrics, each.info.status)
-            for each in runs
+            run.info.run_id: (run.data.params, run.data.metrics, run.info.status) for run in runs
         },
     }
 
@@ -119,13 +118,13 @@ def test_a_run_holds_the_recipe_the_curves_the_figures_and_the_files(
     assert run.data.metrics["tflite_int8.latency.p95_ms"] == 0.5
     assert run.data.metrics["macs"] == 4_749_248
     loss = client.get_metric_history(run.info.run_id, "train/loss")
-    assert [(each.step, each.value) for each in loss] == [(10, 2.0), (20, 1.0)]
+    assert [(point.step, point.value) for point in loss] == [(10, 2.0), (20, 1.0)]
     version = client.get_model_version_by_alias(VARIANT, "champion")
     assert version.tags["records_digest"] == "r" * 64
     assert version.tags["git_commit"] == "abc"
     assert version.tags["checkpoint_step"] == "299"
     files = client.list_artifacts(run.info.run_id, version.tags["mobilenet.artifact_folder"])
-    assert {each.path.rpartition("/")[2] for each in files} == {
+    assert {file.path.rpartition("/")[2] for file in files} == {
         name.partition("/")[0] for name in directory.list_files(str(export))
     }
 
@@ -140,7 +139,7 @@ def test_registering_twice_changes_nothing(tmp_path: Path, uri: str) -> None:
 
 def test_two_exports_of_one_training_share_its_run(tmp_path: Path, uri: str) -> None:
     folders = [make_export(tmp_path / name, flatbuffer=name.encode()) for name in ("a", "b")]
-    first, second = (register(str(each), metrics_of(each), uri) for each in folders)
+    first, second = (register(str(folder), metrics_of(folder), uri) for folder in folders)
     assert first.version != second.version
     assert first.run_id == second.run_id
 
@@ -173,8 +172,8 @@ def test_the_registry_is_made_anew_from_the_exports(tmp_path: Path, uri: str) ->
     folders = [make_export(tmp_path / f"{i}", top1=0.9 - i / 10, seed=i) for i in range(2)]
 
     def register_all(uri: str) -> dict[str, Any]:
-        for each in folders:
-            register(str(each), metrics_of(each), uri)
+        for folder in folders:
+            register(str(folder), metrics_of(folder), uri)
         found = content(uri)
         return {
             "versions": {key: tags for key, (tags, _) in found["versions"].items()},
@@ -275,7 +274,7 @@ def at_once(uri: str, *groups: list[Path]) -> None:
 def require_nothing_lost(uri: str, folders: list[Path]) -> None:
     found = content(uri)
     digests = [tags["mobilenet.export_digest"] for tags, _ in found["versions"].values()]
-    assert sorted(digests) == sorted(metrics_of(each).digest for each in folders)
+    assert sorted(digests) == sorted(metrics_of(folder).digest for folder in folders)
     assert {run_id for _, run_id in found["versions"].values()} == set(found["runs"])
     assert all(status == "FINISHED" for _, _, status in found["runs"].values())
     tops = {version: float(tags["top1"]) for version, (tags, _) in found["versions"].items()}

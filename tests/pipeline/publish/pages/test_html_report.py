@@ -75,9 +75,11 @@ def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
     write_metrics(export, metrics)
     report(str(export), str(tmp_path / "report.html"), str(records))
     page = Page(tmp_path / "report.html")
-    pictures = [each for each in page.addresses if each.startswith("data:image/jpeg;base64,")]
+    pictures = [
+        address for address in page.addresses if address.startswith("data:image/jpeg;base64,")
+    ]
     assert len(pictures) == 24
-    shown = [int(each) for each in re.findall(r"validation image (\d+), ranked", page.text)][-12:]
+    shown = [int(match) for match in re.findall(r"validation image (\d+), ranked", page.text)][-12:]
     wrong = predictions.top1_classes != labels
     sureness = predictions.scores.max(axis=1).astype(np.float16)
     surest = np.argsort(-np.where(wrong, sureness, 0), kind="stable")
