@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.local import processes
@@ -20,6 +21,48 @@ logger = logging.getLogger(__name__)
 
 VARIANT = "mobilenet_v2_0.35_64"
 INT8_TOLERANCE = 0.01  # of top-1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoFolders:
+    """The folders of a demo below `output`."""
+
+    output: str
+
+    @property
+    def archives(self) -> str:
+        """Folder of the archives."""
+        return f"{self.output}/archives"
+
+    @property
+    def records(self) -> str:
+        """Folder of the records."""
+        return f"{self.output}/records"
+
+    @property
+    def workdir(self) -> str:
+        """Folder of the run."""
+        return f"{self.output}/runs/{VARIANT}"
+
+    @property
+    def export(self) -> str:
+        """Export directory."""
+        return f"{self.output}/exports/{VARIANT}"
+
+    @property
+    def published(self) -> str:
+        """Published folder."""
+        return f"{self.output}/published"
+
+    @property
+    def report(self) -> str:
+        """The HTML report."""
+        return f"{self.output}/report.html"
+
+    @property
+    def registry(self) -> str:
+        """URI of the registry: the user's server, or a file below `output`."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(f"{self.output}/registry")
 
 
 def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
@@ -37,53 +80,65 @@ def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
         The result that the last line on stdout shows.
     """
     started = time.monotonic()
-    archives, records = f"{output}/archives", f"{output}/records"
-    workdir, export = f"{output}/runs/{VARIANT}", f"{output}/exports/{VARIANT}"
-    published = f"{output}/published"
-    registry = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(f"{output}/registry")
+    folders = DemoFolders(output=output)
     os.makedirs(f"{output}/exports", exist_ok=True)
-    _stage("sample", f"--output={archives}")
-    prepared = _stage("prepare", f"--source={archives}", f"--records={records}")
+    prepared, published = _run_stages(folders, workers, overrides)
+    _print_summary(folders)
+    return {
+        "variant": published["variant"],
+        "seconds": round(time.monotonic() - started, 1),
+        "top1": published["top1"],
+        "top5": published["top5"],
+        "macs": published["macs"],
+        "parameters": published["parameters"],
+        "export": folders.export,
+        "rejected": prepared["rejected"],
+    }
+
+
+def _run_stages(
+    folders: DemoFolders, workers: int, overrides: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run all stages; return the results of `prepare` and `publish`."""
+    workdir, records = f"--workdir={folders.workdir}", f"--records={folders.records}"
+    _stage("sample", f"--output={folders.archives}")
+    prepared = _stage("prepare", f"--source={folders.archives}", records)
     _stage(
         "train",
         f"--variant={VARIANT}",
         "--recipe=demo",
-        f"--records={records}",
-        f"--workdir={workdir}",
+        records,
+        workdir,
         f"--workers={workers}",
         *(f"--set={assignment}" for assignment in overrides),
     )
-    _stage("evaluate", f"--workdir={workdir}", f"--records={records}")
+    _stage("evaluate", workdir, records)
     _stage(
         "export",
-        f"--workdir={workdir}",
-        f"--records={records}",
-        f"--output={export}",
+        workdir,
+        records,
+        f"--output={folders.export}",
         f"--int8-tolerance={INT8_TOLERANCE}",
     )
-    result = _stage("publish", export, f"--to={published}", f"--registry={registry}")
-    _stage("fetch", VARIANT, f"--from={published}", f"--output={output}/fetched/{VARIANT}")
-    report = f"{output}/report.html"
-    _stage("report", export, f"--records={records}", f"--output={report}")
+    published = _stage(
+        "publish", folders.export, f"--to={folders.published}", f"--registry={folders.registry}"
+    )
+    fetched = f"{folders.output}/fetched/{VARIANT}"
+    _stage("fetch", VARIANT, f"--from={folders.published}", f"--output={fetched}")
+    _stage("report", folders.export, records, f"--output={folders.report}")
+    return prepared, published
+
+
+def _print_summary(folders: DemoFolders) -> None:
     logger.info(
         "%s",
-        f"\n{accuracy_table.ours(read_index(published))}\n"
-        f"table       {published}/README.md\n"
-        f"models      {export}\n"
-        f"report      {report}\n"
-        f"TensorBoard {_program()} dashboard {shlex.quote(workdir)}\n"
-        f"registry    {browse_command(registry, _program())}\n",
+        f"\n{accuracy_table.ours(read_index(folders.published))}\n"
+        f"table       {folders.published}/README.md\n"
+        f"models      {folders.export}\n"
+        f"report      {folders.report}\n"
+        f"TensorBoard {_program()} dashboard {shlex.quote(folders.workdir)}\n"
+        f"registry    {browse_command(folders.registry, _program())}\n",
     )
-    return {
-        "variant": result["variant"],
-        "seconds": round(time.monotonic() - started, 1),
-        "top1": result["top1"],
-        "top5": result["top5"],
-        "macs": result["macs"],
-        "parameters": result["parameters"],
-        "export": export,
-        "rejected": prepared["rejected"],
-    }
 
 
 def _stage(name: str, *arguments: str) -> dict[str, Any]:

@@ -90,53 +90,14 @@ def _metadata(name: str, contract: InputContract, quantized: bool) -> bytes:
     """Return the `ModelMetadata` flatbuffer; field numbers are those of metadata_schema.fbs."""
     builder = flatbuffers.Builder(1024)
     text = builder.CreateString
-
-    def associated(file: str, description: str, kind: int) -> int:
-        fields = {0: text(file), 1: text(description)}
-        return _table(builder, 5, fields, scalars={2: (builder.PrependInt8Slot, kind)})
-
-    image_size = _table(
-        builder,
-        2,
-        {},
-        scalars=dict.fromkeys((0, 1), (builder.PrependUint32Slot, contract.image_size)),
-    )
-    image = _table(builder, 2, {1: image_size}, scalars={0: (builder.PrependInt8Slot, _RGB)})
-    normalization = _table(
-        builder,
-        2,
-        {0: _floats(builder, [contract.mean]), 1: _floats(builder, [contract.std])},
-    )
-    unit = _union_table(builder, 2, _NORMALIZATION_OPTIONS, normalization)
-    low, high = (0.0, 255.0) if quantized else contract.range
-    input_tensor = _table(
-        builder,
-        7,
-        {
-            0: text("image"),
-            1: text(contract.description),
-            3: _union_table(builder, 3, _IMAGE_PROPERTIES, image),
-            4: _vector(builder, [unit]),
-            5: _table(builder, 2, {0: _floats(builder, [high]), 1: _floats(builder, [low])}),
-        },
-    )
-    output_tensor = _table(
-        builder,
-        7,
-        {
-            0: text("probability"),
-            1: text("Probability of every class; output 0 is the background, which is no class."),
-            3: _union_table(builder, 3, _FEATURE_PROPERTIES, _table(builder, 0, {})),
-            5: _table(builder, 2, {0: _floats(builder, [1.0]), 1: _floats(builder, [0.0])}),
-            6: _vector(
-                builder, [associated(LABELS, "Line i names output i.", _TENSOR_AXIS_LABELS)]
-            ),
-        },
-    )
+    input_tensor = _input_tensor(builder, contract, quantized)
+    output_tensor = _output_tensor(builder)
     graph = _table(
         builder, 10, {2: _vector(builder, [input_tensor]), 3: _vector(builder, [output_tensor])}
     )
-    described = associated(CONTRACT, "How an image becomes the input.", _DESCRIPTIONS)
+    described = _associated_file(
+        builder, CONTRACT, "How an image becomes the input.", _DESCRIPTIONS
+    )
     root = _table(
         builder,
         8,
@@ -153,11 +114,70 @@ def _metadata(name: str, contract: InputContract, quantized: bool) -> bytes:
     return bytes(builder.Output())
 
 
+def _input_tensor(builder: flatbuffers.Builder, contract: InputContract, quantized: bool) -> int:
+    """Add the `TensorMetadata` of the image."""
+    text = builder.CreateString
+    image_size = _table(
+        builder,
+        2,
+        {},
+        scalars=dict.fromkeys((0, 1), (builder.PrependUint32Slot, contract.image_size)),
+    )
+    image = _table(builder, 2, {1: image_size}, scalars={0: (builder.PrependInt8Slot, _RGB)})
+    normalization = _table(
+        builder,
+        2,
+        {0: _floats(builder, [contract.mean]), 1: _floats(builder, [contract.std])},
+    )
+    unit = _union_table(builder, 2, _NORMALIZATION_OPTIONS, normalization)
+    low, high = (0.0, 255.0) if quantized else contract.range
+    return _table(
+        builder,
+        7,
+        {
+            0: text("image"),
+            1: text(contract.description),
+            3: _union_table(builder, 3, _IMAGE_PROPERTIES, image),
+            4: _vector(builder, [unit]),
+            5: _table(builder, 2, {0: _floats(builder, [high]), 1: _floats(builder, [low])}),
+        },
+    )
+
+
+def _output_tensor(builder: flatbuffers.Builder) -> int:
+    """Add the `TensorMetadata` of the probabilities."""
+    text = builder.CreateString
+
+    def labels() -> int:
+        return _associated_file(builder, LABELS, "Line i names output i.", _TENSOR_AXIS_LABELS)
+
+    return _table(
+        builder,
+        7,
+        {
+            0: text("probability"),
+            1: text("Probability of every class; output 0 is the background, which is no class."),
+            3: _union_table(builder, 3, _FEATURE_PROPERTIES, _table(builder, 0, {})),
+            5: _table(builder, 2, {0: _floats(builder, [1.0]), 1: _floats(builder, [0.0])}),
+            6: _vector(builder, [labels()]),
+        },
+    )
+
+
+def _associated_file(builder: flatbuffers.Builder, file: str, description: str, kind: int) -> int:
+    """Add an `AssociatedFile`."""
+    fields = {0: builder.CreateString(file), 1: builder.CreateString(description)}
+    return _table(builder, 5, fields, scalars={2: (builder.PrependInt8Slot, kind)})
+
+
 Scalars = dict[int, tuple[Callable[[int, int, int], None], int]]
 
 
 def _table(
-    builder: Any, num_fields: int, offsets: dict[int, int], scalars: Scalars | None = None
+    builder: flatbuffers.Builder,
+    num_fields: int,
+    offsets: dict[int, int],
+    scalars: Scalars | None = None,
 ) -> int:
     """Add a table with these fields; all others keep their defaults."""
     builder.StartObject(num_fields)
@@ -168,19 +188,19 @@ def _table(
     return int(builder.EndObject())
 
 
-def _union_table(builder: Any, num_fields: int, kind: int, value: int) -> int:
+def _union_table(builder: flatbuffers.Builder, num_fields: int, kind: int, value: int) -> int:
     """Add a table whose first two fields are a union: its kind and its value."""
     return _table(builder, num_fields, {1: value}, {0: (builder.PrependUint8Slot, kind)})
 
 
-def _vector(builder: Any, offsets: Sequence[int]) -> int:
+def _vector(builder: flatbuffers.Builder, offsets: Sequence[int]) -> int:
     builder.StartVector(4, len(offsets), 4)
     for offset in reversed(offsets):
         builder.PrependUOffsetTRelative(offset)
     return int(builder.EndVector())
 
 
-def _floats(builder: Any, values: Sequence[float]) -> int:
+def _floats(builder: flatbuffers.Builder, values: Sequence[float]) -> int:
     builder.StartVector(4, len(values), 4)
     for value in reversed(values):
         builder.PrependFloat32(value)
