@@ -31,6 +31,18 @@ TRAINING_CHAPTERS = (
     "monitoring",
     "loop",
 )
+# A chapter of `pipeline` imports only chapters before it.
+PIPELINE_CHAPTERS = (
+    "local",
+    "planning",
+    "inspection",
+    "export",
+    "benchmark",
+    "publish",
+    "demo",
+    "cluster",
+    "cli",
+)
 
 
 def modules(folder: str) -> list[Path]:
@@ -115,6 +127,32 @@ def test_chapters_of_training_are_entered_by_their_doors(folder: str) -> None:
             if package != "training" or len(parts) < 2 or inside == ("training", parts[0]):
                 continue
             assert parts[1] in doors[parts[0]], f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", modules("pipeline"), ids=lambda path: path.name)
+def test_a_chapter_of_pipeline_imports_only_chapters_before_it(path: Path) -> None:
+    chapter = path.relative_to(ROOT / "pipeline").parts[0]
+    if chapter.endswith(".py"):
+        return
+    allowed = PIPELINE_CHAPTERS[: PIPELINE_CHAPTERS.index(chapter) + 1]
+    for name in imported(path):
+        package, _, rest = name.partition(".")
+        if package == "pipeline":
+            assert rest.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules("pipeline"), ids=lambda path: path.name)
+def test_chapters_of_pipeline_are_entered_by_their_doors(path: Path) -> None:
+    """A module that another chapter imports is in the `__all__` of its own folder."""
+    chapter = path.relative_to(ROOT / "pipeline").parts[0]
+    for name in imported(path):
+        package, *parts = name.split(".")
+        if package != "pipeline" or parts[0] == chapter:
+            continue
+        folder = ROOT / "pipeline"
+        while (folder / parts[0]).is_dir():
+            folder /= parts.pop(0)
+        assert parts[0] in door(folder), f"{path.name} imports {name}"
 
 
 def test_beam_is_imported_by_one_module() -> None:

@@ -1,1 +1,3 @@
 """What a run will cost, and what limits its speed here."""
+
+__all__ = ["diagnosis", "run_plan"]

@@ -1,1 +1,3 @@
 """The Kubernetes API, typed: the only chapter that talks to a cluster."""
+
+__all__ = ["gateway"]

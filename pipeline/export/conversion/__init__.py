@@ -1,1 +1,3 @@
 """The code behind the export formats: converters, runtimes and checks of a file's structure."""
+
+__all__ = ["litert"]

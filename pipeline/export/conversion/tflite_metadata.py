@@ -148,7 +148,7 @@ def _output_tensor(builder: flatbuffers.Builder) -> int:
     """Add the `TensorMetadata` of the probabilities."""
     text = builder.CreateString
 
-    def labels() -> int:
+    def labels() -> int:  # called in the order of the fields, from which the bytes follow
         return _associated_file(builder, LABELS, "Line i names output i.", _TENSOR_AXIS_LABELS)
 
     return _table(
