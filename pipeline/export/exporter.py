@@ -41,6 +41,7 @@ from preprocessing.records.schema import Manifest
 from training.input.data import SINGLE_PROCESS, Records, evaluation_batches, evaluation_steps
 from training.input.inception import eval_view
 from training.models.variants import Variant
+from training.optimization.state import TrainingState
 from training.weights.run_weights import load_state
 from training.workdir.run_record import FILE as CONFIG_FILE
 from training.workdir.run_record import Run
@@ -124,13 +125,14 @@ def export(what: Export, output: str) -> ExportMetrics:
 
 def _export_to(folder: str, what: Export) -> ExportMetrics:
     """Write all files but metrics.json into `folder` and return what was measured on them."""
+    state = load_state(what.workdir, what.run)
     calibrated = calibration.take(
         what.training,
         what.run.config.evaluation,
         what.run.num_classes,
         what.variant.resolution,
     )
-    sources = _sources(what, calibrated.images)
+    sources = _sources(what, state, calibrated.images)
     files = _write_files(folder, sources)
     storage.write_json(
         os.path.join(folder, calibration.FILE), calibrated.listing(what.manifest.digest)
@@ -171,11 +173,11 @@ def _export_to(folder: str, what: Export) -> ExportMetrics:
     )
 
 
-def _sources(what: Export, calibration_images: np.ndarray) -> ExportSources:
+def _sources(what: Export, state: TrainingState, calibration_images: np.ndarray) -> ExportSources:
     config = what.run.config
     return ExportSources(
         variant=what.variant,
-        state=load_state(what.workdir, what.run),
+        state=state,
         weights=what.weights,
         evaluation=config.evaluation,
         contract=input_contract(what.variant.resolution, config.evaluation, what.manifest),

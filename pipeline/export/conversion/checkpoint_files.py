@@ -30,6 +30,7 @@ def write(folder: str, sources: ExportSources) -> None:
     storage.write_bytes(f"{prefix}.ckpt.meta", graph.SerializeToString(deterministic=True))
     text = text_format.MessageToString(graph.graph_def)
     storage.write_bytes(f"{prefix}_eval.pbtxt", text.encode())
+    sources.freeze()
     storage.write_bytes(f"{prefix}_info.txt", _info(sources))
     storage.write_bytes(os.path.join(folder, directory.LABELS), sources.labels)
 

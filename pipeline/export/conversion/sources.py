@@ -99,6 +99,14 @@ class ExportSources:
         """The TF1 graph with constant weights."""
         return slim_graph.frozen_graph(self.layout, self.image_size, self.values)
 
+    def freeze(self) -> None:
+        """Build the frozen graph now, before any format is written.
+
+        TensorFlow numbers the functions in a SavedModel by the ops that the process has made so
+        far, so a fixed order keeps its bytes the same from version to version.
+        """
+        _ = self.frozen_graph
+
     @property
     def graph_output(self) -> str:
         """The frozen graph's tensor of probabilities."""
