@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.export.conversion.runtimes import of_network
 from pipeline.export.conversion.sources import ExportSources
@@ -20,7 +22,11 @@ from pipeline.export.metrics import ExportMetrics
 from pipeline.publish.pages.accuracy_table import beside_original, ours
 from pipeline.publish.pages.html_report import report
 from pipeline.publish.published_index import unpublished_entry
-from preprocessing.errors import CheckFailedError
+from preprocessing.errors import CheckFailedError, UsageError
+from preprocessing.records.schema import SPLITS, ImageClass, Manifest
+from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.registry import LAYOUTS, find_source
+from tests.conftest import ingest
 from tests.pipeline.conftest import VARIANT, Exported, exported  # noqa: F401  (a fixture)
 from training.config import ModelConfig
 from training.models.mobilenet import mobilenet
@@ -107,3 +113,67 @@ def test_a_format_that_is_wrong_is_refused_by_its_own_tolerance(
     with registered(wrong), pytest.raises(CheckFailedError, match=message):
         export(exported.what, str(tmp_path / "export"))
     assert not (tmp_path / "export").exists()
+
+
+class FlatFolder:
+    """One folder of images whose names start with split and class: `train-cat-0.jpg`."""
+
+    LOOKED_FOR = "a flat folder (SPLIT-CLASS-NUMBER.jpg)"
+
+    def is_here(self, folder: str) -> bool:
+        return any(Path(folder).glob("train-*-*.jpg"))
+
+    def find(self, folder: str) -> Source:
+        names = sorted({path.name.split("-")[1] for path in Path(folder).glob("*.jpg")})
+
+        def images(split: str) -> Iterator[ImageReference]:
+            for path in Path(folder).glob(f"{split}-*.jpg"):
+                yield ImageReference(
+                    key=f"{split}/{path.name}",
+                    path=str(path),
+                    offset=0,
+                    size=path.stat().st_size,
+                    label=names.index(path.name.split("-")[1]) + 1,
+                )
+
+        return Source(
+            classes=tuple(
+                ImageClass(index=index, synset=name, text=name)
+                for index, name in enumerate(names, start=1)
+            ),
+            description={"layout": "flat"},
+            listings={split: functools.partial(images, split) for split in SPLITS},
+        )
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """A folder in that layout: two classes, four images to train and two to validate."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    for split, count in (("train", 2), ("validation", 1)):
+        for name in ("cat", "dog"):
+            for number in range(count):
+                pixels = random.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{split}-{name}-{number}.jpg")
+    return folder
+
+
+def test_a_source_is_recognised_prepared_and_named(flat: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="looked for the official archives"):
+        find_source(str(flat))
+    LAYOUTS.append(FlatFolder())
+    try:
+        ingest(flat, tmp_path / "records")
+        (tmp_path / "nothing").mkdir()
+        with pytest.raises(UsageError, match="and a flat folder"):
+            find_source(str(tmp_path / "nothing"))
+    finally:
+        LAYOUTS.pop()
+    manifest = Manifest.read(str(tmp_path / "records"))
+    assert [image_class.text for image_class in manifest.classes] == ["cat", "dog"]
+    assert {split: manifest.num_examples(split) for split in SPLITS} == {
+        "train": 4,
+        "validation": 2,
+    }

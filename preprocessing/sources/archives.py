@@ -29,6 +29,7 @@ TRAIN_BOXES = "ILSVRC2012_bbox_train_v2.tar.gz"
 VALIDATION_BOXES = "ILSVRC2012_bbox_val_v3.tgz"
 
 BoxesOf = Callable[[str], tuple[Box, ...]]
+LOOKED_FOR = f"the official archives ({TRAIN_ARCHIVE}, {VALIDATION_ARCHIVE}, {DEVKIT})"
 
 
 def is_here(folder: str) -> bool:

@@ -16,6 +16,10 @@ from preprocessing.storage.map_ahead import concurrently
 
 TRAIN = "train"
 VALIDATION = ("validation", "val")
+LOOKED_FOR = (
+    f"a folder per class ({TRAIN}/<class>/ and "
+    f"{' or '.join(f'{name}/<class>/' for name in VALIDATION)})"
+)
 
 
 def entries(folder: str) -> list[Entry]:

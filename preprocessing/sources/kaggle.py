@@ -22,6 +22,7 @@ from preprocessing.storage.map_ahead import concurrently
 DATA = "ILSVRC/Data/CLS-LOC"
 ANNOTATIONS = "ILSVRC/Annotations/CLS-LOC"
 SOLUTION = "LOC_val_solution.csv"
+LOOKED_FOR = f"Kaggle's download ({DATA}/, {SOLUTION})"
 
 
 def is_here(folder: str) -> bool:

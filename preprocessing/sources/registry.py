@@ -1,32 +1,57 @@
-"""What images a user has, in which layout; detected from what is there."""
+"""The registry of image sources. To add one, write its module and list it here."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.sources import archives, folders, kaggle
-from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.references import Source
 
-__all__ = ["ImageReference", "Source", "find_source"]
+
+class SourceLayout(Protocol):
+    """A layout that images can have; a module of this chapter is one.
+
+    Attributes:
+        LOOKED_FOR: The layout and its files, for the message about unknown folders.
+    """
+
+    LOOKED_FOR: str
+
+    def is_here(self, folder: str) -> bool:
+        """Return whether `folder`, local or a URL, looks like this layout."""
+
+    def find(self, folder: str) -> Source:
+        """Return what `folder` holds.
+
+        Raises:
+            UsageError: The layout is incomplete; the message names what was looked for.
+            DataError: Labels and images do not match, or a file is damaged.
+        """
+
+
+# In the order in which they are tried.
+LAYOUTS: list[SourceLayout] = [archives, kaggle, folders]
 
 
 def find_source(folder: str) -> Source:
-    """Recognise the layout of `folder`, local or a URL.
+    """Recognise the layout of `folder`, local or a URL, and return what it holds.
 
     Labels are 1..N in sorted class order; 0 is the background and never present.
 
     Raises:
-        UsageError: No layout, or an incomplete one; names what was looked for.
+        UsageError: The folder has no known layout, or an incomplete one; the message names what
+            was looked for.
         DataError: Labels and images do not match, or a file is damaged.
     """
     if not storage.exists(folder):
         raise UsageError(f"source {folder} does not exist; pass the folder that holds the images")
-    for layout in (archives, kaggle, folders):
+    for layout in LAYOUTS:
         if layout.is_here(folder):
             return layout.find(folder)
+    *others, last = (layout.LOOKED_FOR for layout in LAYOUTS)
     raise UsageError(
-        f"source {folder} holds no images that are known here; looked for the official archives "
-        f"({archives.TRAIN_ARCHIVE}, {archives.VALIDATION_ARCHIVE}, {archives.DEVKIT}), Kaggle's "
-        f"download ({kaggle.DATA}/, {kaggle.SOLUTION}) and a folder per class "
-        f"({folders.TRAIN}/<class>/ and {' or '.join(f'{n}/<class>/' for n in folders.VALIDATION)})"
+        f"source {folder} holds no images that are known here; looked for {', '.join(others)} "
+        f"and {last}"
     )

@@ -12,7 +12,8 @@ import pytest
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import SPLITS
-from preprocessing.sources.registry import ImageReference, find_source
+from preprocessing.sources.references import ImageReference
+from preprocessing.sources.registry import find_source
 from tests.emulator import Emulator
 from tests.preprocessing.layouts import (
     BOXES,
