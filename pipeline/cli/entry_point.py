@@ -7,10 +7,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pipeline.cli import cluster_flags as cluster_cli
+from pipeline.cli.command import Command
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
@@ -41,36 +40,33 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text, prog=f"mobilenet {name}")
-        added.add_argument(
+    subparsers = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.summary,
+            prog=f"mobilenet {command.name}",
+        )
+        subparser.add_argument(
             "--log-format",
             choices=LOG_FORMATS,
             default="human",
             help="form of the messages [human]",
         )
-        return added
-
-    for item in COMMANDS:
-        item.add_flags(command(item.name, item.summary))
-
-    cluster_cli.add(command)
+        command.add_flags(subparser)
     return root
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; what follows `--` is for Beam."""
-    ours, beam = list(argv), []
-    if "--" in ours:
-        cut = ours.index("--")
-        ours, beam = ours[:cut], ours[cut + 1 :]
+    own, beam = list(argv), []
+    if "--" in own:
+        position = own.index("--")
+        own, beam = own[:position], own[position + 1 :]
     root = parser()
-    arguments = root.parse_args(ours)
-    if beam and not any(
-        item.takes_beam_flags for item in COMMANDS if item.name == arguments.command
-    ):
+    arguments = root.parse_args(own)
+    if beam and not command_named(arguments.command).takes_beam_flags:
         root.error(f"flags after -- go to Beam; {arguments.command} does not use it")
     arguments.beam_arguments = beam
     return arguments
@@ -81,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     processes.die_with_parent()
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure_logging(arguments.log_format)
-    code = _run(function_of(arguments.command), arguments)
+    code = _run(command_named(arguments.command), arguments)
     if arguments.command == "train" and "TF_CONFIG" in os.environ:
         # A worker that has printed its result is done. A regular exit could wait for the others,
         # because TensorFlow does.
@@ -91,20 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def function_of(name: str) -> Callable[[argparse.Namespace], Any]:
-    """Return what the command `name` runs."""
-    for item in COMMANDS:
-        if item.name == name:
-            return item.run
-    from pipeline.cli import cluster_commands
-
-    function: Callable[[argparse.Namespace], Any] = getattr(cluster_commands, name)
-    return function
+def command_named(name: str) -> Command:
+    """Return the command of a name that the parser accepts."""
+    return next(command for command in COMMANDS if command.name == name)
 
 
-def _run(command: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> int:
+def _run(command: Command, arguments: argparse.Namespace) -> int:
     try:
-        result = command(arguments)
+        result = command.run(arguments)
     except (PermanentError, RetryError) as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:

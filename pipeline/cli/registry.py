@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.cli.cluster import doctor, jobs, launch, logs, resume, stop, watch
 from pipeline.cli.command import Command
 from pipeline.cli.data import demo, inspect, prepare, sample
 from pipeline.cli.release import (
@@ -32,5 +33,6 @@ COMMANDS: list[Command] = [
         *(demo, sample, prepare, inspect),
         *(plan, diagnose, train, evaluate, dashboard, data_service, import_checkpoint),
         *(export, benchmark, publish, register, fetch, compare, report, table, registry),
+        *(launch, jobs, logs, stop, resume, watch, doctor),
     )
 ]

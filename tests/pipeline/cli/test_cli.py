@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.entry_point import function_of, parse, parser
+from pipeline.cli.entry_point import command_named, parse, parser
 from tests.conftest import Outcome, mobilenet
 
 VARIANT = "--variant=mobilenet_v2_0.35_64"
@@ -47,7 +47,7 @@ def test_every_command_has_a_function_and_help() -> None:
     (subparsers,) = (action for action in parser()._actions if action.dest == "command")
     assert subparsers.choices
     for name in subparsers.choices:
-        assert callable(function_of(name))
+        assert callable(command_named(name).run)
         with pytest.raises(SystemExit) as stopped:
             parse([name, "--help"])
         assert stopped.value.code == 0

@@ -1,0 +1,1 @@
+"""Commands that work on a cluster: launch, jobs, logs, stop, resume, watch and doctor."""
