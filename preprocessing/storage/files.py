@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, TypeVar
 
-import fsspec
 import google_crc32c
 
 from preprocessing.errors import DataError, UsageError
@@ -46,6 +45,8 @@ def join(root: str, *parts: str) -> str:
 
 def _filesystem(path: str) -> tuple[Any, str]:
     """The fsspec filesystem of `path`, without its cache of listings: others write there too."""
+    import fsspec  # late, because it takes longer than the rest of `mobilenet --help`
+
     filesystem: tuple[Any, str] = fsspec.core.url_to_fs(path, use_listings_cache=False)
     return filesystem
 

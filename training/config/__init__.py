@@ -1,5 +1,6 @@
 """The config tree of a training run, and the recipes that fill it."""
 
+from training.config.overrides import differences, override, override_all
 from training.config.sections import (
     SYNTHETIC,
     AugmentationConfig,
@@ -11,9 +12,6 @@ from training.config.sections import (
     OptimizerConfig,
     RunConfig,
     TrainingConfig,
-    differences,
-    override,
-    override_all,
 )
 
 __all__ = [
@@ -31,4 +29,5 @@ __all__ = [
     "override",
     "override_all",
     "recipes",
+    "setting",
 ]

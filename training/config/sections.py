@@ -1,87 +1,105 @@
-"""The config tree of one training run: all that decides its result, valid once created."""
+"""The config tree of one training run: all that decides its result, valid once created.
+
+The defaults are those of the published recipe.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal
 
-from preprocessing.errors import UsageError, did_you_mean
+from preprocessing.errors import UsageError
 from preprocessing.storage import contracts
 from preprocessing.storage.contracts import AsText, ContractError
+from training.config.overrides import is_section
+from training.config.setting import (
+    AT_LEAST_1,
+    FRACTION,
+    FRACTION_BELOW_1,
+    NOT_NEGATIVE,
+    POSITIVE,
+    POSITIVE_FRACTION,
+    Range,
+    Setting,
+    setting,
+    settings_of,
+    validate,
+)
 from training.models.variants import Variant
 
-T = TypeVar("T")
-SWITCH = ("auto", "on", "off")
-SYNTHETIC = "synthetic:"  # in place of a records folder, see `training.input.synthetic`
+SYNTHETIC = "synthetic:"  # instead of a records folder, see `training.input.synthetic`
+Switch = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """What is not in the variant's name; the defaults are the published recipe's."""
+    """What the variant's name does not say about the network."""
 
-    dropout: float = 0.2  # keep 0.8
-    bn_momentum: float = 0.997
-    weight_decay: float = 4e-5  # times half the squared norm, on ordinary convolutions only
-    quantized: bool = False  # round kernels and activations as int8 will, see `quantization`
+    dropout: float = setting(
+        0.2, "Fraction of the pooled features that training drops.", FRACTION_BELOW_1
+    )
+    bn_momentum: float = setting(
+        0.997, "Decay of the moving statistics of batch normalisation.", FRACTION_BELOW_1
+    )
+    weight_decay: float = setting(
+        4e-5,
+        "Weight of half the squared norm of the kernels, depthwise kernels left out.",
+        NOT_NEGATIVE,
+    )
+    quantized: bool = setting(
+        False, "Whether training rounds kernels and activations as int8 inference does."
+    )
 
     def __post_init__(self) -> None:
-        for name in ("dropout", "bn_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"model.{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.weight_decay < 0:
-            raise UsageError(f"model.weight_decay must not be negative, got {self.weight_decay}")
+        validate(self, "model")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:
-    """What training does to an image; the defaults are the published recipe's."""
+    """What training does to an image."""
 
-    min_area: float = 0.05  # fraction of the image; crops below 10 % never occur all the same
-    max_area: float = 1.0
-    min_aspect_ratio: float = 0.75
-    max_aspect_ratio: float = 1.33
-    flip: bool = True
+    min_area: float = setting(
+        0.05,
+        "Smallest area of a crop as a fraction of the image; slim's code still draws no crop "
+        "below 10 %.",
+        POSITIVE,
+    )
+    max_area: float = setting(
+        1.0, "Largest area of a crop as a fraction of the image.", POSITIVE_FRACTION
+    )
+    min_aspect_ratio: float = setting(0.75, "Smallest width / height of a crop.", POSITIVE)
+    max_aspect_ratio: float = setting(1.33, "Largest width / height of a crop.", POSITIVE)
+    flip: bool = setting(True, "Whether half of the crops are mirrored.")
     # slim's later version always changes brightness first; the older one draws the order,
     # saturation first in three of four images. Which one trained the published checkpoints
     # cannot be told from the sources.
-    color_order: str = "brightness_first"  # or "mixed"
-    color: bool = True  # brightness and saturation
-    randaugment_layers: int = 0  # operations per image
-    randaugment_magnitude: float = 9.0  # of 10
-    erasing_probability: float = 0.0
-    # How a crop travels to the device after the resize. `float32` is exact; `uint8`, a quarter
-    # of the bytes, rounds by at most half of one of 255 levels.
-    pixels: str = "float32"  # or "uint8"
+    color_order: Literal["brightness_first", "mixed"] = setting(
+        "brightness_first", "Order in which brightness and saturation change."
+    )
+    color: bool = setting(True, "Whether brightness and saturation change.")
+    randaugment_layers: int = setting(
+        0, "Number of RandAugment operations per image.", NOT_NEGATIVE
+    )
+    randaugment_magnitude: float = setting(
+        9.0, "Strength of the RandAugment operations, of 10.", Range(0, 10)
+    )
+    erasing_probability: float = setting(
+        0.0, "Probability that a rectangle of an image is erased.", FRACTION
+    )
+    pixels: Literal["float32", "uint8"] = setting(
+        "float32",
+        "Type of a crop on its way to the device; float32 is exact, uint8 needs a quarter of the "
+        "bytes and rounds by at most half of one of 255 levels.",
+    )
 
     def __post_init__(self) -> None:
+        validate(self, "augmentation")
         for low, high in (("min_area", "max_area"), ("min_aspect_ratio", "max_aspect_ratio")):
-            if not 0 < getattr(self, low) <= getattr(self, high):
+            if getattr(self, low) > getattr(self, high):
                 raise UsageError(
                     f"augmentation.{low} must be positive and at most augmentation.{high}, "
                     f"got {getattr(self, low)} and {getattr(self, high)}"
-                )
-        if self.color_order not in ("brightness_first", "mixed"):
-            raise UsageError(
-                "augmentation.color_order must be 'brightness_first' or 'mixed', "
-                f"got {self.color_order!r}"
-            )
-        if self.pixels not in ("float32", "uint8"):
-            raise UsageError(
-                f"augmentation.pixels must be 'float32' or 'uint8', got {self.pixels!r}"
-            )
-        if self.max_area > 1:
-            raise UsageError(f"augmentation.max_area must be at most 1, got {self.max_area}")
-        if self.randaugment_layers < 0:
-            raise UsageError(
-                f"augmentation.randaugment_layers must not be negative, got "
-                f"{self.randaugment_layers}"
-            )
-        for name, most in (("randaugment_magnitude", 10), ("erasing_probability", 1)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UsageError(
-                    f"augmentation.{name} must be in [0, {most}], got {getattr(self, name)}"
                 )
 
 
@@ -89,70 +107,70 @@ class AugmentationConfig:
 class EvaluationConfig:
     """How an image is prepared for evaluation, calibration and export checks."""
 
-    # `inception`: the central 87.5 % of each side, TF1 bilinear, aspect ratio not kept, as
-    # slim does. `resize_256`: shorter side to 256/224 of the input with antialiasing, then
-    # the central square, as most others do.
-    crop: str = "inception"
-    precise: bool = False  # decode JPEG with the accurate DCT instead of TensorFlow's fast one
+    crop: Literal["inception", "resize_256"] = setting(
+        "inception",
+        "inception: the central 87.5 % of each side, TF1 bilinear, aspect ratio not kept, as in "
+        "slim; resize_256: the shorter side to 256/224 of the input with antialiasing, then the "
+        "central square, as most others do.",
+    )
+    precise: bool = setting(
+        False, "Whether JPEGs are decoded with the accurate DCT instead of TensorFlow's fast one."
+    )
 
     def __post_init__(self) -> None:
-        if self.crop not in ("inception", "resize_256"):
-            raise UsageError(
-                f"evaluation.crop must be 'inception' or 'resize_256', got {self.crop!r}"
-            )
+        validate(self, "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimizerConfig:
-    """RMSProp and its schedule; the defaults are the published recipe's."""
+    """RMSProp and its schedule."""
 
-    learning_rate_per_replica: float = 0.045
-    decay_rate: float = 0.98
-    decay_epochs: float = 2.5  # true epochs: passes over the data by all replicas together
-    warmup_epochs: float = 0.0  # of linear rise; the decay counts from the start all the same
-    rho: float = 0.9
-    momentum: float = 0.9
-    epsilon: float = 1.0  # inside the root
+    learning_rate_per_replica: float = setting(
+        0.045, "Initial learning rate, times the number of replicas.", POSITIVE
+    )
+    decay_rate: float = setting(0.98, "Factor of each decay of the learning rate.", POSITIVE)
+    decay_epochs: float = setting(
+        2.5, "Passes of all replicas together over the data between two decays.", POSITIVE
+    )
+    warmup_epochs: float = setting(
+        0.0,
+        "Passes over the data in which the learning rate rises linearly; the decay counts from "
+        "the start nevertheless.",
+        NOT_NEGATIVE,
+    )
+    rho: float = setting(0.9, "Decay of the mean square of the gradients.", FRACTION_BELOW_1)
+    momentum: float = setting(0.9, "Momentum of the updates.", FRACTION_BELOW_1)
+    epsilon: float = setting(1.0, "Number added to the mean square, inside the root.", POSITIVE)
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate_per_replica", "decay_rate", "decay_epochs", "epsilon"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
-        if self.warmup_epochs < 0:
-            raise UsageError(
-                f"optimizer.warmup_epochs must not be negative, got {self.warmup_epochs}"
-            )
-        for name in ("rho", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+        validate(self, "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig:
-    """Batches, length, loss and averages; the defaults are the published recipe's."""
+    """Batches, length, loss and averages."""
 
-    batch_per_replica: int = 96
-    total_images: int = 700_000 * 8 * 96  # 700K steps on 8 GPUs
-    label_smoothing: float = 0.1  # over all outputs, background included
-    ema_decay: float = 0.9999
-    bn_statistics: str = "replica0"  # what evaluation and checkpoints hold; or "mean"
-    max_corrupt_records: int = 0  # per worker, that may be replaced by the record after them
+    batch_per_replica: int = setting(96, "Images per replica and step.", AT_LEAST_1)
+    total_images: int = setting(
+        700_000 * 8 * 96, "Images of the whole run: 700,000 steps on 8 GPUs.", AT_LEAST_1
+    )
+    label_smoothing: float = setting(
+        0.1,
+        "Part of the label that is spread over all outputs, the background included.",
+        FRACTION_BELOW_1,
+    )
+    ema_decay: float = setting(
+        0.9999, "Decay of the moving averages of the weights.", FRACTION_BELOW_1
+    )
+    bn_statistics: Literal["replica0", "mean"] = setting(
+        "replica0", "Whose statistics of batch normalisation evaluation and checkpoints hold."
+    )
+    max_corrupt_records: int = setting(
+        0, "Corrupt records per worker that the record after them may replace.", NOT_NEGATIVE
+    )
 
     def __post_init__(self) -> None:
-        for name in ("batch_per_replica", "total_images"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"training.{name} must be positive, got {getattr(self, name)}")
-        if self.max_corrupt_records < 0:
-            raise UsageError(
-                f"training.max_corrupt_records must not be negative, got {self.max_corrupt_records}"
-            )
-        for name in ("label_smoothing", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"training.{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.bn_statistics not in ("replica0", "mean"):
-            raise UsageError(
-                f"training.bn_statistics must be 'replica0' or 'mean', got {self.bn_statistics!r}"
-            )
+        validate(self, "training")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,67 +180,79 @@ class ComputeConfig:
     `auto` is on for GPUs and off on CPUs, where XLA and bfloat16 make a step slower.
     """
 
-    xla: str = "auto"  # compile each replica's forward, backward and update; or "on", "off"
-    bfloat16: str = "auto"  # activations; weights, statistics and loss stay float32
-    # Keep only the blocks' boundaries and compute the rest again going backward: a third more
-    # work, several times less memory.
-    recompute: bool = False
-    collectives: str = "auto"  # NCCL between GPUs and ring between CPUs; or "nccl", "ring"
-    bytes_per_pack: int = 0  # of one gradient all-reduce; 0 sends all gradients as one
+    xla: Switch = setting(
+        "auto", "Whether each replica's forward, backward and update are compiled."
+    )
+    bfloat16: Switch = setting(
+        "auto",
+        "Whether activations are bfloat16; weights, statistics and loss stay float32.",
+    )
+    recompute: bool = setting(
+        False,
+        "Whether only the blocks' boundaries are kept and the rest is computed again going "
+        "backward: a third more work, several times less memory.",
+    )
+    collectives: Literal["auto", "nccl", "ring"] = setting(
+        "auto", "How gradients are summed; auto takes NCCL between GPUs and ring between CPUs."
+    )
+    bytes_per_pack: int = setting(
+        0,
+        "Size of one all-reduce of gradients; 0 sends all gradients as one.",
+        NOT_NEGATIVE,
+        unit="bytes",
+    )
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("xla", SWITCH),
-            ("bfloat16", SWITCH),
-            ("collectives", ("auto", "nccl", "ring")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UsageError(
-                    f"compute.{name} must be one of {', '.join(allowed)}, "
-                    f"got {getattr(self, name)!r}"
-                )
-        if self.bytes_per_pack < 0:
-            raise UsageError(
-                f"compute.bytes_per_pack must not be negative, got {self.bytes_per_pack}"
-            )
+        validate(self, "compute")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputConfig:
-    """Where images wait; does not change which come nor in what order."""
+    """Where images wait; this changes neither the images nor their order."""
 
-    cache: bool = False  # keep every encoded image in memory: for datasets smaller than that
+    cache: bool = setting(
+        False, "Whether every encoded image is kept in memory, for datasets that fit."
+    )
+
+    def __post_init__(self) -> None:
+        validate(self, "input")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
-    """How often the host looks in; does not change what is learned."""
+    """How often the host looks at the run; this does not change what is learned."""
 
-    steps_per_loop: int = 1000
-    checkpoint_every_steps: int = 5000
-    evaluate_every_steps: int = 10_000
-    checkpoints_to_keep: int = 5  # the newest; the best by top-1 stays as well
-    # Device calls are kept about this short, so that a request to stop is heard in time.
-    max_call_seconds: int = 2
-    grace_seconds: int = 15  # from SIGTERM until the process is gone; spot machines give 15
-    startup_timeout_seconds: int = 600  # for all workers to be there, and for the first step
-    step_timeout_seconds: int = 600  # for any later device call
-    max_attempts: int = 10  # in a row that may end without a new checkpoint
-    histograms_every_steps: int = 10_000
-    # After a loss that is not finite: back to the last checkpoint, other data from there.
-    max_blow_up_recoveries: int = 0
+    steps_per_loop: int = setting(1000, "Steps between two looks at the run.", AT_LEAST_1)
+    checkpoint_every_steps: int = setting(5000, "Steps between two checkpoints.", AT_LEAST_1)
+    evaluate_every_steps: int = setting(10_000, "Steps between two evaluations.", AT_LEAST_1)
+    checkpoints_to_keep: int = setting(
+        5, "Number of newest checkpoints that stay; the best by top-1 stays as well.", AT_LEAST_1
+    )
+    max_call_seconds: int = setting(
+        2, "Length of a device call, so that a request to stop is heard in time.", AT_LEAST_1
+    )
+    grace_seconds: int = setting(
+        15, "Time from SIGTERM to the end of the process; spot machines give 15.", AT_LEAST_1
+    )
+    startup_timeout_seconds: int = setting(
+        600, "Time until all workers are there, and for the first step.", AT_LEAST_1
+    )
+    step_timeout_seconds: int = setting(600, "Time for any later device call.", AT_LEAST_1)
+    max_attempts: int = setting(
+        10, "Attempts in a row that may end without a new checkpoint.", AT_LEAST_1
+    )
+    histograms_every_steps: int = setting(
+        10_000, "Steps between two sets of histograms.", AT_LEAST_1
+    )
+    max_blow_up_recoveries: int = setting(
+        0,
+        "Returns to the last checkpoint, with other data from there, after a loss that is not "
+        "finite.",
+        NOT_NEGATIVE,
+    )
 
     def __post_init__(self) -> None:
-        if self.max_blow_up_recoveries < 0:
-            raise UsageError(
-                "loop.max_blow_up_recoveries must not be negative, "
-                f"got {self.max_blow_up_recoveries}"
-            )
-        for field in dataclasses.fields(self):
-            if field.name != "max_blow_up_recoveries" and getattr(self, field.name) < 1:
-                raise UsageError(
-                    f"loop.{field.name} must be positive, got {getattr(self, field.name)}"
-                )
+        validate(self, "loop")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,10 +272,20 @@ class RunConfig:
     loop: LoopConfig = dataclasses.field(default_factory=LoopConfig)
 
     def num_steps(self, num_replicas: int) -> int:
-        """Steps of the whole run, at least one."""
+        """Return the number of steps of the whole run, at least one."""
         return max(
             1, self.training.total_images // (self.training.batch_per_replica * num_replicas)
         )
+
+    def settings(self) -> list[Setting]:
+        """Return every setting with its value, default, range and meaning."""
+        sections = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return [
+            item
+            for name, section in sections
+            if is_section(section)
+            for item in settings_of(section, name)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return the tree as JSON-able values."""
@@ -273,70 +313,3 @@ def _paths(tree: dict[str, Any], prefix: str = "") -> list[str]:
     for name, value in tree.items():
         paths += _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
     return paths
-
-
-def override(config: T, assignment: str) -> T:
-    """Return `config` with one field replaced, e.g. `"optimizer.momentum=0.8"`.
-
-    Raises:
-        UsageError: No such field (names the nearest), or not a value of its type.
-    """
-    path, equals, text = assignment.partition("=")
-    if not equals:
-        raise UsageError(f"--set expects section.field=value, got {assignment!r}")
-    return _replace(config, path.strip().split("."), text.strip(), path.strip())
-
-
-def _replace(config: Any, keys: list[str], text: str, path: str) -> Any:
-    key, *rest = keys
-    names = [field.name for field in dataclasses.fields(config)]
-    if key not in names:
-        raise UsageError(f"--set {path}: no such field; {did_you_mean(key, names)}")
-    old = getattr(config, key)
-    if rest and not _is_section(old):
-        raise UsageError(f"--set {path}: {key} has no fields of its own")
-    if not rest and _is_section(old):
-        inside = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(old))
-        raise UsageError(f"--set {path} is a section; set one of {inside}")
-    new = _replace(old, rest, text, path) if rest else _parse(text, type(old), path)
-    return dataclasses.replace(config, **{key: new})
-
-
-def _is_section(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) and not isinstance(value, Variant)
-
-
-def _parse(text: str, kind: type, path: str) -> Any:
-    if kind is Variant:
-        return Variant.parse(text)
-    if kind is bool:
-        if text not in ("true", "false"):
-            raise UsageError(f"--set {path} expects true or false, got {text!r}")
-        return text == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise UsageError(f"--set {path} expects {kind.__name__}, got {text!r}") from None
-
-
-def override_all(config: T, assignments: Iterable[str]) -> T:
-    """Return `config` with each `section.field=value` of `assignments`, in order.
-
-    Raises:
-        UsageError: As `override`.
-    """
-    for assignment in assignments:
-        config = override(config, assignment)
-    return config
-
-
-def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return `field stored (now wanted)` for every leaf that differs between two trees."""
-    lines: list[str] = []
-    for name in sorted({*stored, *wanted}):
-        old, new = stored.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            lines.append(f"{prefix}{name} {old} (now {new})")
-    return lines

@@ -7,6 +7,7 @@ import pytest
 from preprocessing.errors import UsageError
 from training.config import RunConfig, differences, override
 from training.config.recipes import RECIPES, recipe
+from training.config.setting import Setting
 from training.models.variants import Variant
 
 VARIANT = Variant.parse("mobilenet_v2_1.0_224")
@@ -74,6 +75,23 @@ def test_an_override_has_the_type_of_what_it_replaces(assignment: str, value: ob
 def test_a_wrong_override_is_refused_with_a_way_out(assignment: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         override(recipe("published", VARIANT), assignment)
+
+
+SETTINGS = recipe("published", VARIANT).settings()
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_says_what_it_means_and_what_it_may_be(setting: Setting) -> None:
+    assert setting.value == setting.default or setting.name.startswith("model.")
+    assert setting.meaning.endswith(".")
+    assert setting.allowed not in ("", "None")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("value", ["-1", "nan", "none"])
+def test_every_setting_refuses_what_it_cannot_be_by_its_name(setting: Setting, value: str) -> None:
+    with pytest.raises(UsageError, match=setting.name):
+        override(recipe("published", VARIANT), f"{setting.name}={value}")
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -16,6 +16,8 @@ from training.config import AugmentationConfig, EvaluationConfig
 from training.config.recipes import improved
 from training.input.inception import crop, distort, draw, eval_view, sample_crop, train_view
 from training.models.variants import Variant
+
+ColorOrder = Literal["brightness_first", "mixed"]
 
 
 def jpeg(height: int, width: int, mode: str = "RGB") -> bytes:
@@ -41,7 +43,7 @@ def tf1_bilinear(image: np.ndarray, size: int) -> np.ndarray:
     return result
 
 
-def distort_color(image: Any, order: str, seeds: Any) -> Any:
+def distort_color(image: Any, order: ColorOrder, seeds: Any) -> Any:
     """As `simple_inception.distort_color`: one image in [0, 1], no flip."""
     config = AugmentationConfig(color_order=order, flip=False)
     draws = draw(config, [tf.zeros([2], tf.int64), *seeds])
@@ -242,7 +244,7 @@ def photograph(height: int, width: int, subsampling: str) -> bytes:
 
 @pytest.mark.parametrize("order", ["brightness_first", "mixed"])
 @pytest.mark.parametrize("mode", ["4:4:4", "4:2:0", "gray", "progressive"])
-def test_seed_by_seed_the_fast_view_is_the_simple_one(mode: str, order: str) -> None:
+def test_seed_by_seed_the_fast_view_is_the_simple_one(mode: str, order: ColorOrder) -> None:
     """Also at the edge of a crop whose subsampled colour blends with what lies outside."""
     config = AugmentationConfig(color_order=order)
     if mode == "progressive":

@@ -149,6 +149,6 @@ def test_wrong_switches_are_refused() -> None:
     with pytest.raises(UsageError, match=r"compute\.xla must be one of auto, on, off, got 'yes'"):
         override(small_config(), "compute.xla=yes")
     with pytest.raises(UsageError, match=r"compute\.collectives must be one of auto, nccl, ring"):
-        ComputeConfig(collectives="mpi")
+        ComputeConfig(collectives="mpi")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"compute\.bytes_per_pack must not be negative"):
         ComputeConfig(bytes_per_pack=-1)

@@ -1,0 +1,39 @@
+"""`mobilenet config`: every setting of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+
+from pipeline.cli import flags
+from pipeline.cli.command import Command
+
+VARIANT = "mobilenet_v2_1.0_224"
+MEANING_COLUMNS = 100
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--variant", default=VARIANT, help=f"variant to configure [{VARIANT}]")
+    flags.add_recipe(parser)
+    flags.add_set(parser)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    for setting in flags.chosen_config(arguments).settings():
+        changed = "" if setting.value == setting.default else f" (default {_text(setting.default)})"
+        unit = f" {setting.unit}" if setting.unit else ""
+        print(f"{setting.name} = {_text(setting.value)}{unit}{changed}   [{setting.allowed}]")
+        print(textwrap.indent(textwrap.fill(setting.meaning, MEANING_COLUMNS), "    "))
+
+
+def _text(value: object) -> str:
+    """Return a value as `--set` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+COMMAND = Command(
+    name="config",
+    summary="list every setting with its value, default, range and meaning",
+    add_flags=_add_flags,
+    run=_run,
+)
