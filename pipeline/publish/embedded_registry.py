@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import subprocess
@@ -53,8 +52,7 @@ def exclusive(database: str | None) -> Iterator[None]:
         yield
         return
     os.makedirs(os.path.dirname(database), exist_ok=True)
-    with open(f"{database}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with storage.lock_file(f"{database}.lock"):
         if not os.path.exists(database):
             _make_database(database)
         yield

@@ -19,7 +19,7 @@ from preprocessing.sources.devkit import DEVKIT, read_devkit
 from preprocessing.sources.references import Box, ImageReference, Source
 from preprocessing.sources.tar import Member, members
 from preprocessing.sources.words import SYNSET_WORDS, class_words, read_text
-from preprocessing.storage.map_ahead import concurrently
+from preprocessing.storage.map_ahead import map_ahead
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
 VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
@@ -200,7 +200,7 @@ def _train_images(path: str, labels: dict[str, int], boxes_of: BoxesOf) -> Itera
             for inner in listed
         ]
 
-    for found in concurrently(of_synset, _synset_archives(path), path):
+    for found in map_ahead(of_synset, _synset_archives(path), path):
         yield from found
 
 

@@ -12,7 +12,7 @@ from preprocessing.sources.references import ImageReference, Source
 from preprocessing.sources.tar import checked_name
 from preprocessing.sources.words import class_words
 from preprocessing.storage import Entry
-from preprocessing.storage.map_ahead import concurrently
+from preprocessing.storage.map_ahead import map_ahead
 
 TRAIN = "train"
 VALIDATION = ("validation", "val")
@@ -109,5 +109,5 @@ def _images(folder: str, split: str, labels: dict[str, int]) -> Iterator[ImageRe
     def of_class(name: str) -> list[ImageReference]:
         return images_in(storage.join(folder, name), split, name, labels[name])
 
-    for found in concurrently(of_class, classes_in(folder), folder):
+    for found in map_ahead(of_class, classes_in(folder), folder):
         yield from found

@@ -17,7 +17,7 @@ from preprocessing.sources.archives import validation_number
 from preprocessing.sources.boxes import boxes_of
 from preprocessing.sources.references import ImageReference, Source
 from preprocessing.sources.words import KAGGLE_WORDS, class_words, read_text
-from preprocessing.storage.map_ahead import concurrently
+from preprocessing.storage.map_ahead import map_ahead
 
 DATA = "ILSVRC/Data/CLS-LOC"
 ANNOTATIONS = "ILSVRC/Annotations/CLS-LOC"
@@ -100,7 +100,7 @@ def _train_images(
         xml_names = frozenset(storage.list_names(xml_folder))
         return [_with_boxes(each, synset, xml_folder, xml_names, labels) for each in listed]
 
-    for found in concurrently(of_class, labels, folder):
+    for found in map_ahead(of_class, labels, folder):
         yield from found
 
 
@@ -130,7 +130,7 @@ def _validation_images(
     listed = folders.entries(folder)
     if len(listed) != len(synsets):
         raise DataError(f"{folder} holds {len(listed)} images but {SOLUTION} lists {len(synsets)}")
-    yield from concurrently(of_file, listed, folder)
+    yield from map_ahead(of_file, listed, folder)
 
 
 def _with_boxes(

@@ -1,39 +1,32 @@
-"""Files that appear complete or not at all, on local disk or in a bucket."""
+"""Files that appear complete or not at all, on a local disk or in a bucket."""
 
-from preprocessing.storage.files import (
-    PARTIAL,
+from preprocessing.storage.checksums import crc32c, digest_of, digest_of_file, stored_crc32c
+from preprocessing.storage.json_files import json_bytes, parse_json, read_json, write_json
+from preprocessing.storage.listing import (
     Entry,
-    crc32c,
-    digest_of,
-    digest_of_file,
-    exclusive,
     exists,
-    is_remote,
-    join,
-    json_bytes,
     list_entries,
     list_names,
     list_sizes,
+    size_bytes,
+)
+from preprocessing.storage.locks import LockedError, exclusive, lock_file
+from preprocessing.storage.paths import PARTIAL, is_remote, join
+from preprocessing.storage.reading import open_read, read_bytes, read_ranges
+from preprocessing.storage.writing import (
     make_folder,
     move_into,
-    open_read,
     open_write,
-    parse_json,
     publish_folder,
-    read_bytes,
-    read_json,
-    read_ranges,
     remove,
-    size_bytes,
-    stored_crc32c,
     update_bytes,
     write_bytes,
-    write_json,
 )
 
 __all__ = [
     "PARTIAL",
     "Entry",
+    "LockedError",
     "crc32c",
     "digest_of",
     "digest_of_file",
@@ -45,6 +38,7 @@ __all__ = [
     "list_entries",
     "list_names",
     "list_sizes",
+    "lock_file",
     "make_folder",
     "move_into",
     "open_read",

@@ -1,4 +1,4 @@
-"""Several requests to a bucket at a time, in order."""
+"""Concurrent requests to a bucket whose results come in order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def concurrently(
+def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], path: str
 ) -> Iterator[Result]:
-    """`map`, some items ahead of its consumer when `path` is a URL, where waiting dominates."""
+    """Map items in order, some of them ahead of the consumer when `path` is a URL.
+
+    On a URL the time is spent waiting for answers; locally this is `map`.
+    """
     if not storage.is_remote(path):
         yield from map(function, items)
         return

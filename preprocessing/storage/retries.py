@@ -1,4 +1,4 @@
-"""Operations on buckets, repeated when the network or the service failed."""
+"""Retries: operations on buckets that are repeated when the network or the service failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preprocessing.errors import RetryError
 ATTEMPTS = 6  # gcsfs repeats most single requests itself; this repeats whole operations
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 16.0
 TRANSIENT_CODES = {408, 429, 500, 502, 503, 504}
-# A second try would be refused the same way.
+# A second attempt would be refused in the same way.
 PERMANENT_ERRNOS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
 # Raised by aiohttp, requests and gcsfs, which are not imported for local paths.
 TRANSIENT_NAMES = {
@@ -34,12 +34,12 @@ TRANSIENT_NAMES = {
 Result = TypeVar("Result")
 
 
-def persistently(path: str, operation: Callable[[], Result]) -> Result:
-    """What an idempotent operation on a URL returns, once it succeeds.
+def retry(path: str, operation: Callable[[], Result]) -> Result:
+    """Return what an idempotent operation on a URL returns, once it succeeds.
 
     Raises:
-        RetryError: It failed `ATTEMPTS` times by what may pass.
-        Exception: Its own, if trying again would not help.
+        RetryError: It failed `ATTEMPTS` times with errors that may pass.
+        Exception: The operation's own error, when another attempt would not help.
     """
     pause = FIRST_PAUSE_SECONDS
     for attempt in range(1, ATTEMPTS + 1):
@@ -59,7 +59,7 @@ def persistently(path: str, operation: Callable[[], Result]) -> Result:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help."""
+    """Return whether another attempt may help."""
     code = getattr(error, "code", None)
     if code is not None:
         return str(code).isdecimal() and int(code) in TRANSIENT_CODES

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
 import os
 import socket
@@ -98,19 +97,13 @@ def exclusive_between_machines(
 @contextlib.contextmanager
 def _lock(workdir: Workdir) -> Iterator[None]:
     storage.make_folder(workdir.path)
-    with open(workdir.file(".lock"), "w") as lock:
-        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UsageError(
-                        f"another process is training in {workdir}; wait for it or stop it"
-                    ) from None
-                time.sleep(0.2)
-        yield
+    try:
+        with storage.lock_file(workdir.file(".lock"), timeout_seconds=LOCK_TIMEOUT_SECONDS):
+            yield
+    except storage.LockedError:
+        raise UsageError(
+            f"another process is training in {workdir}; wait for it or stop it"
+        ) from None
 
 
 @contextlib.contextmanager
