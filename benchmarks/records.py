@@ -11,7 +11,7 @@ from preprocessing import storage
 from preprocessing.images import jpeg
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import ImageClass, Manifest, Shard
-from preprocessing.records.statistics import Tally, merge
+from preprocessing.records.statistics import ShardStatistics, merge
 
 RECORDS_PER_SHARD = 256
 Labelled = Sequence[tuple[bytes, int]]  # JPEG and label, 1..N
@@ -22,7 +22,7 @@ def write_records(folder: str, splits: Mapping[str, Labelled], num_classes: int)
     storage.make_folder(folder)
     shards: dict[str, tuple[Shard, ...]] = {}
     offsets: dict[str, list[np.ndarray]] = {}
-    tallies: dict[str, list[Tally]] = {}
+    statistics: dict[str, list[ShardStatistics]] = {}
     for split, images in splits.items():
         starts = range(0, len(images), RECORDS_PER_SHARD)
         written = [
@@ -33,7 +33,10 @@ def write_records(folder: str, splits: Mapping[str, Labelled], num_classes: int)
             for index, start in enumerate(starts)
         ]
         columns = zip(*written, strict=True)
-        shards[split], offsets[split], tallies[split] = (tuple(next(columns)), *map(list, columns))
+        shards[split], offsets[split], statistics[split] = (
+            tuple(next(columns)),
+            *map(list, columns),
+        )
     classes = tuple(
         ImageClass(index=index, synset=f"n999{index:05d}", text=f"class {index}")
         for index in range(1, num_classes + 1)
@@ -48,7 +51,7 @@ def write_records(folder: str, splits: Mapping[str, Labelled], num_classes: int)
         rejects=(),
         repaired={},
         record_offsets=schema.write_record_offsets(folder, offsets),
-        statistics=merge(tallies, num_classes, lambda split, shard, place: f"{split} {place}"),
+        statistics=merge(statistics, num_classes, lambda split, shard, place: f"{split} {place}"),
         source={},
         options={},
         versions={},
@@ -57,12 +60,12 @@ def write_records(folder: str, splits: Mapping[str, Labelled], num_classes: int)
     return manifest
 
 
-def _write_shard(path: str, images: Labelled) -> tuple[Shard, np.ndarray, Tally]:
-    tally = Tally()
+def _write_shard(path: str, images: Labelled) -> tuple[Shard, np.ndarray, ShardStatistics]:
+    statistics = ShardStatistics()
     framed = []
     for content, label in images:
         header = jpeg.read_header(content)
-        tally.add(content, height=header.height, width=header.width, label=label, boxes=0)
+        statistics.add(content, height=header.height, width=header.width, label=label, boxes=0)
         features: dict[str, list[Any]] = {schema.ENCODED: [content], schema.LABEL: [label]}
         framed.append(tfrecord.record(features))
     content = b"".join(framed)
@@ -73,4 +76,4 @@ def _write_shard(path: str, images: Labelled) -> tuple[Shard, np.ndarray, Tally]
         bytes=len(content),
         sha256=storage.digest_of_file(path),
     )
-    return shard, np.cumsum([0, *map(len, framed)])[:-1].astype(np.int64), tally
+    return shard, np.cumsum([0, *map(len, framed)])[:-1].astype(np.int64), statistics

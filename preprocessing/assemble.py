@@ -1,4 +1,4 @@
-"""From the reports of all shards to `dataset.json`."""
+"""The last step of an ingest: the reports of all shards become `dataset.json`."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from preprocessing.ingest_plan import IngestPlan
 from preprocessing.records import schema, statistics
 from preprocessing.records.records_folder import key_of, read_at
 from preprocessing.records.schema import SPLITS, Manifest
-from preprocessing.records.statistics import Tally
 from preprocessing.shards import ShardReport, read_reports
 from preprocessing.sources.references import Source
 
 
 def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
-    """Write `record_offsets.npz` and make the manifest; the caller writes that, last.
+    """Write `record_offsets.npz` and return the manifest, which the caller writes last.
 
     Raises:
         DataError: A shard is missing, or a split is empty.
     """
     reports = list(read_reports(records, [shard.file for shard in plan.shards]))
-    if missing := {shard.file for shard in plan.shards} - {each.shard.file for each in reports}:
+    if missing := {shard.file for shard in plan.shards} - {report.shard.file for report in reports}:
         raise DataError(f"shard {min(missing)} vanished from {records}; run prepare again")
-    by_split = {split: [each for each in reports if each.split == split] for split in SPLITS}
+    by_split = {split: [report for report in reports if report.split == split] for split in SPLITS}
     for split, written in by_split.items():
-        if not sum(each.shard.examples for each in written):
-            first = "; ".join(each.reason for report in written for each in report.rejects[:1])
+        if not sum(report.shard.examples for report in written):
+            first = "; ".join(reject.reason for report in written for reject in report.rejects[:1])
             raise DataError(f"no {split} image could be read; reasons of the first: {first[:200]}")
     repaired: Counter[str] = Counter()
     for report in reports:
         repaired.update(report.repaired)
-    shards = {split: tuple(each.shard for each in written) for split, written in by_split.items()}
+    shards = {
+        split: tuple(report.shard for report in written) for split, written in by_split.items()
+    }
     return Manifest(
         schema_version=schema.SCHEMA_VERSION,
         digest=schema.records_digest(plan.classes, shards),
@@ -45,11 +46,11 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
         repaired=dict(sorted(repaired.items())),
         record_offsets=schema.write_record_offsets(
             records,
-            {split: [each.offsets for each in written] for split, written in by_split.items()},
+            {split: [report.offsets for report in written] for split, written in by_split.items()},
         ),
         statistics=statistics.merge(
             {
-                split: [Tally.from_json(each.tally) for each in written]
+                split: [report.statistics for report in written]
                 for split, written in by_split.items()
             },
             len(plan.classes),

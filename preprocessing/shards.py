@@ -1,4 +1,4 @@
-"""One planned shard to one finished file and its report; no Beam here."""
+"""Shards: one planned shard becomes one finished file and its report. Beam is not needed."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ from preprocessing.images.repair import RejectedImageError, RepairedImage, repai
 from preprocessing.ingest_plan import ImageOptions, ShardPlan
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import ImageClass, Reject, Shard
-from preprocessing.records.statistics import Tally
+from preprocessing.records.statistics import ShardStatistics
 from preprocessing.sources.references import ImageReference
 
-REPORTS = ".ingest"  # folder inside the records folder, gone once dataset.json is there
-PLANS = f"{REPORTS}/plans"  # one file per shard, as preprocessing/ingest_plan.py writes them
-BATCH_REPORTS = 64  # read at once
+REPORTS = ".ingest"  # folder inside the records folder until dataset.json is written
+PLANS = f"{REPORTS}/plans"  # one file per shard, from preprocessing/ingest_plan.py
+BATCH_REPORTS = 64  # reports read at the same time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardReport:
-    """What is in a finished shard; written after it, so that a rerun can skip it.
+    """The content of a finished shard; written after it, so that another run can skip it.
 
     Attributes:
-        offsets: `int64 [examples]`, where each record starts.
-        repaired: How many images were re-encoded, by what they were.
-        tally: `Tally.to_json` of the records.
+        split: `train` or `validation`.
+        shard: The file, its size and digest.
+        offsets: `int64 [examples]`, the byte at which each record starts.
+        rejects: Images that were planned for the shard and are not in it.
+        repaired: Number of re-encoded images, by their original kind.
+        statistics: Counts over the records.
     """
 
     split: str
@@ -42,45 +45,45 @@ class ShardReport:
     offsets: np.ndarray
     rejects: list[Reject]
     repaired: dict[str, int]
-    tally: dict[str, Any]
+    statistics: ShardStatistics
 
     def write(self, records: str) -> None:
-        """Write it; from here on the shard counts as finished."""
+        """Write the report; from here on the shard counts as finished."""
         fields = {
             "split": self.split,
             "shard": dataclasses.asdict(self.shard),
             "offsets": base64.b64encode(self.offsets.astype("<i8").tobytes()).decode(),
-            "rejects": [dataclasses.asdict(each) for each in self.rejects],
+            "rejects": [dataclasses.asdict(reject) for reject in self.rejects],
             "repaired": self.repaired,
-            "tally": self.tally,
+            "tally": self.statistics.to_json(),
         }
         storage.write_json(storage.join(records, REPORTS, f"{self.shard.file}.json"), fields)
 
     @classmethod
     def from_json(cls, content: bytes) -> ShardReport:
-        """The inverse of `write`."""
+        """Return the report that `write` wrote."""
         fields = storage.parse_json(content, "a shard report")
         return cls(
             split=fields["split"],
             shard=Shard(**fields["shard"]),
             offsets=np.frombuffer(base64.b64decode(fields["offsets"]), "<i8"),
-            rejects=[Reject(**each) for each in fields["rejects"]],
+            rejects=[Reject(**reject) for reject in fields["rejects"]],
             repaired=fields["repaired"],
-            tally=fields["tally"],
+            statistics=ShardStatistics.from_json(fields["tally"]),
         )
 
 
 def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
-    """The reports of those of the shards `files` that are finished, in that order."""
+    """Yield the reports of those shards among `files` that are finished, in that order."""
     shards = storage.list_sizes(records)
     reports = storage.list_sizes(storage.join(records, REPORTS))
-    there = [
+    finished = [
         (storage.join(records, REPORTS, f"{file}.json"), 0, reports[f"{file}.json"])
         for file in files
         if file in shards and f"{file}.json" in reports
     ]
-    for start in range(0, len(there), BATCH_REPORTS):
-        for content in storage.read_ranges(there[start : start + BATCH_REPORTS]):
+    for start in range(0, len(finished), BATCH_REPORTS):
+        for content in storage.read_ranges(finished[start : start + BATCH_REPORTS]):
             report = ShardReport.from_json(content)
             if shards[report.shard.file] == report.shard.bytes:
                 yield report
@@ -88,24 +91,24 @@ def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardWriter:
-    """Everything that the shards of one ingest share; small, so that it travels to any worker."""
+    """What all shards of one ingest share; it is small, so it travels to any worker."""
 
     records: str
     classes: tuple[ImageClass, ...]
     image: ImageOptions
 
     def write(self, plan: ShardPlan) -> Counter[str]:
-        """Read, check and write the images of one shard, then its report.
+        """Read, check and write the images of one shard, then write its report.
 
         The same plan gives the same bytes. Rejected images are listed, not written.
 
         Returns:
-            `images`, `rejected`, `repaired` and `bytes`.
+            The counts `images`, `rejected`, `repaired` and `bytes`.
         """
         rejects: list[Reject] = []
         repaired: Counter[str] = Counter()
         offsets = array("q")
-        tally = Tally()
+        statistics = ShardStatistics()
         digest = hashlib.sha256()
         position = 0
         references = plan.images(storage.join(self.records, PLANS))
@@ -123,7 +126,7 @@ class ShardWriter:
                 )
                 out.write(record)
                 digest.update(record)
-                tally.add(
+                statistics.add(
                     content,
                     height=image.height,
                     width=image.width,
@@ -141,7 +144,7 @@ class ShardWriter:
             offsets=np.asarray(offsets, np.int64),
             rejects=rejects,
             repaired=dict(sorted(repaired.items())),
-            tally=tally.to_json(),
+            statistics=statistics,
         ).write(self.records)
         return Counter(
             images=len(offsets),
@@ -160,7 +163,7 @@ class ShardWriter:
 def features(
     reference: ImageReference, image: RepairedImage, image_class: ImageClass
 ) -> dict[str, Any]:
-    """The record of one image, in the published schema, for `tfrecord.record`."""
+    """Return the features of one image, in the published schema, for `tfrecord.record`."""
     xmin, ymin, xmax, ymax = zip(*reference.boxes, strict=True) if reference.boxes else [()] * 4
     return {
         schema.HEIGHT: [image.height],

@@ -19,7 +19,6 @@ from pipeline.export import (
     history,
     latency,
     per_image,
-    worst_images,
 )
 from pipeline.export.conversion import checkpoint_files, litert, runtimes
 from pipeline.export.conversion.sources import ExportSources
@@ -41,6 +40,7 @@ from preprocessing.records.schema import Manifest
 from training.input.data import SINGLE_PROCESS, Records, evaluation_batches, evaluation_steps
 from training.input.inception import eval_view
 from training.models.variants import Variant
+from training.monitoring.image_grid import captioned, grid, view_image
 from training.optimization.state import TrainingState
 from training.weights.run_weights import load_state
 from training.workdir.run_record import FILE as CONFIG_FILE
@@ -50,6 +50,7 @@ from training.workdir.workdir import Workdir
 logger = logging.getLogger(__name__)
 
 BATCH = 100  # images per step of the comparison
+WORST_PIXELS, WORST_COLUMNS = 224, 4  # picture of the worst images of a format
 NUM_JPEG = 20  # images on which the signature for encoded images is compared
 VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
 
@@ -276,12 +277,13 @@ def _show_worst(what: Export, error: DisagreementError, picture: str) -> None:
     """Name the worst images on stderr and draw them."""
     records, size = what.validation, what.variant.resolution
     names = ["background", *(image_class.text for image_class in what.manifest.classes)]
-    images, captions = [], []
+    tiles = []
     for index in error.images:
         jpeg, label = records.read(tf.constant(index, tf.int64))
-        images.append(eval_view(jpeg, size, what.run.config.evaluation).numpy())
-        captions.append(f"validation image {index}\n{names[int(label)][:34]}\n{error.name}")
+        view = eval_view(jpeg, size, what.run.config.evaluation).numpy()
+        caption = f"validation image {index}\n{names[int(label)]}\n{error.name}"
+        tiles.append(captioned(view_image(view, WORST_PIXELS), caption))
         logger.warning(
             "export: %s is wrong on validation image %d (%s)", error.name, index, names[int(label)]
         )
-    worst_images.draw(picture, images, captions)
+    grid(tiles, WORST_COLUMNS).save(picture)

@@ -1,30 +1,33 @@
-"""`mobilenet inspect`: what is in a records folder, in numbers and pictures; is it whole."""
+"""`mobilenet inspect`: the content of a records folder in numbers and pictures."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections import Counter
 from typing import Any
 
-from pipeline.inspection import contact_sheet
+from pipeline.inspection import contact_sheet, plots
 from pipeline.inspection.contact_sheet import Picture
 from preprocessing import storage
 from preprocessing.records import imagenet, schema, verify
 from preprocessing.records.records_folder import read_at
 from preprocessing.records.schema import SPLITS, Manifest
+from preprocessing.storage import contracts
 from training.config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 HISTOGRAMS = "histograms.png"
 CONTACT_SHEET = "contact-sheet-{split}.png"
 AUGMENTED_SHEET = "contact-sheet-augmented.png"
 NUM_PICTURES = 48
-MAX_LISTED_CLASSES = 20  # on stderr; the JSON has all
+MAX_LISTED_CLASSES = 20  # in the lines for people; the JSON lists all
 
 
 def inspect(
     records: str, output: str, *, verify_bytes: bool, config: RunConfig | None = None
 ) -> dict[str, Any]:
-    """Summarise `records` and draw it into the folder `output`.
+    """Summarize `records`, and draw pictures of them into the folder `output`.
 
     Args:
         records: Folder that `prepare` wrote, local or a URL.
@@ -33,22 +36,23 @@ def inspect(
         config: Also draw training images as this run would augment them; needs TensorFlow.
 
     Raises:
-        UsageError: No complete records.
-        DataError: They are not as the manifest says.
+        UsageError: The folder holds no complete records.
+        DataError: The records differ from their manifest.
     """
     manifest = Manifest.read(records)
     verify.check_sizes(records, manifest)
     if verify_bytes:
         verify.verify(records, manifest)
     result = {"records": records, "verified": verify_bytes, **summary(manifest)}
-    print(table(manifest), file=sys.stderr)
+    logger.info("%s", table(manifest))
     result["pictures"] = draw(records, manifest, output, config)
     return result
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
-    """All counts, for programs."""
-    statistics = manifest.statistics
+    """Return all counts, for programs."""
+    by_split = {split: manifest.statistics.of(split) for split in SPLITS}
+    verdict = imagenet.verdict(manifest)
     return {
         "digest": manifest.digest,
         "source": manifest.source,
@@ -56,40 +60,40 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "classes": len(manifest.classes),
         "examples": {split: manifest.num_examples(split) for split in SPLITS},
         "shards": {split: len(manifest.shards[split]) for split in SPLITS},
-        "bytes": {split: sum(each.bytes for each in manifest.shards[split]) for split in SPLITS},
+        "bytes": {split: sum(shard.bytes for shard in manifest.shards[split]) for split in SPLITS},
         "class_counts": {
-            each.synset: [statistics[split]["class_counts"][each.index - 1] for split in SPLITS]
-            for each in manifest.classes
+            named.synset: [by_split[split].class_counts[named.index - 1] for split in SPLITS]
+            for named in manifest.classes
         },
-        "source_bytes": {split: statistics[split]["source_bytes"] for split in SPLITS},
-        "short_sides": {split: statistics[split]["short_sides"] for split in SPLITS},
-        "most_pixels": {split: statistics[split]["most_pixels"] for split in SPLITS},
-        "boxes": {split: statistics[split]["boxes"] for split in SPLITS},
+        "source_bytes": {split: counts.source_bytes for split, counts in by_split.items()},
+        "short_sides": {split: counts.short_sides for split, counts in by_split.items()},
+        "most_pixels": {split: counts.most_pixels for split, counts in by_split.items()},
+        "boxes": {split: counts.boxes for split, counts in by_split.items()},
         "repaired": manifest.repaired,
-        "rejected": [[each.key, each.reason] for each in manifest.rejects],
-        "duplicates": statistics["duplicates"],
-        "imagenet": imagenet.verdict(manifest),
+        "rejected": [[reject.key, reject.reason] for reject in manifest.rejects],
+        "duplicates": contracts.to_json(manifest.statistics.duplicates),
+        "imagenet": contracts.to_json(verdict) if verdict else None,
     }
 
 
 def table(manifest: Manifest) -> str:
-    """The same for people: a few lines, and the rarest and most frequent classes."""
+    """Return the counts for people: a few lines, and the rarest and most frequent classes."""
     lines = []
     for split in SPLITS:
-        statistics = manifest.statistics[split]
-        num_bytes = sum(each.bytes for each in manifest.shards[split])
-        counts = sorted(statistics["class_counts"])
+        statistics = manifest.statistics.of(split)
+        num_bytes = sum(shard.bytes for shard in manifest.shards[split])
+        counts = sorted(statistics.class_counts)
         lines.append(
             f"{split:<11} {manifest.num_examples(split):>10,} images {num_bytes / 1e9:>8.2f} GB "
             f"{len(manifest.shards[split]):>5} shards  per class {counts[0]:,} to {counts[-1]:,}, "
-            f"median {counts[len(counts) // 2]:,}  largest {statistics['most_pixels'] / 1e6:.1f} "
-            f"megapixels  {statistics['boxes']:,} boxes"
+            f"median {counts[len(counts) // 2]:,}  largest {statistics.most_pixels / 1e6:.1f} "
+            f"megapixels  {statistics.boxes:,} boxes"
         )
     for kind, count in manifest.repaired.items():
         lines.append(f"repaired    {count:>10,} {kind}")
-    for reason, count in Counter(each.reason for each in manifest.rejects).most_common():
+    for reason, count in Counter(reject.reason for reject in manifest.rejects).most_common():
         lines.append(f"rejected    {count:>10,} {reason}")
-    duplicates = manifest.statistics["duplicates"]
+    duplicates = manifest.statistics.duplicates.counts()
     for where, text in (
         ("train", "more than once in train"),
         ("validation", "more than once in validation"),
@@ -100,16 +104,16 @@ def table(manifest: Manifest) -> str:
     verdict = imagenet.verdict(manifest)
     if verdict:
         lines.append(
-            "ImageNet    " + ("; ".join(verdict["differences"]) or "all totals are those expected")
+            "ImageNet    " + ("; ".join(verdict.differences) or "all totals are those expected")
         )
     return "\n".join([*lines, "", *_class_lines(manifest)])
 
 
 def _class_lines(manifest: Manifest) -> list[str]:
-    counts = [manifest.statistics[split]["class_counts"] for split in SPLITS]
+    counts = [manifest.statistics.of(split).class_counts for split in SPLITS]
     rows = [
-        f"{train:>9,} {validation:>10,}  {each.synset} {each.text[:60]}"
-        for each, train, validation in zip(manifest.classes, *counts, strict=True)
+        f"{train:>9,} {validation:>10,}  {named.synset} {named.text[:60]}"
+        for named, train, validation in zip(manifest.classes, *counts, strict=True)
     ]
     head = f"{'train':>9} {'validation':>10}  class"
     if len(rows) <= MAX_LISTED_CLASSES:
@@ -125,9 +129,9 @@ def _class_lines(manifest: Manifest) -> list[str]:
 
 
 def draw(records: str, manifest: Manifest, output: str, config: RunConfig | None) -> list[str]:
-    """Write the pictures; returns their paths."""
+    """Write the pictures and return their paths."""
     storage.make_folder(output)
-    drawn = {HISTOGRAMS: contact_sheet.histograms(manifest)}
+    drawn = {HISTOGRAMS: plots.histograms(manifest)}
     for split in SPLITS:
         chosen = choose(records, manifest, split)
         title = (
@@ -147,9 +151,9 @@ def draw(records: str, manifest: Manifest, output: str, config: RunConfig | None
 
 
 def choose(records: str, manifest: Manifest, split: str) -> list[Picture]:
-    """Up to 48 images, evenly spread over the records, by label.
+    """Return up to 48 images, evenly spread over the records, ordered by label.
 
-    The records are in random order, so this is a random sample, the same every time.
+    The records are in random order, so this is a random sample; it is the same every time.
     """
     shard_index, offsets = schema.read_record_offsets(records, manifest, split)
     count = min(NUM_PICTURES, len(offsets))
@@ -160,5 +164,6 @@ def choose(records: str, manifest: Manifest, split: str) -> list[Picture]:
         with storage.open_read(path) as stream:
             chosen.append(Picture(read_at(stream, int(offsets[number]), path)))
     return sorted(
-        chosen, key=lambda each: (each.features[schema.LABEL], each.features[schema.FILENAME])
+        chosen,
+        key=lambda picture: (picture.features[schema.LABEL], picture.features[schema.FILENAME]),
     )

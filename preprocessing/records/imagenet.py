@@ -1,10 +1,11 @@
-"""What the real ImageNet (ILSVRC2012, classification) holds, to tell a whole copy from another."""
+"""Totals of the real ImageNet (ILSVRC2012, classification), which tell a whole copy from others."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from preprocessing.records.schema import Manifest
@@ -18,18 +19,18 @@ VALIDATION_PER_CLASS = 50
 
 
 def looks_like_imagenet(synsets: Sequence[str]) -> bool:
-    """Whether these are about a thousand WordNet nouns, so that the totals should be right."""
+    """Return whether these are about a thousand WordNet nouns, so that the totals should match."""
     nouns = sum(bool(re.fullmatch(r"n\d{8}", synset)) for synset in synsets)
     return nouns == len(synsets) and 0.9 * NUM_CLASSES <= nouns <= 1.1 * NUM_CLASSES
 
 
 def differences(manifest: Manifest) -> list[str]:
-    """Where a records folder is not made of exactly the real ImageNet; empty when it is."""
-    found = []
+    """Return the differences from the real ImageNet; none for records of a whole copy."""
+    named = []
 
-    def expect(what: str, here: Any, expected: Any) -> None:
-        if here != expected:
-            found.append(f"{what}: {here}, ImageNet has {expected}")
+    def expect(quantity: str, counted: int, expected: int) -> None:
+        if counted != expected:
+            named.append(f"{quantity}: {counted}, ImageNet has {expected}")
 
     expect("classes", len(manifest.classes), NUM_CLASSES)
     for split, expected in NUM_IMAGES.items():
@@ -37,15 +38,23 @@ def differences(manifest: Manifest) -> list[str]:
     for kind in sorted({*REPAIRED, *manifest.repaired}):
         expect(f"{kind} repaired", manifest.repaired.get(kind, 0), REPAIRED.get(kind, 0))
     expect("rejected images", len(manifest.rejects), 0)
-    counts = manifest.statistics["validation"]["class_counts"]
+    counts = manifest.statistics.validation.class_counts
     uneven = sum(count != VALIDATION_PER_CLASS for count in counts)
     expect(f"classes without exactly {VALIDATION_PER_CLASS} validation images", uneven, 0)
-    return found
+    return named
 
 
-def verdict(manifest: Manifest) -> dict[str, Any] | None:
-    """`{"confirmed": ..., "differences": [...]}`; None when these are other images."""
-    if not looks_like_imagenet([each.synset for each in manifest.classes]):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The comparison of records with the real ImageNet."""
+
+    confirmed: bool
+    differences: tuple[str, ...]
+
+
+def verdict(manifest: Manifest) -> Verdict | None:
+    """Return the comparison with the real ImageNet; None when these are other images."""
+    if not looks_like_imagenet([image_class.synset for image_class in manifest.classes]):
         return None
     found = differences(manifest)
-    return {"confirmed": not found, "differences": found}
+    return Verdict(confirmed=not found, differences=tuple(found))

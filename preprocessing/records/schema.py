@@ -1,4 +1,4 @@
-"""The contract between ingest and training: what a record holds and what a records folder holds.
+"""The contract between ingest and training: the fields of a record and of a records folder.
 
 A records folder holds `train-00000-of-00008 ...`, `validation-00000-of-00002 ...`,
 `record_offsets.npz` and, written last, `dataset.json`. Without `dataset.json` it
@@ -10,7 +10,6 @@ sorted synset order, 0 is the background class and never present.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from preprocessing.records.manifest_validation import FormError, check_manifest
+from preprocessing.storage import contracts
+from preprocessing.storage.contracts import ContractError, Sha256, WholeNumber
 
 SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
@@ -50,27 +50,80 @@ ENCODED = "image/encoded"
 class ImageClass:
     """One class: `index` is the label in the records, 1..N."""
 
-    index: int
+    index: WholeNumber
     synset: str
     text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """One finished shard file."""
+    """One finished shard file: its name, examples, size in bytes and digest."""
 
     file: str
-    examples: int
-    bytes: int
-    sha256: str
+    examples: WholeNumber
+    bytes: WholeNumber
+    sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reject:
-    """An image that is in the source and not in the records, and why."""
+    """An image of the source that is not in the records, and the reason."""
 
     key: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitStatistics:
+    """Counts over the records of one split.
+
+    Attributes:
+        class_counts: Records per class, label 1 first.
+        source_bytes: Source files by size: `(lower edge in bytes, count)` of each bin.
+        short_sides: Images by shorter side: `(lower edge in pixels, count)` of each bin.
+        most_pixels: Height x width of the largest image.
+        boxes: Number of bounding boxes.
+    """
+
+    class_counts: tuple[WholeNumber, ...]
+    source_bytes: tuple[tuple[WholeNumber, WholeNumber], ...]
+    short_sides: tuple[tuple[WholeNumber, WholeNumber], ...]
+    most_pixels: WholeNumber
+    boxes: WholeNumber
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Duplicates:
+    """Source files with the same content.
+
+    Attributes:
+        train: Training files that repeat an earlier one.
+        validation: Validation files that repeat an earlier one.
+        between: Validation files that are also in the training set.
+        named: Keys of the first groups of equal files.
+    """
+
+    train: WholeNumber
+    validation: WholeNumber
+    between: WholeNumber
+    named: tuple[tuple[str, ...], ...]
+
+    def counts(self) -> dict[str, int]:
+        """Return the three counts by name."""
+        return {"train": self.train, "validation": self.validation, "between": self.between}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Statistics:
+    """Counts of both splits, and the duplicates in and between them."""
+
+    train: SplitStatistics
+    validation: SplitStatistics
+    duplicates: Duplicates
+
+    def of(self, split: str) -> SplitStatistics:
+        """Return the statistics of the split `train` or `validation`."""
+        return {"train": self.train, "validation": self.validation}[split]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,40 +133,47 @@ class Manifest:
     Attributes:
         digest: SHA-256 over classes and shard digests: equal digests mean equal records.
         fingerprint: SHA-256 over source listing and options: equal fingerprints
-            mean that a rerun would write the same records.
-        repaired: How many images were re-encoded, by what they were.
+            mean that another run would write the same records.
+        shards: The shards of each split, in order.
+        repaired: Number of re-encoded images, by their original kind.
         record_offsets: SHA-256 of `record_offsets.npz`.
-        statistics: Class counts, sizes and duplicates, as `records.statistics` merges them.
+        statistics: Class counts, sizes and duplicates.
+        source: Description of the source, from its layout.
+        options: Options of `prepare` that decide the records.
+        versions: Versions of the packages that wrote the records.
     """
 
-    schema_version: int
-    digest: str
-    fingerprint: str
+    schema_version: WholeNumber
+    digest: Sha256
+    fingerprint: Sha256
     classes: tuple[ImageClass, ...]
     shards: dict[str, tuple[Shard, ...]]
     rejects: tuple[Reject, ...]
-    repaired: dict[str, int]
-    record_offsets: str
-    statistics: dict[str, Any]
+    repaired: dict[str, WholeNumber]
+    record_offsets: Sha256
+    statistics: Statistics
     source: dict[str, Any]
     options: dict[str, Any]
     versions: dict[str, str]
 
     def num_examples(self, split: str) -> int:
-        """Exact number of records in `split`."""
+        """Return the exact number of records in `split`."""
         return sum(shard.examples for shard in self.shards[split])
 
     def write(self, records: str) -> None:
         """Write `dataset.json`; from here on the folder is complete."""
-        storage.write_json(storage.join(records, MANIFEST), dataclasses.asdict(self))
+        storage.write_json(storage.join(records, MANIFEST), contracts.to_json(self))
 
     @classmethod
     def read(cls, records: str) -> Manifest:
         """Read the manifest of a complete records folder.
 
+        A manifest comes from a bucket or a disk that others write to, and its file names become
+        paths, so nothing of it is used before it was checked.
+
         Raises:
-            UsageError: There is no `dataset.json`.
-            DataError: It is of another schema version or not ours.
+            UsageError: The folder has no `dataset.json`.
+            DataError: The file is damaged or has another schema version.
         """
         path = storage.join(records, MANIFEST)
         if not storage.exists(path):
@@ -124,38 +184,52 @@ class Manifest:
         fields = storage.read_json(path)
         if not isinstance(fields, dict) or fields.get("schema_version") != SCHEMA_VERSION:
             raise DataError(
-                f"{path} is not of schema version {SCHEMA_VERSION}; "
-                "write the records anew with `mobilenet prepare --overwrite`"
+                f"{path} does not have schema version {SCHEMA_VERSION}; "
+                "write the records again with `mobilenet prepare --overwrite`"
             )
         try:
-            check_manifest(fields, SPLITS)
-        except FormError as error:
-            raise DataError(f"{path} is damaged: {error}; write the records anew") from None
-        return cls(
-            **{
-                **fields,
-                "classes": tuple(ImageClass(**each) for each in fields["classes"]),
-                "rejects": tuple(Reject(**each) for each in fields["rejects"]),
-                "shards": {
-                    split: tuple(Shard(**each) for each in shards)
-                    for split, shards in fields["shards"].items()
-                },
-            }
-        )
+            manifest = contracts.from_json(cls, fields, MANIFEST)
+            manifest._check_consistency()
+        except ContractError as error:
+            raise DataError(
+                f"{path} is damaged: {error}; write the records again with "
+                "`mobilenet prepare --overwrite`"
+            ) from None
+        return manifest
+
+    def _check_consistency(self) -> None:
+        """Raise ContractError for the first place that contradicts the rest."""
+        labels = [image_class.index for image_class in self.classes]
+        if labels != list(range(1, len(labels) + 1)):
+            raise ContractError(f"{MANIFEST}.classes are not numbered 1, 2, ...")
+        if self.shards.keys() != set(SPLITS):
+            raise ContractError(f"{MANIFEST}.shards are not those of {' and '.join(SPLITS)}")
+        for split in SPLITS:
+            shards = self.shards[split]
+            for number, shard in enumerate(shards):
+                expected = shard_name(split, number, len(shards))
+                if shard.file != expected:
+                    raise ContractError(
+                        f"{MANIFEST}.shards.{split}[{number}].file is {shard.file!r:.60}, "
+                        f"expected {expected!r}"
+                    )
+            counts = self.statistics.of(split).class_counts
+            if len(counts) != len(labels) or sum(counts) != self.num_examples(split):
+                raise ContractError(f"{MANIFEST}.statistics.{split} contradicts its shards")
 
 
 def records_digest(classes: tuple[ImageClass, ...], shards: Mapping[str, tuple[Shard, ...]]) -> str:
-    """`Manifest.digest`: equal when and only when classes and records are equal."""
+    """Return `Manifest.digest`: equal when and only when classes and records are equal."""
     return storage.digest_of(
         [
-            [[each.index, each.synset, each.text] for each in classes],
-            {split: [each.sha256 for each in written] for split, written in shards.items()},
+            [[named.index, named.synset, named.text] for named in classes],
+            {split: [shard.sha256 for shard in written] for split, written in shards.items()},
         ]
     )
 
 
 def shard_name(split: str, index: int, num_shards: int) -> str:
-    """`train-00000-of-01024`, as the published datasets are named."""
+    """Return a name such as `train-00000-of-01024`, as in the published datasets."""
     return f"{split}-{index:05d}-of-{num_shards:05d}"
 
 
@@ -179,7 +253,7 @@ def write_record_offsets(records: str, offsets: dict[str, list[np.ndarray]]) -> 
 
 
 def read_record_offsets(records: str, manifest: Manifest, split: str) -> tuple[Any, Any]:
-    """Where every record of `split` starts.
+    """Return the places where the records of `split` start.
 
     Returns:
         `(shard_index, offset)`, two `int64 [num_examples]` arrays in shard order.
@@ -190,8 +264,8 @@ def read_record_offsets(records: str, manifest: Manifest, split: str) -> tuple[A
     path = storage.join(records, RECORD_OFFSETS)
     if not storage.exists(path) or storage.digest_of_file(path) != manifest.record_offsets:
         raise DataError(
-            f"{path} is missing or not the one {MANIFEST} was written with; "
-            "write the records anew with `mobilenet prepare --overwrite`"
+            f"{path} is missing or not the one that {MANIFEST} belongs to; "
+            "write the records again with `mobilenet prepare --overwrite`"
         )
     offsets = np.load(io.BytesIO(storage.read_bytes(path)))[split]
     examples = [shard.examples for shard in manifest.shards[split]]

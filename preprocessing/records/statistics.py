@@ -1,7 +1,7 @@
-"""What is known of the images of a shard, counted while it is written, and of all shards together.
+"""Statistics of the images of a shard, counted while it is written, and of the whole dataset.
 
-A tally is a few kilobytes and eight bytes per image, so each shard's report carries its
-own and nothing is held for the whole dataset until `merge`.
+Those of a shard take a few kilobytes and eight bytes per image, so each shard's report carries
+its own and nothing is held for the whole dataset until `merge`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,32 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from preprocessing.records.schema import BINS_PER_OCTAVE, SPLITS
+from preprocessing.records.schema import (
+    BINS_PER_OCTAVE,
+    SPLITS,
+    Duplicates,
+    SplitStatistics,
+    Statistics,
+)
 
-MAX_NAMED_GROUPS, MAX_NAMED_PER_GROUP = 100, 10  # duplicates that the manifest names
+MAX_NAMED_GROUPS, MAX_NAMED_PER_GROUP = 100, 10  # duplicates whose keys the manifest lists
 DIGEST_BYTES = 8
 
-# split, number of the shard in it, number of the record in that: the key of the image
+# The key of the image at: split, number of the shard in it, number of the record in the shard.
 KeyAt = Callable[[str, int, int], str]
 
 
 @dataclass(kw_only=True, slots=True)
-class Tally:
+class ShardStatistics:
     """Counts over the records of one shard.
 
     Attributes:
         digests: XXH3-64 of each source file, 8 bytes each, in record order.
-        labels: Records by label.
-        source_bytes: Files by size, as `bin_of`.
-        short_sides: Records by shorter side in pixels, as `bin_of`.
-        most_pixels: Of the largest image, height x width.
-        boxes: Bounding boxes.
+        labels: Number of records by label.
+        source_bytes: Number of files by size in bytes; the keys are numbers of bins (`bin_of`).
+        short_sides: Number of records by shorter side in pixels; the keys are numbers of bins.
+        most_pixels: Height x width of the largest image.
+        boxes: Number of bounding boxes.
     """
 
     digests: bytearray = field(default_factory=bytearray)
@@ -50,10 +56,10 @@ class Tally:
 
         Args:
             content: The source file, before any repair.
-            height: Pixels, as the record says.
-            width: Pixels, as the record says.
-            label: 1..N.
-            boxes: How many.
+            height: Height in pixels, as in the record.
+            width: Width in pixels, as in the record.
+            label: The label, 1..N.
+            boxes: Number of bounding boxes.
         """
         self.digests += xxhash.xxh3_64_digest(content)
         self.labels[label] += 1
@@ -63,7 +69,7 @@ class Tally:
         self.boxes += boxes
 
     def to_json(self) -> dict[str, Any]:
-        """For the shard's report; the same records give the same JSON."""
+        """Return the form for the shard's report; the same records give the same JSON."""
         return {
             "digests": base64.b64encode(self.digests).decode(),
             "labels": _sorted(self.labels),
@@ -74,8 +80,8 @@ class Tally:
         }
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Tally:
-        """The inverse of `to_json`."""
+    def from_json(cls, fields: dict[str, Any]) -> ShardStatistics:
+        """Return what `to_json` wrote."""
         return cls(
             digests=bytearray(base64.b64decode(fields["digests"])),
             labels=_counter(fields["labels"]),
@@ -87,12 +93,12 @@ class Tally:
 
 
 def bin_of(value: int) -> int:
-    """Number of the logarithmic bin that holds `value`; `edge_of` gives its lower edge."""
+    """Return the number of the logarithmic bin of `value`; `edge_of` gives its lower edge."""
     return math.floor(BINS_PER_OCTAVE * math.log2(value))
 
 
 def edge_of(number: int) -> int:
-    """The smallest whole number in bin `number`."""
+    """Return the smallest whole number in bin `number`."""
     return math.ceil(round(2 ** (number / BINS_PER_OCTAVE), 9))
 
 
@@ -105,26 +111,23 @@ def _counter(counts: dict[str, int]) -> Counter[int]:
 
 
 def merge(
-    tallies: Mapping[str, Sequence[Tally]], num_classes: int, key_at: KeyAt
-) -> dict[str, Any]:
-    """The statistics of a whole dataset, as `dataset.json` carries them.
+    shards: Mapping[str, Sequence[ShardStatistics]], num_classes: int, key_at: KeyAt
+) -> Statistics:
+    """Return the statistics of a whole dataset, as `dataset.json` carries them.
 
     Args:
-        tallies: Per split, those of its shards in order.
-        num_classes: Labels are 1 to this.
-        key_at: Names a record; called for the first 100 groups of duplicates only.
-
-    Returns:
-        Per split `class_counts` (label 1 first), `source_bytes` and `short_sides`
-        (`[lower edge, count]` of each bin), `most_pixels` and `boxes`; and `duplicates`.
+        shards: Statistics of the shards of each split, in order.
+        num_classes: Number of classes; labels are 1 to this.
+        key_at: Function that names a record; called for the first 100 groups of duplicates only.
     """
-    return {
-        **{split: _merge_split(shards, num_classes) for split, shards in tallies.items()},
-        "duplicates": _duplicates(tallies, key_at),
-    }
+    return Statistics(
+        train=_merge_split(shards["train"], num_classes),
+        validation=_merge_split(shards["validation"], num_classes),
+        duplicates=_duplicates(shards, key_at),
+    )
 
 
-def _merge_split(shards: Sequence[Tally], num_classes: int) -> dict[str, Any]:
+def _merge_split(shards: Sequence[ShardStatistics], num_classes: int) -> SplitStatistics:
     labels: Counter[int] = Counter()
     source_bytes: Counter[int] = Counter()
     short_sides: Counter[int] = Counter()
@@ -132,28 +135,32 @@ def _merge_split(shards: Sequence[Tally], num_classes: int) -> dict[str, Any]:
         labels.update(shard.labels)
         source_bytes.update(shard.source_bytes)
         short_sides.update(shard.short_sides)
-    return {
-        "class_counts": [labels[label] for label in range(1, num_classes + 1)],
-        "source_bytes": [[edge_of(each), source_bytes[each]] for each in sorted(source_bytes)],
-        "short_sides": [[edge_of(each), short_sides[each]] for each in sorted(short_sides)],
-        "most_pixels": max((shard.most_pixels for shard in shards), default=0),
-        "boxes": sum(shard.boxes for shard in shards),
-    }
+    return SplitStatistics(
+        class_counts=tuple(labels[label] for label in range(1, num_classes + 1)),
+        source_bytes=_with_edges(source_bytes),
+        short_sides=_with_edges(short_sides),
+        most_pixels=max((shard.most_pixels for shard in shards), default=0),
+        boxes=sum(shard.boxes for shard in shards),
+    )
 
 
-def _duplicates(tallies: Mapping[str, Sequence[Tally]], key_at: KeyAt) -> dict[str, Any]:
-    """Files with the same content: how many more than once, and the first of them by name.
+def _with_edges(counts: Counter[int]) -> tuple[tuple[int, int], ...]:
+    return tuple((edge_of(number), counts[number]) for number in sorted(counts))
+
+
+def _duplicates(shards: Mapping[str, Sequence[ShardStatistics]], key_at: KeyAt) -> Duplicates:
+    """Count the files with the same content, and name the first of them.
 
     Memory: about 40 bytes per image of the dataset while it runs.
     """
-    shards = [(split, number) for split in SPLITS for number in range(len(tallies[split]))]
-    sizes = [len(tallies[split][number].digests) // DIGEST_BYTES for split, number in shards]
+    places = [(split, number) for split in SPLITS for number in range(len(shards[split]))]
+    sizes = [len(shards[split][number].digests) // DIGEST_BYTES for split, number in places]
     starts = np.cumsum([0, *sizes])
     digests = np.frombuffer(
-        b"".join(tallies[split][number].digests for split, number in shards), "<u8"
+        b"".join(shards[split][number].digests for split, number in places), "<u8"
     )
     num_train = sum(
-        size for (split, _), size in zip(shards, sizes, strict=True) if split == "train"
+        size for (split, _), size in zip(places, sizes, strict=True) if split == "train"
     )
     order = np.argsort(digests, kind="stable")
     in_order = digests[order]
@@ -163,27 +170,24 @@ def _duplicates(tallies: Mapping[str, Sequence[Tally]], key_at: KeyAt) -> dict[s
     like_next = np.append(like_last[1:], False)
     copies = order[like_last | like_next]  # group after group, each in the order of the records
     if not len(copies):
-        return {**dict.fromkeys((*SPLITS, "between"), 0), "named": []}
-    first = np.flatnonzero(~like_last[like_last | like_next])  # of each group
+        return Duplicates(train=0, validation=0, between=0, named=())
+    first = np.flatnonzero(~like_last[like_last | like_next])  # the first copy of each group
     size = np.diff(first, append=len(copies))
     in_train = np.add.reduceat(copies < num_train, first, dtype=np.int64)
     in_validation = size - in_train
-    named = np.argsort(copies[first])[:MAX_NAMED_GROUPS]
 
     def key(index: int) -> str:
-        shard = int(np.searchsorted(starts, index, side="right")) - 1
-        split, number = shards[shard]
-        return key_at(split, number, index - int(starts[shard]))
+        place = int(np.searchsorted(starts, index, side="right")) - 1
+        split, number = places[place]
+        return key_at(split, number, index - int(starts[place]))
 
-    return {
-        "train": int(np.maximum(in_train - 1, 0).sum()),
-        "validation": int(np.maximum(in_validation - 1, 0).sum()),
-        "between": int(in_validation[in_train > 0].sum()),
-        "named": [
-            sorted(
-                key(int(copies[first[group] + place]))
-                for place in range(min(int(size[group]), MAX_NAMED_PER_GROUP))
-            )
-            for group in named
-        ],
-    }
+    def keys(group: int) -> tuple[str, ...]:
+        count = min(int(size[group]), MAX_NAMED_PER_GROUP)
+        return tuple(sorted(key(int(copies[first[group] + copy])) for copy in range(count)))
+
+    return Duplicates(
+        train=int(np.maximum(in_train - 1, 0).sum()),
+        validation=int(np.maximum(in_validation - 1, 0).sum()),
+        between=int(in_validation[in_train > 0].sum()),
+        named=tuple(keys(group) for group in np.argsort(copies[first])[:MAX_NAMED_GROUPS]),
+    )

@@ -1,4 +1,4 @@
-"""A finished records folder checked against its manifest, down to every byte."""
+"""Verification of a finished records folder against its manifest, down to every byte."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from preprocessing.errors import DataError, describe_os_error
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import SPLITS, ImageClass, Manifest, Shard
 
-MAX_NAMED = 5  # problems in one error
+MAX_NAMED = 5  # problems that one error names
 
 
 def check_sizes(records: str, manifest: Manifest) -> None:
-    """Compare names and sizes of the shards, one listing.
+    """Compare names and sizes of the shards, from one listing.
 
     Raises:
         DataError: A shard is missing, of another size, or not in the manifest.
     """
-    there = storage.list_sizes(records)
+    sizes = storage.list_sizes(records)
     problems = []
     expected = {shard.file: shard.bytes for split in SPLITS for shard in manifest.shards[split]}
     for file, size in expected.items():
-        if file not in there:
+        if file not in sizes:
             problems.append(f"{file} is missing")
-        elif there[file] != size:
-            problems.append(f"{file} has {there[file]} bytes instead of {size}")
-    for name in there:
-        # Readers take everything that begins like this.
+        elif sizes[file] != size:
+            problems.append(f"{file} has {sizes[file]} bytes instead of {size}")
+    for name in sizes:
+        # Readers take every file that begins like this.
         if name.startswith(tuple(f"{split}-" for split in SPLITS)) and name not in expected:
             problems.append(f"{name} does not belong to it")
     _raise(records, problems, len(expected))
 
 
 def verify(records: str, manifest: Manifest) -> None:
-    """Read every shard again: SHA-256, the CRCs of every record, offsets, labels and counts.
+    """Read every shard again and check its SHA-256, CRCs, offsets, labels and counts.
 
-    As many shards at a time as there are cores; progress is shown on stderr. Memory:
-    one record per core.
+    As many shards are read at a time as there are cores; progress is shown on stderr.
+    Memory: one record per core.
 
     Raises:
-        DataError: Something differs; names the first shards.
+        DataError: Something differs; the message names the first shards.
     """
     check_sizes(records, manifest)
     if manifest.digest != schema.records_digest(manifest.classes, manifest.shards):
@@ -86,8 +86,8 @@ def verify(records: str, manifest: Manifest) -> None:
             bar.update(shard.bytes)
     _raise(records, problems, len(shards))
     for split in SPLITS:
-        expected = manifest.statistics[split]["class_counts"]
-        if [counted[split][label] for label in range(1, len(expected) + 1)] != expected:
+        expected = manifest.statistics.of(split).class_counts
+        if tuple(counted[split][label] for label in range(1, len(expected) + 1)) != expected:
             raise DataError(f"{records}: the manifest's {split} class counts are not the records'")
 
 
@@ -97,12 +97,12 @@ def _raise(records: str, problems: list[str], num_shards: int) -> None:
         more = f" and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
         raise DataError(
             f"{records} is damaged in {len(problems)} of its {num_shards} shards: {named}{more}; "
-            "remove the folder and write it anew with `mobilenet prepare`"
+            "remove the folder and write it again with `mobilenet prepare`"
         )
 
 
 class _Digesting:
-    """Reads on, and digests what it read."""
+    """A stream that digests what is read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -120,7 +120,7 @@ def _check_shard(
     classes: tuple[ImageClass, ...],
     starts: np.ndarray,
 ) -> Counter[int]:
-    """Records by label of one shard that is as its manifest says."""
+    """Check one shard against its manifest, and return its number of records by label."""
     labels: Counter[int] = Counter()
     positions, position = [], 0
     with storage.open_read(path) as stream:
@@ -139,9 +139,9 @@ def _check_shard(
 def _label(payload: bytes, classes: tuple[ImageClass, ...], number: int) -> int:
     features = tfrecord.parse(payload)
     label, synset = (features.get(name, []) for name in (schema.LABEL, schema.SYNSET))
-    for each in classes[label[0] - 1 : label[0]] if len(label) == 1 and label[0] > 0 else ():
-        if synset == [each.synset.encode()]:
-            return each.index
+    for named in classes[label[0] - 1 : label[0]] if len(label) == 1 and label[0] > 0 else ():
+        if synset == [named.synset.encode()]:
+            return named.index
     raise DataError(
         f"record {number} has label {label} and class {synset}, no pair of the manifest"
     )

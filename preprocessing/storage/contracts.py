@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from preprocessing.errors import PermanentError
 
@@ -34,6 +35,23 @@ class AsText:
                 raise ValueError(str(error)) from None
 
         return core_schema.no_info_after_validator_function(parse, core_schema.str_schema())
+
+
+class _Form:
+    """A mark for `Annotated`: the JSON form of a value, as pydantic-core describes it."""
+
+    def __init__(self, build: Callable[[Any], CoreSchema]) -> None:
+        self._build = build
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: Any) -> CoreSchema:
+        """Return the schema of the value."""
+        from pydantic_core import core_schema
+
+        return self._build(core_schema)
+
+
+WholeNumber = Annotated[int, _Form(lambda schema: schema.int_schema(ge=0, strict=True))]
+Sha256 = Annotated[str, _Form(lambda schema: schema.str_schema(pattern="^[0-9a-f]{64}$"))]
 
 
 def from_json(kind: type[T], value: Any, name: str) -> T:

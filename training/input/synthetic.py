@@ -1,4 +1,4 @@
-"""Training without any dataset: proves a cluster, and shows what the devices alone can do.
+"""Synthetic data: training without a dataset proves a cluster and measures its devices alone.
 
 TensorFlow is not imported here; `training.input.source` makes the images.
 """
@@ -6,24 +6,36 @@ TensorFlow is not imported here; `training.input.source` makes the images.
 from __future__ import annotations
 
 from preprocessing.records.imagenet import NUM_CLASSES, NUM_TRAIN_IMAGES
-from preprocessing.records.schema import SCHEMA_VERSION, ImageClass, Manifest, Shard
+from preprocessing.records.schema import (
+    SCHEMA_VERSION,
+    Duplicates,
+    ImageClass,
+    Manifest,
+    Shard,
+    SplitStatistics,
+    Statistics,
+)
 from training.config import SYNTHETIC
 
 EXAMPLES = {"train": NUM_TRAIN_IMAGES, "validation": 1_000}
 
 
+EMPTY = SplitStatistics(class_counts=(), source_bytes=(), short_sides=(), most_pixels=0, boxes=0)
+NO_DUPLICATES = Duplicates(train=0, validation=0, between=0, named=())
+
+
 def read_manifest(records: str) -> Manifest:
-    """The manifest of a records folder, or of what stands in for one.
+    """Return the manifest of a records folder, or the one of the synthetic data.
 
     Raises:
-        UsageError: There is no `dataset.json`.
-        DataError: It is of another schema version or not ours.
+        UsageError: The folder has no `dataset.json`.
+        DataError: The file is damaged or has another schema version.
     """
     return _manifest() if records == SYNTHETIC else Manifest.read(records)
 
 
 def _manifest() -> Manifest:
-    """ImageNet's sizes; validation is short."""
+    """Return a manifest of ImageNet's size with a short validation split."""
     return Manifest(
         schema_version=SCHEMA_VERSION,
         digest=SYNTHETIC,
@@ -39,7 +51,7 @@ def _manifest() -> Manifest:
         rejects=(),
         repaired={},
         record_offsets="",
-        statistics={},
+        statistics=Statistics(train=EMPTY, validation=EMPTY, duplicates=NO_DUPLICATES),
         source={},
         options={},
         versions={},

@@ -1,6 +1,7 @@
 """What people watch during a run: progress lines, TensorBoard and its pictures."""
 
 __all__ = [
+    "image_grid",
     "progress_report",
     "summaries",
     "tensorboard",

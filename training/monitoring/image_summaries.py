@@ -1,42 +1,39 @@
-"""Pictures of what a model gets wrong, as `uint8 [H, W, 3]`."""
+"""Pictures of the mistakes of a model, as `uint8 [H, W, 3]`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+
+from training.monitoring import image_grid
 
 COLUMNS = 5
-TILE_PIXELS = 160  # small images are enlarged to this
-CAPTION_PIXELS = 28  # two lines
-CAPTION_CHARACTERS = 27
-MATRIX_CLASSES = 30  # more are shown as a list
+TILE_PIXELS = 160  # smaller images are enlarged to this side
+CAPTION_LINES = 2
+MATRIX_CLASSES = 30  # more classes are shown as a list
 LISTED = 25
 
 
-def captioned(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-    """`[N, S, S, 3]` images in [-1, 1], each with a caption of two lines, row by row."""
-    side = max(TILE_PIXELS, images.shape[1])
-    rows = -(-len(images) // COLUMNS)
-    canvas = Image.new("RGB", (COLUMNS * side, rows * (side + CAPTION_PIXELS)), "white")
-    draw = ImageDraw.Draw(canvas)
-    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        row, column = divmod(index, COLUMNS)
-        left, top = column * side, row * (side + CAPTION_PIXELS)
-        tile = Image.fromarray(np.round((image + 1) * 127.5).astype(np.uint8))
-        canvas.paste(tile.resize((side, side), Image.Resampling.NEAREST), (left, top))
-        draw.multiline_text((left + 3, top + side + 1), _two_lines(caption), fill="black")
-    return np.asarray(canvas)
+def captioned_views(views: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
+    """Return `float [S, S, 3]` views in [-1, 1], each with a caption of two lines, row by row."""
+    side = max(TILE_PIXELS, views[0].shape[0])
+    tiles = [
+        image_grid.captioned(
+            image_grid.view_image(view, side), "\n".join(caption.split("\n")[:CAPTION_LINES])
+        )
+        for view, caption in zip(views, captions, strict=True)
+    ]
+    return np.asarray(image_grid.grid(tiles, COLUMNS))
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Which classes are taken for which: a matrix of few classes, a list for many.
+    """Draw which classes are mistaken for which: a matrix for few classes, a list for many.
 
     Args:
-        labels: `[N]`.
-        predicted: `[N]`.
-        names: By class, the background first.
+        labels: True classes, `[N]`.
+        predicted: Predicted classes, `[N]`.
+        names: Name of each class, the background first.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -76,7 +73,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
             color="firebrick",
         )
         axes.invert_yaxis()
-        axes.set_xlabel("images (true class, then what it was taken for)")
+        axes.set_xlabel("images (true class, then the predicted class)")
     axes.set_title(f"{wrong.sum()} of {counts.sum()} images are mistaken")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -84,11 +81,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
 
 
 def confusion_counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """`int64 [classes, classes]`: true class, predicted class."""
+    """Return `int64 [classes, classes]`: images by true class and predicted class."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predicted), 1)
     return counts
-
-
-def _two_lines(caption: str) -> str:
-    return "\n".join(line[:CAPTION_CHARACTERS] for line in caption.split("\n")[:2])

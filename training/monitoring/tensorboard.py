@@ -161,7 +161,7 @@ class TensorBoard:
             self._summaries.picture(
                 step,
                 "most_confidently_wrong",
-                image_summaries.captioned(np.stack(views), captions),
+                image_summaries.captioned_views(views, captions),
                 f"{len(wrong)} of {len(images.labels)} are wrong; the worst first.",
             )
         self._summaries.upload()

@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> Result:
     from preprocessing.ingest import prepare
     from preprocessing.ingest_plan import ImageOptions
     from preprocessing.records import imagenet
+    from preprocessing.storage import contracts
 
     manifest = prepare(
         arguments.source,
@@ -71,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> Result:
         logger.warning("prepare: rejected %s: %s", reject.key, reject.reason)
     verdict = imagenet.verdict(manifest)
     if verdict:
-        differences = "; ".join(verdict["differences"])
+        differences = "; ".join(verdict.differences)
         logger.info("prepare: %s", differences or "all totals are those of ImageNet")
     return {
         "records": arguments.records,
@@ -80,12 +81,8 @@ def _run(arguments: argparse.Namespace) -> Result:
         "examples": {split: manifest.num_examples(split) for split in manifest.shards},
         "repaired": manifest.repaired,
         "rejected": len(manifest.rejects),
-        "duplicates": {
-            where: count
-            for where, count in manifest.statistics["duplicates"].items()
-            if where != "named"
-        },
-        "imagenet": verdict,
+        "duplicates": manifest.statistics.duplicates.counts(),
+        "imagenet": contracts.to_json(verdict) if verdict else None,
     }
 
 

@@ -20,7 +20,7 @@ from ai_edge_litert.interpreter import Interpreter
 from google.protobuf import text_format
 from PIL import Image
 
-from pipeline.export import directory, worst_images
+from pipeline.export import directory
 from pipeline.export.conversion import litert, slim_graph, tflite, tflite_metadata
 from pipeline.export.conversion.structure import require_whole
 from pipeline.export.exporter import export
@@ -33,6 +33,7 @@ from training.input.inception import eval_view
 from training.models.architecture import architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import PUBLISHED_VARIANTS, Variant
+from training.monitoring.image_grid import GAP
 from training.weights.run_weights import load_state
 from training.weights.slim_checkpoint import SHADOW, slim_variables
 
@@ -315,7 +316,7 @@ def test_a_format_outside_its_tolerance_stops_the_export_and_shows_the_worst_ima
     with pytest.raises(CheckFailedError, match=r"tflite_float32 disagrees .* nothing was exported"):
         export(exported.what, str(tmp_path / "refused"))
     assert [path.name for path in tmp_path.iterdir()] == ["refused.worst.png"]
-    assert Image.open(tmp_path / "refused.worst.png").width % worst_images.TILE == 0
+    assert Image.open(tmp_path / "refused.worst.png").width % (224 + GAP) == GAP
     assert "tflite_float32 is wrong on validation image" in capsys.readouterr().err
 
 

@@ -94,11 +94,11 @@ def test_a_manifest_that_contradicts_its_records_is_found(records: Path) -> None
     ):
         with pytest.raises(DataError, match=message):
             verify(str(records), damaged)
-    counts = list(manifest.statistics["train"]["class_counts"])
+    counts = list(manifest.statistics.train.class_counts)
     counts[0], counts[1] = counts[0] + 1, counts[1] - 1
-    statistics = {
-        **manifest.statistics,
-        "train": {**manifest.statistics["train"], "class_counts": counts},
-    }
+    statistics = dataclasses.replace(
+        manifest.statistics,
+        train=dataclasses.replace(manifest.statistics.train, class_counts=tuple(counts)),
+    )
     with pytest.raises(DataError, match="train class counts are not the records'"):
         verify(str(records), dataclasses.replace(manifest, statistics=statistics))
