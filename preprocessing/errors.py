@@ -1,7 +1,7 @@
-"""What went wrong, as an exit code that an operator can act on.
+"""Errors and their exit codes, on which an operator can act.
 
-0 is done and 143 is "retry me"; everything here is permanent: the same command
-would fail the same way, so a cluster must not repeat it.
+0 means done and 143 means "retry". Every other code is permanent: the same command would fail in
+the same way, so a cluster must not repeat it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ RETRY_EXIT_CODE = 143  # 128 + SIGTERM: the Training Operator restarts exit code
 
 
 class PermanentError(Exception):
-    """A failure with one clear line for its message; `exit_code` says which kind."""
+    """A failure whose message is one clear line; `exit_code` tells its kind."""
 
     exit_code = 1
 
 
 class UsageError(PermanentError):
-    """What was asked for cannot be: a wrong name, path, option or combination."""
+    """The request is impossible: a wrong name, path, option or combination."""
 
     exit_code = 2
 
 
 class DataError(PermanentError):
-    """The data is not what it should be: a broken archive, too many rejects, a corrupt record."""
+    """The data is wrong: a broken archive, too many rejects, a corrupt record."""
 
     exit_code = 3
 
 
 class NonFiniteLossError(PermanentError):
-    """The loss became NaN or infinite; a retry from the same checkpoint would too."""
+    """The loss became NaN or infinite; a retry from the same checkpoint would end alike."""
 
     exit_code = 4
 
@@ -45,30 +45,30 @@ class CheckFailedError(PermanentError):
 
 
 class StorageFullError(PermanentError):
-    """The disk, quota or bucket takes no more; finished work is intact."""
+    """The disk, quota or bucket is full; finished work is intact."""
 
     exit_code = 6
 
 
 class RetryError(Exception):
-    """Nothing is wrong with the work; a peer or the machine went away. Run it again."""
+    """A peer or the machine went away while the work was in order; run it again."""
 
     exit_code = RETRY_EXIT_CODE
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """The nearest allowed name as a hint, or all of them when none is near."""
+    """Return the nearest allowed name as a hint, or all of them when none is near."""
     names = list(allowed)
     near = difflib.get_close_matches(given, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
 
 
 def describe_os_error(error: OSError) -> PermanentError:
-    """The one line for an operating-system refusal: path, reason, what to do."""
+    """Return the error for a refusal of the operating system: path, reason, what to do."""
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFullError(
-            f"{where}no space left; free some and run the same command again, it continues"
+            f"{where}no space left; free some space and run the same command again, it continues"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UsageError(f"{where}permission denied; choose a folder you can write to")
@@ -79,14 +79,14 @@ _FAILURE = re.compile(r"<failure (\d+): (.*?)</failure>", re.DOTALL)
 
 
 def encode_failure(error: PermanentError | RetryError | OSError) -> str:
-    """An error as text that `decode_failure` finds inside any other text."""
+    """Return an error as text that `decode_failure` finds inside any other text."""
     if isinstance(error, OSError):
         error = describe_os_error(error)
     return f"<failure {error.exit_code}: {error}</failure>"
 
 
 def decode_failure(text: str) -> PermanentError | RetryError | None:
-    """The first error that `encode_failure` put into `text`, if there is one."""
+    """Return the first error that `encode_failure` put into `text`; None without one."""
     found = _FAILURE.search(text)
     if not found:
         return None

@@ -1,8 +1,8 @@
-"""Any source to a complete records folder, on any Beam runner.
+"""The ingest: any source becomes a complete records folder, on any Beam runner.
 
-One Beam element is one shard: only its name travels through the graph, and a shard is
-retried or resumed as a whole. What is under way is in `.ingest/` of the records folder: the
-plan files and a report per finished shard.
+One Beam element is one shard: only its name travels through the graph, and a shard is retried or
+resumed as a whole. `.ingest/` in the records folder holds the unfinished work: the plan files and
+a report per finished shard.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -30,9 +29,11 @@ from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
 from preprocessing.sources.registry import find_source
 
-# Named because Beam's default DirectRunner fetches a binary from the network at run time.
+logger = logging.getLogger(__name__)
+
+# Beam's default DirectRunner would fetch a binary from the network at run time.
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
-# Less is done before another process has started.
+# Smaller work is done before another process has started.
 MIN_BYTES_PER_WORKER = 32 << 20
 
 
@@ -48,26 +49,30 @@ def prepare(
     num_workers: int,
     beam_arguments: Sequence[str],
 ) -> Manifest:
-    """Write the records folder, or what is still missing of it; `dataset.json` last.
+    """Write the records folder, or the part that is still missing; `dataset.json` comes last.
 
     Args:
         source_folder: Folder of the archives or images, local or a URL.
         records: Folder to write, local or a URL.
-        num_shards: Per split; 0 means by size.
-        seed: Of the global shuffle.
-        image: What is done to each image besides repairing it.
+        num_shards: Number of shards per split; 0 chooses it by size.
+        seed: Seed of the global shuffle.
+        image: Options for each image besides its repair.
         max_rejects: More rejected images than this fail the whole ingest.
         overwrite: Replace records of other sources or options.
-        num_workers: Processes of the local runner; 0 means one more than cores, or none for
-            little data.
-        beam_arguments: Passed to Beam untouched; none means the local runner.
+        num_workers: Processes of the local runner; 0 means one more than there are cores, or
+            none for little data.
+        beam_arguments: Flags for Beam; without any, the local runner is used.
 
     Raises:
-        UsageError: Source incomplete, `records` holds something else or is being written.
-        DataError: A broken archive, or too many rejects.
+        UsageError: The source is incomplete, or `records` holds something else or is being
+            written by another process.
+        DataError: An archive is broken, or too many images were rejected.
     """
     if num_workers and beam_arguments:
-        raise UsageError("--workers starts local processes; the runner named after -- has its own")
+        raise UsageError(
+            "--workers starts local processes, and the runner named after -- has its own; "
+            "pass only one of them"
+        )
     beam_arguments = beam_options(beam_arguments, source_folder, records)
     source = find_source(source_folder)
     _refuse_foreign(records)
@@ -86,7 +91,7 @@ def prepare(
             writer = ShardWriter(records=records, classes=plan.classes, image=image)
             with shown_progress(plan, records):
                 counters = _run_beam(missing, writer, num_workers, beam_arguments)
-            print(f"prepare: counters {counters}", file=sys.stderr)
+            logger.info("prepare: counters %s", counters)
         manifest = assemble(source, plan, records)
         _refuse_too_many_rejects(manifest, max_rejects)
         manifest.write(records)
@@ -103,7 +108,7 @@ def _identity(plan: IngestPlan) -> dict[str, Any]:
 
 
 def _refuse_foreign(records: str) -> None:
-    """Refuse a folder that holds something, but neither records nor the beginning of them."""
+    """Refuse a folder that holds files but neither records nor unfinished ones."""
     ours = {schema.MANIFEST, REPORTS}
     names = [name for name in storage.list_names(records) if storage.PARTIAL not in name]
     if names and not ours & set(names):
@@ -114,7 +119,7 @@ def _refuse_foreign(records: str) -> None:
 
 @contextlib.contextmanager
 def _scratch(records: str) -> Iterator[str]:
-    """A local folder to plan in, on the disk of the records unless they are remote or complete."""
+    """Yield a local folder for the plan, on the disk of the records where that is possible."""
     if storage.is_remote(records) or storage.exists(storage.join(records, schema.MANIFEST)):
         with tempfile.TemporaryDirectory(prefix="mobilenet-plan-") as folder:
             yield folder
@@ -129,37 +134,37 @@ def _scratch(records: str) -> Iterator[str]:
 
 
 def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | None:
-    """The manifest if this very plan is complete; otherwise clear away what is of another plan."""
-    here: dict[str, Any] | None = None
+    """Return the manifest if this plan is complete; otherwise remove the files of another plan."""
+    stored: dict[str, Any] | None = None
     if storage.exists(storage.join(records, schema.MANIFEST)):
         manifest = Manifest.read(records)
         if manifest.fingerprint == plan.fingerprint:
             storage.remove(storage.join(records, REPORTS))
             return manifest
-        here = {"fingerprint": manifest.fingerprint, "options": manifest.options}
+        stored = {"fingerprint": manifest.fingerprint, "options": manifest.options}
     elif storage.exists(_plan_path(records)):
-        here = storage.read_json(_plan_path(records))
-    if here and here["fingerprint"] != plan.fingerprint:
+        stored = storage.read_json(_plan_path(records))
+    if stored and stored["fingerprint"] != plan.fingerprint:
         if not overwrite:
             raise UsageError(
-                f"{records} holds records of {_difference(here['options'], plan.options)}; "
+                f"{records} holds records of {_difference(stored['options'], plan.options)}; "
                 "choose another folder or pass --overwrite"
             )
         _clear(records)
     return None
 
 
-def _difference(there: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
     changed = [
-        f"{name} {there.get(name)} (now {value})"
+        f"{name} {stored.get(name)} (now {value})"
         for name, value in wanted.items()
-        if there.get(name) != value
+        if stored.get(name) != value
     ]
     return ", ".join(changed) or "another source"
 
 
 def _clear(records: str) -> None:
-    """Remove our files, the manifest first, so that the folder is never half trusted."""
+    """Remove our files, the manifest first, so that nobody reads an incomplete folder."""
     storage.remove(storage.join(records, schema.MANIFEST))
     for name in storage.list_names(records):
         if name in (REPORTS, schema.RECORD_OFFSETS) or name.split("-")[0] in SPLITS:
@@ -167,7 +172,7 @@ def _clear(records: str) -> None:
 
 
 def _clear_partial(records: str) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove the partial files that a killed run left."""
     for folder in (records, storage.join(records, REPORTS)):
         for name in storage.list_names(folder):
             if storage.PARTIAL in name:
@@ -175,8 +180,9 @@ def _clear_partial(records: str) -> None:
 
 
 def _missing(records: str, plan: IngestPlan) -> list[ShardPlan]:
-    there = {each.shard.file for each in read_reports(records, [each.file for each in plan.shards])}
-    return [shard for shard in plan.shards if shard.file not in there]
+    reports = read_reports(records, [shard.file for shard in plan.shards])
+    finished = {report.shard.file for report in reports}
+    return [shard for shard in plan.shards if shard.file not in finished]
 
 
 def _run_beam(
@@ -188,37 +194,37 @@ def _run_beam(
     in_processes = num_workers > 1
     with worker_processes(num_workers) if in_processes else contextlib.nullcontext():
         beam_graph = _beam_graph()
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what fails is raised below
-        chatter = io.StringIO()  # the local runner prints a traceback before it raises
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # failures are raised below
+        printed = io.StringIO()  # the local runner prints a traceback before it raises
         try:
-            with contextlib.redirect_stderr(chatter):
-                return beam_graph.run(shards, writer, list(LOCAL_RUNNER), here=in_processes)
+            with contextlib.redirect_stderr(printed):
+                return beam_graph.run(shards, writer, list(LOCAL_RUNNER), local=in_processes)
         except (PermanentError, RetryError):
             raise
         except Exception:
-            print(chatter.getvalue(), file=sys.stderr)
+            logger.error("%s", printed.getvalue())
             raise
 
 
 def _useful_workers(shards: list[ShardPlan]) -> int:
-    """One a core, and one more that works while another waits for the disk to have a shard."""
+    """Return one worker per core, and one that works while another waits for the disk."""
     return min(num_cores() + 1, sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER)
 
 
 def _beam_graph() -> Any:
-    """Imported late: `mobilenet --help` and a finished ingest must not wait for Beam."""
-    logging.disable(logging.WARNING)  # it warns of clients for services that are not used here
+    """Import Beam late: `mobilenet --help` and a finished ingest must not wait for it."""
+    logging.disable(logging.WARNING)  # Beam warns of clients for services that are not used
     from preprocessing.execution import beam_graph
 
     logging.disable(logging.NOTSET)
-    # It warns that it really starts and really ends a job server, the latter after our last line.
+    # Beam warns when it starts and ends a job server, the latter after our last line.
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
     return beam_graph
 
 
 def _refuse_too_many_rejects(manifest: Manifest, max_rejects: int) -> None:
     if len(manifest.rejects) > max_rejects:
-        first = "; ".join(f"{each.key}: {each.reason}" for each in manifest.rejects[:3])
+        first = "; ".join(f"{reject.key}: {reject.reason}" for reject in manifest.rejects[:3])
         raise DataError(
             f"{len(manifest.rejects)} images were rejected, more than --max-rejects "
             f"{max_rejects}, first {first}"

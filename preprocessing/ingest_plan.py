@@ -1,4 +1,4 @@
-"""Which image goes into which shard, in which place: a function of seed, keys and counts alone."""
+"""The plan of an ingest: the shard and place of each image, from seed, keys and counts alone."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from preprocessing.records.schema import SCHEMA_VERSION, SPLITS, ImageClass, sha
 from preprocessing.shuffle import Shuffle, deciding_part, decode_reference
 from preprocessing.sources.references import ImageReference, Source
 
-MIN_EXAMPLES_PER_SHARD = 128  # when the number of shards is left open
+MIN_EXAMPLES_PER_SHARD = 128  # when the number of shards is not given
 DEFAULT_SHARDS = {"train": 1024, "validation": 128}  # as published
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageOptions:
-    """What is done to each image besides repairing it.
+    """Options for each image besides its repair.
 
     Attributes:
-        decode_check: Decode every pixel, and reject what decoders complain of.
+        decode_check: Decode every pixel, and reject images of which decoders complain.
         short_side: Shrink so that the shorter side has this many pixels; 0 keeps the bytes.
-        quality: Of the JPEGs that shrinking makes, 1 to 100.
+        quality: Quality of the JPEGs that shrinking makes, 1 to 100.
     """
 
     decode_check: bool = False
@@ -40,11 +40,13 @@ class ImageOptions:
 class ShardPlan:
     """One shard to write: the unit of work, of retry and of resume.
 
-    This small thing is what travels through Beam; its references are in a plan file.
+    Only this small object travels through Beam; its references are in a plan file.
 
     Attributes:
-        num_images: References in the plan file.
-        num_bytes: Of the source files.
+        split: `train` or `validation`.
+        file: Name of the shard and of its plan file.
+        num_images: Number of references in the plan file.
+        num_bytes: Total size of the source files.
     """
 
     split: str
@@ -53,7 +55,7 @@ class ShardPlan:
     num_bytes: int
 
     def images(self, plans: str) -> Iterator[ImageReference]:
-        """The references in record order, from the plan file in folder `plans`."""
+        """Yield the references in record order, from the plan file in folder `plans`."""
         content = storage.read_bytes(storage.join(plans, self.file))
         return map(decode_reference, content.splitlines())
 
@@ -69,17 +71,17 @@ class IngestPlan:
 
     @property
     def num_images(self) -> int:
-        """Images in the source, rejects included."""
+        """Number of images in the source, rejects included."""
         return sum(shard.num_images for shard in self.shards)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all of them."""
+        """Total size of the source files in bytes."""
         return sum(shard.num_bytes for shard in self.shards)
 
 
 def default_num_shards(split: str, num_images: int) -> int:
-    """The published number, halved until a shard holds at least 128 images."""
+    """Return the published number, halved until a shard holds at least 128 images."""
     num_shards = DEFAULT_SHARDS[split]
     while num_shards > 1 and num_images < num_shards * MIN_EXAMPLES_PER_SHARD:
         num_shards //= 2
@@ -89,27 +91,27 @@ def default_num_shards(split: str, num_images: int) -> int:
 def plan_ingest(
     source: Source, plans: str, *, num_shards: dict[str, int], seed: int, image: ImageOptions
 ) -> IngestPlan:
-    """Shuffle globally and cut into shards that differ by at most one image.
+    """Shuffle all images and cut them into shards whose sizes differ by at most one image.
 
-    Memory does not grow with the number of images; about 600 bytes of disk each are used.
+    Memory does not grow with the number of images; each takes about 600 bytes on disk.
 
     Args:
-        source: What there is; its order does not matter.
-        plans: Local folder to make; gets one file of references per shard.
-        num_shards: Per split; 0 means `default_num_shards`.
-        seed: Of the shuffle.
-        image: What is done to each image.
+        source: The images; their order does not matter.
+        plans: Local folder to create; it gets one file of references per shard.
+        num_shards: Number of shards per split; 0 means `default_num_shards`.
+        seed: Seed of the shuffle.
+        image: Options for each image.
 
     Raises:
-        UsageError: More shards than images.
-        DataError: A key is there twice.
+        UsageError: A split has more shards than images.
+        DataError: A key occurs twice.
     """
     os.makedirs(plans)
     shards: list[ShardPlan] = []
     options: dict[str, Any] = {"seed": seed, **dataclasses.asdict(image)}
     fingerprint = hashlib.sha256()
-    for each in source.classes:
-        fingerprint.update(f"{each.index} {each.synset} {each.text}\n".encode())
+    for named in source.classes:
+        fingerprint.update(f"{named.index} {named.synset} {named.text}\n".encode())
     for split in SPLITS:
         shuffle = Shuffle(f"{plans}.{split}", seed)
         shuffle.add(source.images(split))
@@ -142,7 +144,7 @@ def plan_ingest(
 
 
 def _write_plan(path: str, lines: Iterable[bytes], note: Callable[[bytes], None]) -> int:
-    """Write one shard's plan file; returns the size of its images in bytes."""
+    """Write the plan file of one shard, and return the size of its images in bytes."""
     num_bytes = 0
     with open(path, "wb") as plan_file:
         for line in lines:

@@ -1,8 +1,8 @@
-"""A global shuffle of any number of references in little memory: spilled to disk, sorted there.
+"""The global shuffle: any number of references, spilled to disk and sorted there.
 
-The order is that of SHA-256 of seed and key, so it does not depend on the order in which
-a source lists its images. A line is `hash [key,offset,size,label,boxes] TAB path`, all but the
-hash as JSON, so that sorting lines sorts images.
+The order is that of SHA-256 of seed and key, so it does not depend on the order in which a
+source lists its images. A line is `hash [key,offset,size,label,boxes] TAB path`, where
+everything but the hash is JSON, so that sorting lines sorts images.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from preprocessing.errors import DataError
 from preprocessing.sources.references import ImageReference
 
 HASH_LENGTH = 64  # hexadecimal digits of SHA-256
-BUFFER_BYTES = 1 << 16  # of each bucket
+BUFFER_BYTES = 1 << 16  # write buffer of each bucket
 BUCKET_DIGITS = 2  # 256 files; 14 million images make 16 MB each
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode_reference(image: ImageReference) -> bytes:
-    """One line of a plan: what decides the record, a tab, and where the bytes are."""
+    """Return one line of a plan: the part that decides the record, a tab, and the path."""
     deciding = _encode([image.key, image.offset, image.size, image.label, image.boxes])
     return f"{deciding}\t{_encode(image.path)}\n".encode()
 
 
 def decode_reference(line: bytes) -> ImageReference:
-    """The inverse of `encode_reference`."""
+    """Return the reference that `encode_reference` encoded."""
     deciding, path = line.split(b"\t")
     key, offset, size, label, boxes = json.loads(deciding)
     return ImageReference(key, json.loads(path), offset, size, label, tuple(map(tuple, boxes)))
 
 
 def deciding_part(line: bytes) -> bytes:
-    """The part of a plan line that says what the record will hold, not where the source is."""
+    """Return the part of a plan line that decides the record, without the path of the source."""
     return line[: line.index(b"\t")]
 
 
@@ -45,7 +45,7 @@ class Shuffle:
     """References on disk, in buckets by the first digits of their hash.
 
     Attributes:
-        num_images: How many were added.
+        num_images: Number of added references.
     """
 
     def __init__(self, folder: str, seed: int) -> None:
@@ -55,7 +55,7 @@ class Shuffle:
         os.mkdir(folder)
 
     def add(self, images: Iterable[ImageReference]) -> None:
-        """Spill all of `images`; memory does not grow with their number."""
+        """Write all of `images` to disk; memory does not grow with their number."""
         buckets: dict[str, IO[bytes]] = {}
         with contextlib.ExitStack() as opened:
             for image in images:
@@ -68,10 +68,10 @@ class Shuffle:
                 self.num_images += 1
 
     def lines(self) -> Iterator[bytes]:
-        """All plan lines in shuffled order; each bucket is gone once it was read.
+        """Yield all plan lines in shuffled order; each bucket is removed once it was read.
 
         Raises:
-            DataError: A key is there twice; names both places.
+            DataError: A key occurs twice; the message names both places.
         """
         for bucket in sorted(os.listdir(self._folder)):
             path = os.path.join(self._folder, bucket)
@@ -86,13 +86,13 @@ class Shuffle:
                 yield line[HASH_LENGTH + 1 :]
 
     def _hash(self, key: str) -> str:
-        # A file name that is no UTF-8 comes as surrogates (PEP 383).
+        # A file name that is not UTF-8 arrives as surrogates (PEP 383).
         return hashlib.sha256(f"{self._seed}/{key}".encode(errors="surrogateescape")).hexdigest()
 
 
 def _twice(first: bytes, second: bytes) -> DataError:
-    one, other = (decode_reference(line[HASH_LENGTH + 1 :]) for line in (first, second))
+    one, two = (decode_reference(line[HASH_LENGTH + 1 :]) for line in (first, second))
     return DataError(
         f"{one.key} is there twice: at byte {one.offset} of {one.path} "
-        f"and at byte {other.offset} of {other.path}"
+        f"and at byte {two.offset} of {two.path}"
     )

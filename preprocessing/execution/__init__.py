@@ -1,1 +1,1 @@
-"""Where shards are written: Beam runners, local worker processes and a progress bar."""
+"""Execution of an ingest: Beam runners, local worker processes and a progress bar."""

@@ -1,6 +1,7 @@
-"""The Beam graph: shards to write in, their counts out. The only module that imports Beam.
+"""The Beam graph: it takes shards to write and returns their counts.
 
-One element is one shard, by name: neither image bytes nor references travel.
+This is the only module that imports Beam. One element is the name of one shard; neither image
+bytes nor references travel.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from preprocessing.execution import local_workers
 from preprocessing.ingest_plan import ShardPlan
 from preprocessing.shards import ShardWriter
 
-NAMESPACE = "ingest"  # of the counters `images`, `rejected`, `repaired` and `bytes`
+NAMESPACE = "ingest"  # namespace of the counters `images`, `rejected`, `repaired` and `bytes`
 
 
 def _count(counts: Counter[str]) -> None:
@@ -26,40 +27,40 @@ def _count(counts: Counter[str]) -> None:
 
 
 class WriteShard(beam.DoFn):
-    """Write one shard where the element is."""
+    """Write one shard on the worker that holds the element."""
 
     def __init__(self, writer: ShardWriter) -> None:
         self.writer = writer
 
     def process(self, plan: ShardPlan) -> None:
-        """Write it; a retry writes the same bytes."""
+        """Write the shard; a retry writes the same bytes."""
         try:
             _count(self.writer.write(plan))
         except (PermanentError, OSError) as error:
-            # Runners hand back text, not exceptions.
+            # Runners return text, not exceptions.
             raise RuntimeError(encode_failure(error)) from error
 
 
-class WriteShardsHere(beam.DoFn):
+class WriteShardsLocally(beam.DoFn):
     """Collect shards and write them on the worker processes of this machine.
 
-    For the runner that lives in this process: its own way to use several cores, a Beam
-    worker each in a process, takes half a minute to start.
+    This is for the runner that lives in this process: its own worker processes, one Beam
+    worker each, take half a minute to start.
     """
 
     def __init__(self, writer: ShardWriter) -> None:
         self.writer = writer
 
     def start_bundle(self) -> None:
-        """Collect anew."""
+        """Begin with no shards."""
         self.plans: list[ShardPlan] = []
 
     def process(self, plan: ShardPlan) -> None:
-        """Collect."""
+        """Collect a shard."""
         self.plans.append(plan)
 
     def finish_bundle(self) -> None:
-        """Write all, on all workers."""
+        """Write all collected shards on all workers."""
         try:
             for counts in local_workers.write_shards(self.writer, self.plans):
                 _count(counts)
@@ -68,32 +69,32 @@ class WriteShardsHere(beam.DoFn):
 
 
 def build(
-    pipeline: beam.Pipeline, shards: Iterable[ShardPlan], writer: ShardWriter, here: bool
+    pipeline: beam.Pipeline, shards: Iterable[ShardPlan], writer: ShardWriter, local: bool
 ) -> None:
-    """Add the graph to `pipeline`; `here` writes on the processes of `workers.worker_processes`."""
-    write = WriteShardsHere(writer) if here else WriteShard(writer)
+    """Add the graph to `pipeline`; `local` writes on the processes of `worker_processes`."""
+    write = WriteShardsLocally(writer) if local else WriteShard(writer)
     (
         pipeline
-        | "Shards" >> beam.Create(list(shards), reshuffle=not here)
+        | "Shards" >> beam.Create(list(shards), reshuffle=not local)
         | "Write" >> beam.ParDo(write)
     )
 
 
 def run(
-    shards: Iterable[ShardPlan], writer: ShardWriter, arguments: list[str], *, here: bool = False
+    shards: Iterable[ShardPlan], writer: ShardWriter, arguments: list[str], *, local: bool = False
 ) -> dict[str, int]:
-    """Build the graph, run it on the runner that `arguments` name and wait for its end.
+    """Build the graph, run it on the runner that `arguments` name, and wait for its end.
 
     Returns:
-        The counters.
+        The counters by name.
 
     Raises:
-        PermanentError: What a worker found wrong with data, options or storage.
+        PermanentError: A worker found a problem with data, options or storage.
         RetryError: A worker was killed.
     """
     try:
         pipeline = beam.Pipeline(options=PipelineOptions(arguments))
-        build(pipeline, shards, writer, here)
+        build(pipeline, shards, writer, local)
         result = pipeline.run()
         result.wait_until_finish()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What a Beam runner other than the local one needs, said before anything is started.
+"""Options of Beam runners other than the local one, checked before anything is started.
 
     mobilenet prepare --source gs://S --records gs://R -- --runner=DataflowRunner \
         --project=P --region=REGION --temp_location=gs://B/tmp --sdk_container_image=IMAGE
@@ -19,14 +19,14 @@ NEEDED_BY_DATAFLOW = ("project", "region", "temp_location", "sdk_container_image
 
 
 def beam_options(given: Sequence[str], *folders: str) -> list[str]:
-    """The flags for Beam, completed for its runner.
+    """Return the flags for Beam, completed for its runner.
 
     Args:
-        given: What the user wrote after `--`.
-        folders: What the workers must be able to read and write.
+        given: The flags that the user wrote after `--`.
+        folders: Folders that the workers must be able to read or write.
 
     Raises:
-        UsageError: A flag is missing, or workers elsewhere could not see a folder.
+        UsageError: A flag is missing, or remote workers could not see a folder.
     """
     options = _parsed(given)
     if options.get("runner", "").lower() != DATAFLOW:
@@ -42,13 +42,13 @@ def beam_options(given: Sequence[str], *folders: str) -> list[str]:
             )
     return [
         *given,
-        "--sdk_location=container",  # the image has all of it
+        "--sdk_location=container",  # the image holds the whole package
         "--no_save_main_session",
     ]
 
 
 def _parsed(given: Sequence[str]) -> dict[str, str]:
-    """`--name=value`, `--name value` and `--name` as a dictionary."""
+    """Return `--name=value`, `--name value` and `--name` as a dictionary."""
     options = {}
     for flag, following in pairwise([*given, "--"]):
         name, equals, value = flag.partition("=")

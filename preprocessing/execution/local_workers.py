@@ -1,4 +1,4 @@
-"""Worker processes of this machine, without Beam, and gone when their parent is."""
+"""Worker processes of this machine, without Beam; they end when their parent does."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from preprocessing.errors import RETRY_EXIT_CODE, RetryError
 from preprocessing.ingest_plan import ShardPlan
 from preprocessing.shards import ShardWriter
 
-_pool: ProcessPoolExecutor | None = None  # of this process while `worker_processes` lasts
+_pool: ProcessPoolExecutor | None = None  # set while the block of `worker_processes` runs
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -29,7 +29,7 @@ def num_cores() -> int:
 def worker_processes(num_workers: int) -> Iterator[None]:
     """Have `num_workers` processes ready for `write_shards` while the block runs."""
     global _pool
-    # Forked from a process of its own, which has no threads and no Beam.
+    # Workers are forked from a separate process, which has no threads and no Beam.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(num_workers, context, initializer=_follow_parent) as _pool:
@@ -41,7 +41,7 @@ def worker_processes(num_workers: int) -> Iterator[None]:
 
 
 def write_shards(writer: ShardWriter, plans: Iterable[ShardPlan]) -> Iterator[Counter[str]]:
-    """Write shards on all workers; yields the counts of each as it is finished.
+    """Write shards on all workers, and yield the counts of each when it is finished.
 
     Raises:
         RetryError: A worker was killed.
@@ -57,7 +57,7 @@ def write_shards(writer: ShardWriter, plans: Iterable[ShardPlan]) -> Iterator[Co
 
 
 def _follow_parent() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end as soon as it is gone."""
+    """In a worker, leave Ctrl-C to the parent, and end as soon as the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent

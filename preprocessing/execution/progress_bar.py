@@ -1,6 +1,6 @@
-"""How far an ingest is, on stderr while it runs: images, images/s, bytes/s and the time left.
+"""The progress of an ingest on stderr: images, images/s, bytes/s and the time left.
 
-Read off the shard reports, so it is true for every runner, near or far.
+It is read from the shard reports, so it is right for every runner, local or remote.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preprocessing import storage
 from preprocessing.ingest_plan import IngestPlan
 from preprocessing.shards import REPORTS
 
-SECONDS_BETWEEN_LOOKS = {False: 0.5, True: 5.0}  # at a local folder, at a bucket
+SECONDS_BETWEEN_LOOKS = {False: 0.5, True: 5.0}  # for a local folder, for a bucket
 
 
 @contextlib.contextmanager
@@ -28,7 +28,10 @@ def shown_progress(plan: IngestPlan, records: str) -> Iterator[None]:
 
     def done() -> tuple[int, int]:
         finished = [shards[name] for name in storage.list_names(reports) if name in shards]
-        return sum(each.num_images for each in finished), sum(each.num_bytes for each in finished)
+        return (
+            sum(shard.num_images for shard in finished),
+            sum(shard.num_bytes for shard in finished),
+        )
 
     already, already_bytes = done()
     started = time.monotonic()

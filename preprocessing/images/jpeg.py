@@ -1,6 +1,6 @@
-"""What the header and the trailer of a JPEG say, without decoding a pixel.
+"""The header and the trailer of a JPEG, read without decoding a pixel.
 
-A few microseconds an image, so that every image of an ingest is looked at. Marker
+Reading them takes a few microseconds per image, so every image of an ingest is checked. Marker
 names are those of ITU-T T.81, table B.1.
 """
 
@@ -18,7 +18,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC
 
 
 class JpegError(ValueError):
-    """The bytes are not a whole JPEG; the message says what is wrong."""
+    """The bytes are not a whole JPEG; the message names the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class JpegHeader:
     """The frame header of a JPEG.
 
     Attributes:
-        height: Pixels.
-        width: Pixels.
-        components: 1 is grayscale, 3 colour, 4 CMYK or YCCK.
+        height: Height in pixels.
+        width: Width in pixels.
+        components: Number of components: 1 for grayscale, 3 for colour, 4 for CMYK or YCCK.
         precision: Bits per sample.
-        frame: Second byte of the SOF marker: which coding.
+        frame: Second byte of the SOF marker, which names the coding.
         scan: Offset of the first scan's header.
     """
 
@@ -43,10 +43,10 @@ class JpegHeader:
 
 
 def read_header(content: bytes) -> JpegHeader:
-    """Walk the markers up to the first scan; garbage between them is skipped as libjpeg does.
+    """Walk the markers up to the first scan, and skip garbage between them as libjpeg does.
 
     Raises:
-        JpegError: No SOI, or cut short or contradictory before the first scan.
+        JpegError: The SOI marker is missing, or the header is cut short or contradictory.
     """
     if not content.startswith(SOI):
         raise JpegError("not a JPEG")
@@ -88,7 +88,7 @@ def _frame(segment: bytes, length: int) -> tuple[int, int, int, int, int]:
 
 
 def is_complete(content: bytes, header: JpegHeader) -> bool:
-    """Whether the end-of-image marker is there; cameras append more behind it.
+    """Return whether the end-of-image marker exists; cameras append more behind it.
 
     The two bytes cannot occur inside entropy-coded data, where 0xFF is followed by 0.
     """

@@ -1,7 +1,7 @@
-"""The bytes of planned images, in plan order, fetched ahead of their use.
+"""The reader of planned images: their bytes in plan order, fetched ahead of their use.
 
-On a local disk the kernel is told what comes next; from a bucket many members of an archive
-are fetched by range at the same time, the next batch while this one is worked on.
+On a local disk the kernel is told what comes next. From a bucket, many members of an archive are
+fetched by range at the same time, and the next batch while the current one is processed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from preprocessing.sources.references import ImageReference
 
 MAX_OPEN_FILES = 64
 READ_AHEAD_IMAGES = 32
-BATCH_IMAGES, BATCH_BYTES = 64, 16 << 20  # of a bucket's members under way at once
+BATCH_IMAGES, BATCH_BYTES = 64, 16 << 20  # most members of a bucket in one request
 
 Content = tuple[ImageReference, bytes]
 
 
 def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
-    """Each reference with its bytes; all are local or all are remote.
+    """Yield each reference with its bytes; all are local or all are remote.
 
     Raises:
         DataError: A file is shorter than it was when it was listed.
@@ -38,7 +38,7 @@ def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
     for reference, content in read(chain([first], references)):
         if len(content) != _readable(reference):
             raise DataError(
-                f"{reference.path} ends inside {reference.key}; it was cut since it was listed"
+                f"{reference.path} ends inside {reference.key}; it was cut after it was listed"
             )
         yield reference, content
 
@@ -65,15 +65,15 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         return reference
 
     try:
-        queue = deque(announce(each) for each in islice(references, READ_AHEAD_IMAGES))
+        queue = deque(announce(reference) for reference in islice(references, READ_AHEAD_IMAGES))
         while queue:
             reference = queue.popleft()
-            queue.extend(announce(each) for each in islice(references, 1))
+            queue.extend(announce(following) for following in islice(references, 1))
             content = os.pread(descriptor(reference.path), _readable(reference), reference.offset)
             yield reference, content
     finally:
-        for each in opened.values():
-            os.close(each)
+        for descriptor_number in opened.values():
+            os.close(descriptor_number)
 
 
 def _read_remote(references: Iterator[ImageReference]) -> Iterator[Content]:
@@ -90,16 +90,18 @@ def _read_remote(references: Iterator[ImageReference]) -> Iterator[Content]:
 
 
 def _fetch(batch: list[ImageReference]) -> list[bytes]:
-    return storage.read_ranges([(each.path, each.offset, _readable(each)) for each in batch])
+    return storage.read_ranges(
+        [(reference.path, reference.offset, _readable(reference)) for reference in batch]
+    )
 
 
 def _readable(reference: ImageReference) -> int:
-    """Bytes to read: of what is too large for an image, just enough to see that."""
+    """Return the number of bytes to read; of a file too large for an image, enough to see that."""
     return min(reference.size, MAX_FILE_BYTES + 1)
 
 
 def _batches(references: Iterable[ImageReference]) -> Iterator[list[ImageReference]]:
-    """Cut into runs of limited number and size."""
+    """Cut the references into runs of limited number and size."""
     batch: list[ImageReference] = []
     num_bytes = 0
     for reference in references:

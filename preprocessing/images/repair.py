@@ -1,8 +1,8 @@
-"""From the bytes of one source file to a JPEG that every decoder reads the same way.
+"""Repair: one source file becomes a JPEG that every decoder reads in the same way.
 
-Decided by what the bytes are, not by a list of names: ImageNet holds one PNG named
-`.JPEG` and 22 CMYK JPEGs (slim's `build_imagenet_data.py` lists them), other
-collections hold others. An ordinary JPEG keeps its bytes.
+The bytes decide, not a list of names: ImageNet holds one PNG named `.JPEG` and 22 CMYK JPEGs
+(slim's `build_imagenet_data.py` lists them), and other collections hold others. An ordinary
+JPEG keeps its bytes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from preprocessing.images.jpeg import JpegHeader
 MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
 MAX_FILE_BYTES = 1 << 27  # 128 MiB
 REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
-REPAIR_QUALITY = 100  # as slim re-encodes
-ENCODED_DPI = (300, 300)  # TensorFlow's encoder says so, whatever the image was
+REPAIR_QUALITY = 100  # the quality with which slim re-encodes
+ENCODED_DPI = (300, 300)  # TensorFlow's encoder writes this for every image
 SHRINK_QUALITY = 90
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would come first; MAX_PIXELS decides
+Image.MAX_IMAGE_PIXELS = None  # MAX_PIXELS decides; Pillow's own limit would come first
 
 
 class RejectedImageError(Exception):
-    """The bytes are no image that can be trained on; the message says why."""
+    """The bytes are not an image to train on; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +35,31 @@ class RepairedImage:
     """A readable RGB or grayscale JPEG.
 
     Attributes:
-        jpeg: The original bytes unless `repaired` says otherwise, or it was shrunk.
-        height: Pixels.
-        width: Pixels.
-        repaired: What it was before re-encoding, e.g. `PNG` or `CMYK JPEG`; empty if kept.
+        jpeg: The original bytes, unless the image was repaired or shrunk.
+        height: Height in pixels.
+        width: Width in pixels.
+        repaired: The kind before re-encoding, such as `PNG` or `CMYK JPEG`; None if kept.
     """
 
     jpeg: bytes
     height: int
     width: int
-    repaired: str
+    repaired: str | None
 
 
 def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
-    """Check one file; re-encode as RGB JPEG what is not an RGB or grayscale JPEG.
+    """Check one file, and re-encode it as an RGB JPEG unless it is an RGB or grayscale JPEG.
 
-    Header, dimensions, colour components and trailer are always checked. Pixels are
-    decoded when there is something to re-encode.
+    Header, dimensions, colour components and trailer are always checked. Pixels are decoded
+    only when the image is re-encoded.
 
     Args:
         content: The whole file.
-        decode_check: Also decode the pixels of what keeps its bytes; damage that
-            decoders merely warn of is a reason to reject.
+        decode_check: Also decode the pixels of files that keep their bytes, and reject damage
+            of which decoders only warn.
 
     Raises:
-        RejectedImageError: Empty, truncated, not an image, or absurdly large.
+        RejectedImageError: The file is empty, truncated, not an image, or absurdly large.
     """
     if not content:
         raise RejectedImageError("empty file")
@@ -79,7 +79,7 @@ def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
         _decode(content, header)
     if header.components == 4 or header.frame in jpeg.ARITHMETIC_FRAMES:
         return _reencode(content)
-    return RepairedImage(content, header.height, header.width, "")
+    return RepairedImage(content, header.height, header.width, None)
 
 
 def _refuse_large(width: int, height: int) -> None:
@@ -88,7 +88,7 @@ def _refuse_large(width: int, height: int) -> None:
 
 
 def _refuse_unusual(header: JpegHeader) -> None:
-    """Refuse what libjpeg does not decode to 8-bit samples."""
+    """Refuse a JPEG that libjpeg does not decode to 8-bit samples."""
     if header.frame not in jpeg.DECODABLE_FRAMES:
         raise RejectedImageError("lossless or hierarchical JPEG")
     if header.precision != 8:
@@ -98,17 +98,17 @@ def _refuse_unusual(header: JpegHeader) -> None:
 
 
 def _decode(content: bytes, header: JpegHeader) -> None:
-    """Let libjpeg-turbo decode everything.
+    """Decode the whole image with libjpeg-turbo.
 
-    Every coefficient of every component passes through the entropy decoder, the only
-    part of decoding that can fail. Asked for gray, libjpeg leaves out the arithmetic on
-    colour after it, which cannot.
+    Every coefficient of every component passes through the entropy decoder, the only part of
+    decoding that can fail. When gray is requested, libjpeg leaves out the colour arithmetic
+    that follows and cannot fail.
     """
     colorspace = "CMYK" if header.components == 4 else "GRAY"
     try:
         simplejpeg.decode_jpeg(content, colorspace, fastdct=True, fastupsample=True, strict=True)
     except ValueError as error:
-        if "subsampling" in str(error):  # it knows the usual ones only, Pillow all
+        if "subsampling" in str(error):  # it knows only the usual ones; Pillow knows all
             _open(content)
             return
         raise RejectedImageError(f"cannot be decoded: {error}") from None
@@ -124,25 +124,25 @@ def _open(content: bytes) -> Image.Image:
         raise RejectedImageError("not a JPEG, PNG, GIF, BMP or WebP image") from None
     except RejectedImageError:
         raise
-    except Exception as error:  # Pillow's parsers raise whatever they stumble over
+    except Exception as error:  # Pillow's parsers raise errors of any type
         raise RejectedImageError(f"cannot be decoded: {error}") from None
     return image
 
 
 def _reencode(content: bytes) -> RepairedImage:
     image = _open(content)
-    was = str(image.format)
+    kind = str(image.format)
     if image.format == "JPEG":
-        was = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
+        kind = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
     width, height = image.size
-    return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, was)
+    return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, kind)
 
 
 def _rgb(image: Image.Image, content: bytes) -> Image.Image:
-    """Drop transparency, and the low byte of 16-bit grayscale (Pillow would clip it).
+    """Return the image as RGB, without transparency.
 
-    CMYK is decoded as TensorFlow does (fast DCT, `jpeg_mem.cc`), so that the records are
-    byte for byte those of slim.
+    16-bit grayscale loses its low byte; Pillow would clip it. CMYK is decoded as in TensorFlow
+    (fast DCT, `jpeg_mem.cc`), so that the records are byte for byte those of slim.
     """
     if image.mode == "CMYK":
         try:
@@ -155,7 +155,7 @@ def _rgb(image: Image.Image, content: bytes) -> Image.Image:
         return Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:  # Pillow warns of it on the direct way
+    if "transparency" in image.info:  # the direct conversion makes Pillow warn
         image = image.convert("RGBA")
     return image.convert("RGB")
 
@@ -167,16 +167,16 @@ def _encode(image: Image.Image, quality: int) -> bytes:
 
 
 def shrink(image: RepairedImage, short_side: int, quality: int = SHRINK_QUALITY) -> RepairedImage:
-    """Resize so that the shorter side is `short_side` pixels; never enlarges.
+    """Resize an image so that its shorter side has `short_side` pixels; never enlarge it.
 
-    Decoded at the nearest larger power of two that still leaves twice the size, then
-    bicubic with antialiasing. Grayscale stays grayscale. An image that is small enough
-    keeps its bytes.
+    The image is decoded at a reduced size of a power of two that is at least twice the target,
+    then resized bicubically with antialiasing. Grayscale stays grayscale. An image that is small
+    enough keeps its bytes.
 
     Args:
-        image: What `repair` gave.
-        short_side: Pixels.
-        quality: Of the JPEG, 1 to 100.
+        image: The repaired image.
+        short_side: Length of the shorter side in pixels.
+        quality: Quality of the JPEG, 1 to 100.
 
     Raises:
         RejectedImageError: The pixels cannot be decoded.
@@ -193,6 +193,6 @@ def shrink(image: RepairedImage, short_side: int, quality: int = SHRINK_QUALITY)
         if draft := decoded.draft(decoded.mode, (2 * width, 2 * height)):
             box = draft[1]
         resized = decoded.resize((width, height), Image.Resampling.BICUBIC, box=box)
-    except Exception as error:  # Pillow's parsers raise whatever they stumble over
+    except Exception as error:  # Pillow's parsers raise errors of any type
         raise RejectedImageError(f"cannot be decoded: {error}") from None
     return RepairedImage(_encode(resized, quality), height, width, image.repaired)

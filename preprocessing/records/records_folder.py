@@ -1,4 +1,4 @@
-"""Single records of a finished shard, read back by where they start."""
+"""Single records of a finished shard, read back by their offset."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from preprocessing.records import schema, tfrecord
 
 
 def read_at(stream: IO[bytes], offset: int, name: str) -> dict[str, list[Any]]:
-    """The features of the record that starts at byte `offset`.
+    """Return the features of the record that starts at byte `offset`.
 
     Raises:
-        DataError: There is no whole record of our schema at that place.
+        DataError: No whole record of our schema starts there.
     """
     stream.seek(offset)
-    where = f"{name} from byte {offset} on"
+    where = f"{name} from byte {offset}"
     payload = next(tfrecord.read_records(stream, where), b"")
     features = tfrecord.parse(payload)
     if not _is_ours(features):
-        raise DataError(f"{where} holds no record of an image; write the shard anew")
+        raise DataError(f"{where} holds no record of an image; write the shard again")
     return features
 
 
 def _is_ours(features: dict[str, list[Any]]) -> bool:
-    """Whether the fields that are read back are there, of their types."""
+    """Return whether the fields that are read back exist and have their types."""
     scalars = {
         bytes: (schema.SYNSET, schema.TEXT, schema.FILENAME, schema.ENCODED),
         int: (schema.LABEL, schema.HEIGHT, schema.WIDTH),
@@ -42,7 +42,7 @@ def _is_ours(features: dict[str, list[Any]]) -> bool:
 
 
 def key_of(split: str, features: dict[str, list[Any]]) -> str:
-    """The key that the image had in its source: `split/class/filename`."""
+    """Return the key that the image had in its source: `split/class/filename`."""
     synset, filename = (
         features[name][0].decode(errors="replace") for name in (schema.SYNSET, schema.FILENAME)
     )

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from preprocessing.errors import DataError
 
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC of the length
-MAX_CACHED_BYTES = 64  # of a value
+MAX_CACHED_BYTES = 64  # size of a value
 MAX_PAYLOAD_BYTES = 1 << 31  # protobuf's own limit
 FOOTER_BYTES = 4  # uint32 masked CRC of the payload
 
@@ -82,17 +82,20 @@ _Example = _example_class()
 
 
 def serialize(features: Mapping[str, Sequence[bytes | float | int]]) -> bytes:
-    """Bytes of a `tf.train.Example`; the same features give the same bytes.
+    """Return the bytes of a `tf.train.Example`; the same features give the same bytes.
 
     Args:
-        features: Name to values, all of one type. An empty list becomes an
-            empty feature.
+        features: Values by name, all of one type per name. An empty list becomes an empty
+            feature.
     """
     return b"".join(_example(features))
 
 
 def record(features: Mapping[str, Sequence[bytes | float | int]]) -> bytes:
-    """A framed `tf.train.Example`: `frame(serialize(features))` with one copy of the values."""
+    """Return a framed `tf.train.Example`.
+
+    The result is `frame(serialize(features))`, made with one copy of the values.
+    """
     payload = _example(features)
     length, crc = 0, 0
     for part in payload:
@@ -107,12 +110,12 @@ _UINT32, _UINT64 = struct.Struct("<I").pack, struct.Struct("<Q").pack
 
 
 def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[bytes]:
-    """The parts of a serialized `Example`; a long value is a part of its own, not copied.
+    """Return the parts of a serialized `Example`; a long value is a part of its own, not copied.
 
-    Written by hand because protobuf copies an image twice; the order is protobuf's
-    deterministic one, by name (where no name begins another, as in our schema).
+    The encoder is written by hand because protobuf copies an image twice. The order is
+    protobuf's deterministic one, by name (where no name begins another, as in our schema).
     """
-    parts: list[bytes] = [b""]  # the head comes when the length is known
+    parts: list[bytes] = [b""]  # the head follows when the length is known
     short: list[bytes] = []
     for name in sorted(features):
         values = features[name]
@@ -132,12 +135,12 @@ def _example(features: Mapping[str, Sequence[bytes | float | int]]) -> list[byte
 
 @functools.lru_cache(maxsize=4096)
 def _cached_entry(name: str, kind: str, values: tuple[bytes | int, ...]) -> bytes:
-    """A whole entry; most of a record is the same in many. `kind` tells 1 from True and 1.0."""
+    """Return a whole entry; many records share most of them. `kind` tells 1 from True and 1.0."""
     return b"".join(_entry(name, values))
 
 
 def _entry(name: str, values: Sequence[bytes | float | int]) -> list[bytes]:
-    """The parts of a serialized entry of the map from names to features."""
+    """Return the parts of a serialized entry of the map from names to features."""
     value = _feature(values)
     value_length = sum(map(len, value))
     key = name.encode()
@@ -146,7 +149,7 @@ def _entry(name: str, values: Sequence[bytes | float | int]) -> list[bytes]:
 
 
 def _feature(values: Sequence[bytes | float | int]) -> list[bytes]:
-    """The parts of a serialized `Feature`."""
+    """Return the parts of a serialized `Feature`."""
     if not values:
         return []
     inner: list[bytes] = []
@@ -164,7 +167,7 @@ def _feature(values: Sequence[bytes | float | int]) -> list[bytes]:
 
 
 def _varint(value: int) -> bytes:
-    """A whole number of up to 64 bits, seven bits a byte, the lowest first."""
+    """Return a whole number of up to 64 bits as seven bits per byte, the lowest first."""
     if 0 <= value < 0x80:
         return _SINGLE_BYTES[value]
     value &= 0xFFFFFFFFFFFFFFFF  # negative numbers are two's complement
@@ -180,15 +183,15 @@ _SINGLE_BYTES = [bytes([value]) for value in range(0x80)]
 
 
 def parse(serialized: bytes) -> dict[str, list[Any]]:
-    """The features of a `tf.train.Example`, the inverse of `serialize`.
+    """Return the features of a `tf.train.Example` that `serialize` wrote.
 
     Raises:
-        DataError: The bytes are no `tf.train.Example`.
+        DataError: The bytes are not a `tf.train.Example`.
     """
     try:
         example = _Example.FromString(serialized)
     except DecodeError as error:
-        raise DataError(f"not a tf.train.Example ({error}); write the shard anew") from error
+        raise DataError(f"not a tf.train.Example ({error}); write the shard again") from error
     parsed = {}
     for name, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
@@ -210,29 +213,29 @@ def _frame_header(length: int) -> bytes:
 
 
 def frame(payload: bytes) -> bytes:
-    """One TFRecord: length and its masked CRC-32C, payload and its masked CRC-32C."""
+    """Return one TFRecord: length and its masked CRC-32C, payload and its masked CRC-32C."""
     return b"".join((_frame_header(len(payload)), payload, _UINT32(_masked_crc32c(payload))))
 
 
 def read_records(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """The payloads of a TFRecord file, each checked against its CRCs.
+    """Yield the payloads of a TFRecord file, each checked against its CRCs.
 
     Raises:
-        DataError: A record is cut short or does not match its CRC; says which.
+        DataError: A record is cut short or does not match its CRC; the message says which.
     """
     number = 0
     while header := stream.read(HEADER_BYTES):
         where = f"record {number} of {name}"
         if len(header) < HEADER_BYTES:
-            raise DataError(f"{where} is cut short; write the shard anew with `mobilenet prepare`")
+            raise DataError(f"{where} is cut short; write the shard again with `mobilenet prepare`")
         (length,) = struct.unpack("<Q", header[:8])
         corrupt = struct.unpack("<I", header[8:])[0] != _masked_crc32c(header[:8])
         if corrupt or length > MAX_PAYLOAD_BYTES:
-            raise DataError(f"{where} has a corrupt length; write the shard anew")
+            raise DataError(f"{where} has a corrupt length; write the shard again")
         payload, footer = stream.read(length), stream.read(FOOTER_BYTES)
         if len(payload) < length or len(footer) < FOOTER_BYTES:
-            raise DataError(f"{where} is cut short; write the shard anew with `mobilenet prepare`")
+            raise DataError(f"{where} is cut short; write the shard again with `mobilenet prepare`")
         if struct.unpack("<I", footer)[0] != _masked_crc32c(payload):
-            raise DataError(f"{where} does not match its CRC; write the shard anew")
+            raise DataError(f"{where} does not match its CRC; write the shard again")
         yield payload
         number += 1

@@ -1,7 +1,7 @@
-"""The official ILSVRC2012 archives, listed and later read in place, never unpacked.
+"""The layout of the official ILSVRC2012 archives, which are read in place and never unpacked.
 
 `ILSVRC2012_img_train.tar` is a tar of one tar per synset, `ILSVRC2012_img_val.tar` is
-flat. Only tar headers are read here; an image is later read by offset.
+flat. Only tar headers are read here; images are read later, by offset.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from preprocessing.storage.map_ahead import map_ahead
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
 VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
-# Line i is the synset of ILSVRC2012_val_{i:08d}.JPEG; slim's datasets folder carries it.
+# Line i holds the synset of ILSVRC2012_val_{i:08d}.JPEG; the file is in slim's datasets folder.
 VALIDATION_LABELS = "imagenet_2012_validation_synset_labels.txt"
 TRAIN_BOXES = "ILSVRC2012_bbox_train_v2.tar.gz"
 VALIDATION_BOXES = "ILSVRC2012_bbox_val_v3.tgz"
@@ -33,7 +33,7 @@ LOOKED_FOR = f"the official archives ({TRAIN_ARCHIVE}, {VALIDATION_ARCHIVE}, {DE
 
 
 def is_here(folder: str) -> bool:
-    """Whether `folder` holds one of the archives."""
+    """Return whether `folder` holds one of the archives."""
     return any(
         storage.exists(storage.join(folder, name)) for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE)
     )
@@ -43,10 +43,10 @@ def find(folder: str) -> Source:
     """List the images of the archives in `folder`.
 
     Raises:
-        UsageError: Something is missing; names what was looked for.
+        UsageError: A file is missing; the message names what was looked for.
         DataError: An archive is damaged, or labels and images do not match.
     """
-    here = {
+    exists = {
         name: storage.exists(storage.join(folder, name))
         for name in (
             TRAIN_ARCHIVE,
@@ -57,8 +57,8 @@ def find(folder: str) -> Source:
             VALIDATION_BOXES,
         )
     }
-    missing = [name for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE) if not here[name]]
-    if not here[DEVKIT] and not here[VALIDATION_LABELS]:
+    missing = [name for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE) if not exists[name]]
+    if not exists[DEVKIT] and not exists[VALIDATION_LABELS]:
         missing.append(f"{DEVKIT} (or {VALIDATION_LABELS})")
     if missing:
         raise UsageError(
@@ -66,13 +66,13 @@ def find(folder: str) -> Source:
             f"{TRAIN_ARCHIVE}, {VALIDATION_ARCHIVE}, {DEVKIT}, and, if you have them, "
             f"{TRAIN_BOXES}, {VALIDATION_BOXES}, {SYNSET_WORDS}"
         )
-    validation_synsets, labels_path, words = _validation_synsets(folder, here)
+    validation_synsets, labels_path, words = _validation_synsets(folder, exists)
     words = {**words, **class_words(folder)}
     train = storage.join(folder, TRAIN_ARCHIVE)
     synsets = sorted({_synset(member, train) for member in _synset_archives(train)})
     labels = {synset: index for index, synset in enumerate(synsets, start=1)}
     _refuse_unknown(validation_synsets, labels, labels_path)
-    boxes = _boxes(folder, here, validation_synsets, labels)
+    boxes = _boxes(folder, exists, validation_synsets, labels)
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=synset, text=words.get(synset, synset))
@@ -82,8 +82,8 @@ def find(folder: str) -> Source:
             "layout": "ILSVRC2012 archives",
             "files": {
                 name: storage.size_bytes(storage.join(folder, name))
-                for name, is_there in here.items()
-                if is_there
+                for name, is_present in exists.items()
+                if is_present
             },
         },
         listings={
@@ -101,16 +101,16 @@ def find(folder: str) -> Source:
 
 
 def _validation_synsets(
-    folder: str, here: dict[str, bool]
+    folder: str, exists: dict[str, bool]
 ) -> tuple[list[str], str, dict[str, str]]:
-    """Synsets of validation image 1, 2, ..., where they are from, and the kit's class words."""
+    """Return the synsets of validation images 1, 2, ..., their file, and the kit's class words."""
     listed: dict[str, list[str]] = {}
     words: dict[str, str] = {}
-    if here[DEVKIT]:
+    if exists[DEVKIT]:
         path = storage.join(folder, DEVKIT)
         kit = read_devkit(path)
         listed[path], words = kit.validation, kit.words
-    if here[VALIDATION_LABELS]:
+    if exists[VALIDATION_LABELS]:
         path = storage.join(folder, VALIDATION_LABELS)
         listed[path] = read_text(path).split()
     if len({tuple(synsets) for synsets in listed.values()}) > 1:
@@ -128,9 +128,9 @@ def _refuse_unknown(synsets: list[str], labels: dict[str, int], path: str) -> No
 
 
 def _boxes(
-    folder: str, here: dict[str, bool], validation_synsets: list[str], labels: dict[str, int]
+    folder: str, exists: dict[str, bool], validation_synsets: list[str], labels: dict[str, int]
 ) -> dict[str, BoxesOf]:
-    """Per split, from file name to boxes."""
+    """Return, per split, the function from file name to boxes."""
 
     def train_class(path: str) -> str:
         return posixpath.basename(posixpath.dirname(path))
@@ -139,16 +139,16 @@ def _boxes(
         number = validation_number(posixpath.basename(path), len(validation_synsets))
         return validation_synsets[number - 1] if number else ""
 
-    found: dict[str, BoxesOf] = {}
+    boxes_of: dict[str, BoxesOf] = {}
     for split, name, class_of in (
         ("train", TRAIN_BOXES, train_class),
         ("validation", VALIDATION_BOXES, validation_class),
     ):
-        if here[name]:
-            found[split] = ArchivedBoxes(storage.join(folder, name), labels, class_of).of
+        if exists[name]:
+            boxes_of[split] = ArchivedBoxes(storage.join(folder, name), labels, class_of).of
         else:
-            found[split] = _no_boxes
-    return found
+            boxes_of[split] = _no_boxes
+    return boxes_of
 
 
 def _no_boxes(filename: str) -> tuple[Box, ...]:
@@ -156,7 +156,7 @@ def _no_boxes(filename: str) -> tuple[Box, ...]:
 
 
 def validation_number(stem: str, count: int) -> int:
-    """`i` of `ILSVRC2012_val_{i:08d}`; 0 when it is no such name or above `count`."""
+    """Return `i` of `ILSVRC2012_val_{i:08d}`; 0 for another name or a number above `count`."""
     matched = re.fullmatch(r"ILSVRC2012_val_(\d{8})", stem, re.ASCII)
     number = int(matched[1]) if matched else 0
     return number if number <= count else 0
@@ -165,17 +165,17 @@ def validation_number(stem: str, count: int) -> int:
 def _synset_archives(path: str) -> list[Member]:
     size = storage.size_bytes(path)
     with storage.open_read(path, ahead=False) as stream:
-        found = list(members(stream, path, end=size))
-    if not found:
+        archives = list(members(stream, path, end=size))
+    if not archives:
         raise DataError(f"{path} is empty; expected one tar per synset inside")
-    return found
+    return archives
 
 
 def _synset(member: Member, path: str) -> str:
     synset, extension = posixpath.splitext(posixpath.basename(member.name))
     if extension != ".tar":
         raise DataError(
-            f"{path} holds {member.name}; expected one tar per synset, like n01440764.tar"
+            f"{path} holds {member.name}; expected one tar per synset, such as n01440764.tar"
         )
     return synset
 
@@ -200,8 +200,8 @@ def _train_images(path: str, labels: dict[str, int], boxes_of: BoxesOf) -> Itera
             for inner in listed
         ]
 
-    for found in map_ahead(of_synset, _synset_archives(path), path):
-        yield from found
+    for references in map_ahead(of_synset, _synset_archives(path), path):
+        yield from references
 
 
 def _validation_images(

@@ -1,8 +1,8 @@
 """Bounding boxes from ImageNet's XML annotations, by the rules of slim.
 
 slim's `datasets/process_bounding_boxes.py` writes a CSV with four decimals, which its
-`download_and_convert_imagenet.sh` sorts and `build_imagenet_data.py` reads: so these are
-the numbers, in this order, that the published records hold.
+`download_and_convert_imagenet.sh` sorts and `build_imagenet_data.py` reads, so the published
+records hold these numbers in this order.
 """
 
 from __future__ import annotations
@@ -30,35 +30,32 @@ class _RefusedError(ValueError):
 
 
 def boxes_of(xml: bytes, folder: str, known: Container[str], where: str) -> tuple[Box, ...]:
-    """The usable boxes of one annotation.
+    """Return the usable boxes of one annotation, in ascending order.
 
-    Pixels are divided by the size that the XML gives (what the annotator saw, not the
-    size of the file), swapped where inverted, clamped to 0..1 and rounded to four
-    decimals. Dropped: boxes without area, and all boxes of a file whose first object is of
-    another known class than `folder` (other names, like `Scottish_deerhound`, are kept).
+    Pixels are divided by the size that the XML gives (the size that the annotator saw, not that
+    of the file), swapped where inverted, clamped to 0..1 and rounded to four decimals. Boxes
+    without area are dropped, and so are all boxes of a file whose first object belongs to another
+    known class than `folder` (other names, such as `Scottish_deerhound`, are kept).
 
     Args:
-        xml: The file.
-        folder: Class that the image belongs to.
+        xml: The content of the file.
+        folder: Class of the image.
         known: All classes.
-        where: Names the file in errors.
-
-    Returns:
-        In ascending order.
+        where: Name of the file in errors.
 
     Raises:
-        DataError: Not such an annotation.
+        DataError: The file is not such an annotation.
     """
     try:
-        found = _elements(xml)
-        corners = [[int(text) for text in found[name]] for name in _CORNERS]
-        if -1 in corners[0]:  # where slim takes the list to end
+        texts = _elements(xml)
+        corners = [[int(text) for text in texts[name]] for name in _CORNERS]
+        if -1 in corners[0]:  # slim ends the list there
             corners = [values[: corners[0].index(-1)] for values in corners]
         if len({len(values) for values in corners}) > 1:
             raise _RefusedError("a box lacks a corner")
         if not corners[0]:
             return ()
-        width, height = int(found["width"][0]), int(found["height"][0])
+        width, height = int(texts["width"][0]), int(texts["height"][0])
         if width <= 0 or height <= 0:
             raise _RefusedError(f"an image of {width}x{height}")
     except expat.ExpatError as error:
@@ -67,8 +64,8 @@ def boxes_of(xml: bytes, folder: str, known: Container[str], where: str) -> tupl
         raise DataError(f"{where} lacks the size of the image") from None
     except ValueError as error:
         raise DataError(f"{where} is not an annotation of boxes ({error})") from None
-    label = found["name"][0] if found["name"] else ""
-    if label != folder and label in known:
+    label = texts["name"][0] if texts["name"] else None
+    if label is not None and label != folder and label in known:
         return ()
     boxes = []
     for xmin, ymin, xmax, ymax in zip(*corners, strict=True):
@@ -85,21 +82,21 @@ def _interval(first: float, second: float) -> tuple[float, float]:
 
 
 def _elements(xml: bytes) -> dict[str, list[str]]:
-    """Texts of the elements that matter, in document order.
+    """Return the texts of the relevant elements, in document order.
 
-    Entities can only be declared in a document type, which is refused: nothing expands.
+    Entities can only be declared in a document type, which is refused, so nothing expands.
     """
     if len(xml) > MAX_XML_BYTES:
         raise _RefusedError(f"{len(xml)} bytes")
-    found: dict[str, list[str]] = {name: [] for name in (*_CORNERS, "width", "height", "name")}
+    texts: dict[str, list[str]] = {name: [] for name in (*_CORNERS, "width", "height", "name")}
     text: list[str] = []
 
     def start(name: str, _: object) -> None:
         text.clear()
 
     def end(name: str) -> None:
-        if name in found:
-            found[name].append("".join(text).strip())
+        if name in texts:
+            texts[name].append("".join(text).strip())
         text.clear()
 
     def refuse(*_: object) -> None:
@@ -114,31 +111,31 @@ def _elements(xml: bytes) -> dict[str, list[str]]:
         parser.Parse(xml, True)
     except LookupError as error:
         raise _RefusedError(str(error)) from None
-    return found
+    return texts
 
 
 class ArchivedBoxes:
-    """The boxes of a whole `.tar.gz` of annotations, by base name of the image; read once.
+    """The boxes of a whole `.tar.gz` of annotations, by base name of the image; it is read once.
 
     `ILSVRC2012_bbox_train_v2.tar.gz` holds `<synset>/<name>.xml`, possibly inside one more
-    tar per synset; `ILSVRC2012_bbox_val_v3.tgz` holds `val/<name>.xml`. About 200 bytes of
-    memory per annotated image.
+    tar per synset; `ILSVRC2012_bbox_val_v3.tgz` holds `val/<name>.xml`. Each annotated image
+    takes about 200 bytes of memory.
     """
 
     def __init__(self, path: str, known: Container[str], class_of: Callable[[str], str]) -> None:
-        """Remember where they are.
+        """Prepare to read an archive.
 
         Args:
             path: The archive.
             known: All classes.
-            class_of: From a member's path without extension to the class it belongs to.
+            class_of: Function from a member's path, without extension, to its class.
         """
         self._path, self._known, self._class_of = path, known, class_of
         self._packed: dict[str, bytes] | None = None
-        self._reading = threading.Lock()  # several classes may be listed at a time
+        self._reading = threading.Lock()  # several classes may be listed at the same time
 
     def of(self, filename: str) -> tuple[Box, ...]:
-        """The boxes of one image; none when it is not annotated.
+        """Return the boxes of one image; none when it is not annotated.
 
         Raises:
             DataError: The archive is damaged.
@@ -163,7 +160,7 @@ class ArchivedBoxes:
 
 
 def _annotations(stream: IO[bytes], where: str) -> Iterator[tuple[str, bytes]]:
-    """Path and bytes of every XML file in a gzipped tar, and in the tars inside it."""
+    """Yield path and bytes of every XML file in a gzipped tar, and in the tars inside it."""
     with open_gzipped(stream, where) as unzipped:
         yield from _annotations_of_tar(unzipped, where)
 
@@ -173,11 +170,16 @@ def _annotations_of_tar(stream: IO[bytes], where: str) -> Iterator[tuple[str, by
         name = posixpath.basename(member.name)
         if name.endswith(".xml"):
             if member.size > MAX_XML_BYTES:
-                raise DataError(f"{member.name} in {where} has {member.size} bytes; no annotation")
+                raise DataError(
+                    f"{member.name} in {where} has {member.size} bytes, too many for an annotation"
+                )
             yield member.name, read_member(stream, member)
         elif name.endswith((".tar", ".tar.gz", ".tgz")):
             if member.size > MAX_NESTED_BYTES:
-                raise DataError(f"{member.name} in {where} has {member.size} bytes; too many")
+                raise DataError(
+                    f"{member.name} in {where} has {member.size} bytes, "
+                    "too many for a nested archive"
+                )
             nested = io.BytesIO(read_member(stream, member))
             inside = f"{member.name} in {where}"
             if name.endswith(".tar"):

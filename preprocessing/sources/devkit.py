@@ -1,4 +1,4 @@
-"""ILSVRC2012's development kit: what validation images show, and what classes are called."""
+"""ILSVRC2012's development kit: classes of the validation images, and descriptions of classes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MAX_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Devkit:
-    """What ingest needs of it.
+    """The part of the kit that ingest needs.
 
     Attributes:
-        validation: Synset of validation image 1, 2, ...
-        words: Synset to description, like `tench, Tinca tinca`.
+        validation: Synsets of validation images 1, 2, ...
+        words: Descriptions by synset, such as `tench, Tinca tinca`.
     """
 
     validation: list[str]
@@ -30,11 +30,11 @@ class Devkit:
 def read_devkit(path: str) -> Devkit:
     """Read `ILSVRC2012_devkit_t12.tar.gz` in place.
 
-    The ground truth is in ILSVRC2012 ids, which are not labels: `meta.mat` says which
-    synset an id stands for, and its order is not the sorted one.
+    The ground truth consists of ILSVRC2012 ids, which are not labels: `meta.mat` gives the synset
+    of an id, and its order is not the sorted one.
 
     Raises:
-        DataError: It is damaged, or lacks one of the two files.
+        DataError: The kit is damaged, or lacks one of the two files.
     """
     files = _read_files(path)
     synsets, words = _read_meta(files[_META], f"{_META} in {path}")
@@ -48,20 +48,20 @@ def read_devkit(path: str) -> Devkit:
 
 
 def _read_files(path: str) -> dict[str, bytes]:
-    found = {}
+    files = {}
     with storage.open_read(path) as stream, open_gzipped(stream, path) as archive:
         for member in members(archive, path):
             for name in (_META, _TRUTH):
                 if f"/{member.name}".endswith(f"/{name}") and member.size <= _MAX_BYTES:
-                    found[name] = read_member(archive, member)
+                    files[name] = read_member(archive, member)
     for name in (_META, _TRUTH):
-        if name not in found:
+        if name not in files:
             raise DataError(f"{path} lacks {name}; fetch the development kit (task 1 and 2) again")
-    return found
+    return files
 
 
 def _read_meta(content: bytes, where: str) -> tuple[dict[int, str], dict[str, str]]:
-    """ILSVRC2012 id to synset, and synset to words, of the classes without children."""
+    """Return synsets by ILSVRC2012 id, and words by synset, of the classes without children."""
     synsets: dict[int, str] = {}
     words: dict[str, str] = {}
     try:
@@ -77,7 +77,7 @@ def _read_meta(content: bytes, where: str) -> tuple[dict[int, str], dict[str, st
                 synsets[int(value)] = checked_name(synset, where)
                 words[synset] = checked_name(text, where)
             case [float()], [float()], str(), str():
-                continue  # an inner node of the hierarchy: no images of its own
+                continue  # an inner node of the hierarchy, without images of its own
             case _:
                 raise DataError(f"{where} has an unknown row {number}; fetch the kit again")
     return synsets, words

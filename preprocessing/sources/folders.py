@@ -1,4 +1,4 @@
-"""A folder per class: `train/<class>/*` and `validation/<class>/*`, any classes, plain files."""
+"""The layout of a folder per class: `train/<class>/*` and `validation/<class>/*`, plain files."""
 
 from __future__ import annotations
 
@@ -23,51 +23,52 @@ LOOKED_FOR = (
 
 
 def entries(folder: str) -> list[Entry]:
-    """What is in a folder but hidden files; links are followed, nothing is written through them."""
+    """Return the entries of a folder without hidden files; links are followed."""
     return [entry for entry in storage.list_entries(folder) if not entry.name.startswith(".")]
 
 
 def classes_in(folder: str) -> list[str]:
-    """Sorted names of the class folders in `folder`.
+    """Return the sorted names of the class folders in `folder`.
 
     Raises:
-        DataError: There are none, or something else is among them.
+        DataError: The folder has none, or holds something else as well.
     """
-    found = entries(folder)
-    stray = [entry.name for entry in found if not entry.is_folder]
+    listed = entries(folder)
+    stray = [entry.name for entry in listed if not entry.is_folder]
     if stray:
         raise DataError(
-            f"{folder} holds the file {stray[0]!r}; expected one folder per class and in it images"
+            f"{folder} holds the file {stray[0]!r}; "
+            "expected one folder per class, with images in it"
         )
-    if not found:
-        raise DataError(f"{folder} is empty; expected one folder per class and in it images")
-    return [checked_name(entry.name, folder) for entry in found]
+    if not listed:
+        raise DataError(f"{folder} is empty; expected one folder per class, with images in it")
+    return [checked_name(entry.name, folder) for entry in listed]
 
 
 def images_in(folder: str, split: str, name: str, label: int) -> list[ImageReference]:
-    """References to the files of one class.
+    """Return references to the files of one class.
 
     Args:
-        folder: Holds the images of this class only.
-        split: Of the keys.
-        name: Of the class.
-        label: 1..N.
+        folder: Folder that holds the images of this class only.
+        split: Split in the keys.
+        name: Name of the class.
+        label: Label of the class, 1..N.
 
     Raises:
-        DataError: A name that cannot be recorded, or a folder inside.
+        DataError: A name cannot be recorded, or the folder holds another folder.
     """
-    found = []
+    references = []
     for entry in entries(folder):
         if entry.is_folder:
             raise DataError(f"{folder} holds the folder {entry.name!r}; expected images only")
         filename = checked_name(entry.name, folder)
         key, path = f"{split}/{name}/{filename}", storage.join(folder, filename)
-        found.append(ImageReference(key, path, 0, entry.size, label))
-    return found
+        references.append(ImageReference(key, path, 0, entry.size, label))
+    return references
 
 
 def is_here(folder: str) -> bool:
-    """Whether `folder` looks like this layout."""
+    """Return whether `folder` looks like this layout."""
     return storage.exists(storage.join(folder, TRAIN))
 
 
@@ -75,12 +76,12 @@ def find(folder: str) -> Source:
     """List the images of a folder per class.
 
     Raises:
-        UsageError: No validation images; names what was looked for.
-        DataError: Something else is among the class folders.
+        UsageError: The validation images are missing; the message names what was looked for.
+        DataError: The folders hold something other than class folders.
     """
     train = storage.join(folder, TRAIN)
     candidates = [storage.join(folder, name) for name in VALIDATION]
-    validation = next((each for each in candidates if storage.exists(each)), None)
+    validation = next((path for path in candidates if storage.exists(path)), None)
     if validation is None:
         raise UsageError(
             f"source {folder} has {TRAIN}/ but neither of {VALIDATION[0]}/ and {VALIDATION[1]}/; "
@@ -90,7 +91,10 @@ def find(folder: str) -> Source:
     labels = {name: index for index, name in enumerate(names, start=1)}
     unknown = sorted(set(classes_in(validation)) - labels.keys())
     if unknown:
-        raise DataError(f"{validation} has class {unknown[0]!r}, which {train} has not")
+        raise DataError(
+            f"{validation} has class {unknown[0]!r}, which {train} lacks; "
+            "remove it or add training images"
+        )
     words = class_words(folder)
     return Source(
         classes=tuple(
@@ -109,5 +113,5 @@ def _images(folder: str, split: str, labels: dict[str, int]) -> Iterator[ImageRe
     def of_class(name: str) -> list[ImageReference]:
         return images_in(storage.join(folder, name), split, name, labels[name])
 
-    for found in map_ahead(of_class, classes_in(folder), folder):
-        yield from found
+    for references in map_ahead(of_class, classes_in(folder), folder):
+        yield from references

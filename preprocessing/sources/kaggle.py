@@ -26,7 +26,7 @@ LOOKED_FOR = f"Kaggle's download ({DATA}/, {SOLUTION})"
 
 
 def is_here(folder: str) -> bool:
-    """Whether `folder` looks like this layout."""
+    """Return whether `folder` looks like this layout."""
     return storage.exists(storage.join(folder, DATA))
 
 
@@ -34,7 +34,7 @@ def find(folder: str) -> Source:
     """List the images of Kaggle's download.
 
     Raises:
-        UsageError: Something is missing; names what was looked for.
+        UsageError: A file is missing; the message names what was looked for.
         DataError: Labels and images do not match.
     """
     train, validation = (storage.join(folder, DATA, name) for name in ("train", "val"))
@@ -49,25 +49,23 @@ def find(folder: str) -> Source:
     labels = {name: index for index, name in enumerate(folders.classes_in(train), start=1)}
     synsets = _solution(solution, labels)
     words = class_words(folder)
-    annotations = storage.join(folder, ANNOTATIONS)
-    has_boxes = storage.exists(annotations)
+    xml_folder = storage.join(folder, ANNOTATIONS)
+    annotations = xml_folder if storage.exists(xml_folder) else None
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=synset, text=words.get(synset, synset))
             for synset, index in labels.items()
         ),
-        description={"layout": "Kaggle", "classes": len(labels), "boxes": has_boxes},
+        description={"layout": "Kaggle", "classes": len(labels), "boxes": annotations is not None},
         listings={
-            "train": partial(_train_images, train, labels, annotations if has_boxes else ""),
-            "validation": partial(
-                _validation_images, validation, synsets, labels, annotations if has_boxes else ""
-            ),
+            "train": partial(_train_images, train, labels, annotations),
+            "validation": partial(_validation_images, validation, synsets, labels, annotations),
         },
     )
 
 
 def _solution(path: str, labels: dict[str, int]) -> dict[str, str]:
-    """Image to synset: the first word of `PredictionString`, before its boxes."""
+    """Return the synset of each image: the first word of `PredictionString`, before its boxes."""
     try:
         rows = list(csv.reader(io.StringIO(read_text(path)), strict=True))
     except csv.Error as error:
@@ -90,7 +88,7 @@ def _solution(path: str, labels: dict[str, int]) -> dict[str, str]:
 
 
 def _train_images(
-    folder: str, labels: dict[str, int], annotations: str
+    folder: str, labels: dict[str, int], annotations: str | None
 ) -> Iterator[ImageReference]:
     def of_class(synset: str) -> list[ImageReference]:
         listed = folders.images_in(storage.join(folder, synset), "train", synset, labels[synset])
@@ -98,16 +96,18 @@ def _train_images(
             return listed
         xml_folder = storage.join(annotations, "train", synset)
         xml_names = frozenset(storage.list_names(xml_folder))
-        return [_with_boxes(each, synset, xml_folder, xml_names, labels) for each in listed]
+        return [
+            _with_boxes(reference, synset, xml_folder, xml_names, labels) for reference in listed
+        ]
 
-    for found in map_ahead(of_class, labels, folder):
-        yield from found
+    for references in map_ahead(of_class, labels, folder):
+        yield from references
 
 
 def _validation_images(
-    folder: str, synsets: dict[str, str], labels: dict[str, int], annotations: str
+    folder: str, synsets: dict[str, str], labels: dict[str, int], annotations: str | None
 ) -> Iterator[ImageReference]:
-    xml_folder = storage.join(annotations, "val")
+    xml_folder = storage.join(annotations or "", "val")
     xml_names = frozenset(storage.list_names(xml_folder) if annotations else ())
 
     def of_file(entry: storage.Entry) -> ImageReference:

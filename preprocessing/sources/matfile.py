@@ -1,7 +1,7 @@
-"""Struct arrays out of MAT-files of level 5, the format of the development kit's `meta.mat`.
+"""Struct arrays of MAT-files of level 5, the format of the development kit's `meta.mat`.
 
-SciPy reads them too, but its reader follows damaged sizes out of its buffer and takes the
-process with it. Layout: MathWorks, "MAT-File Format", level 5.
+SciPy reads them too, but its reader follows damaged sizes beyond its buffer and crashes the
+process. Layout: MathWorks, "MAT-File Format", level 5.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
-MAX_BYTES = 1 << 26  # once decompressed
+MAX_BYTES = 1 << 26  # after decompression
 _HEADER_BYTES, _TAG_BYTES = 128, 8
 _MATRIX, _COMPRESSED = 14, 15
 _STRUCT, _CHARACTERS, _NUMBERS = 2, 4, range(6, 16)  # array classes
 _NUMBER_FORMATS = {1: "b", 2: "B", 3: "h", 4: "H", 5: "i", 6: "I", 7: "f", 9: "d", 12: "q", 13: "Q"}
 _ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16"}
 
-# Text, the numbers of an array in column-major order, or None for what is not read.
+# Text, the numbers of an array in column-major order, or None for a value that is not read.
 Value = str | list[float] | None
 
 
 class MatFileError(ValueError):
-    """Not a MAT-file of level 5, or one that contradicts itself."""
+    """The bytes are not a MAT-file of level 5, or contradict themselves."""
 
 
 class _Element(NamedTuple):
@@ -32,7 +32,7 @@ class _Element(NamedTuple):
 
 
 class _Reader:
-    """The data elements in a stretch of bytes, one after the other."""
+    """A reader of the data elements in a stretch of bytes, one after the other."""
 
     def __init__(self, content: bytes | memoryview, order: str) -> None:
         self._content, self._order, self._position = memoryview(content), order, 0
@@ -42,16 +42,16 @@ class _Reader:
         return self._position >= len(self._content)
 
     def next(self, kind: int | None = None) -> _Element:
-        """The next element; of type `kind` if given."""
+        """Return the next element, which must have the type `kind` if one is given."""
         start = self._position + _TAG_BYTES
         if start > len(self._content):
             raise MatFileError("it is cut short")
         first, size = struct.unpack_from(f"{self._order}II", self._content, self._position)
-        if first >> 16:  # up to four bytes inside the tag
+        if first >> 16:  # up to four bytes lie inside the tag
             first, size, start = first & 0xFFFF, first >> 16, start - 4
             self._position += _TAG_BYTES
             if size > 4:
-                raise MatFileError("an element is longer than its place")
+                raise MatFileError("an element is longer than its space")
         else:
             padding = 0 if first == _COMPRESSED else -size % 8
             self._position = start + size + padding
@@ -62,25 +62,25 @@ class _Reader:
         return _Element(first, self._content[start : start + size])
 
     def integers(self) -> tuple[int, ...]:
-        """The next element, of 32-bit integers."""
+        """Return the next element as 32-bit integers."""
         content = self.next().content
         if len(content) % 4:
             raise MatFileError("integers of odd size")
         return struct.unpack(f"{self._order}{len(content) // 4}i", content)
 
     def text(self) -> str:
-        """The next element, a name."""
+        """Return the next element as a name."""
         return bytes(self.next().content).decode("ascii", errors="replace")
 
 
 def read_structs(content: bytes, name: str) -> list[dict[str, Value]]:
-    """The elements of struct array `name`, in column-major order.
+    """Return the elements of the struct array `name`, in column-major order.
 
     Raises:
-        MatFileError: There is no such array, or the file is damaged.
+        MatFileError: The file has no such array, or is damaged.
     """
     if len(content) < _HEADER_BYTES or content[126:128] not in (b"IM", b"MI"):
-        raise MatFileError("no MAT-file of level 5")
+        raise MatFileError("it is no MAT-file of level 5")
     order = "<" if content[126:128] == b"IM" else ">"
     variables = _Reader(content[_HEADER_BYTES:], order)
     while not variables.is_at_end:
@@ -89,8 +89,8 @@ def read_structs(content: bytes, name: str) -> list[dict[str, Value]]:
             element = _Reader(_decompressed(element.content), order).next()
         if element.kind == _MATRIX:
             reader = _Reader(element.content, order)
-            array_class, count, found = _array_head(reader)
-            if found == name:
+            array_class, count, array_name = _array_head(reader)
+            if array_name == name:
                 if array_class != _STRUCT:
                     raise MatFileError(f"{name} is no struct array")
                 return _structs(reader, count, order)
@@ -109,7 +109,7 @@ def _decompressed(content: memoryview) -> bytes:
 
 
 def _array_head(reader: _Reader) -> tuple[int, int, str]:
-    """Class, number of elements and name of an array."""
+    """Return the class, the number of elements and the name of an array."""
     flags, dimensions, name = reader.integers(), reader.integers(), reader.text()
     if not flags or any(size < 0 for size in dimensions):
         raise MatFileError("an array with a damaged head")
@@ -125,7 +125,7 @@ def _structs(reader: _Reader, count: int, order: str) -> list[dict[str, Value]]:
         for start in range(0, len(packed), lengths[0])
     ]
     rows = []
-    for _ in range(count):  # ends early where the bytes do
+    for _ in range(count):  # too large a count ends with the bytes
         rows.append({name: _value(reader.next(_MATRIX), order) for name in names})
     return rows
 

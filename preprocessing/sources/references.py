@@ -1,4 +1,4 @@
-"""What ingest needs to know of a source: its classes, and where the bytes of each image are."""
+"""References: the classes of a source, and the place of each image's bytes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from preprocessing.records.schema import ImageClass
 
-# xmin, ymin, xmax, ymax, relative to width and height, 0 to 1.
+# xmin, ymin, xmax, ymax, relative to width and height, in [0, 1].
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """Where the bytes of one image are, and what it shows.
+    """The place of one image's bytes, and its class.
 
     Attributes:
-        key: Unique and the same wherever the image comes from: `split/class/filename`.
-        path: File or archive that holds it.
-        offset: Byte offset of the image inside `path`.
-        size: Bytes.
-        label: 1..N.
-        boxes: Of objects of this class, cleaned (`preprocessing/sources/boxes.py`).
+        key: `split/class/filename`, unique and the same for every layout of the source.
+        path: File or archive that holds the image.
+        offset: Offset of the image inside `path` in bytes.
+        size: Size of the image in bytes.
+        label: The label, 1..N.
+        boxes: Boxes of objects of this class, cleaned (`preprocessing/sources/boxes.py`).
     """
 
     key: str
@@ -35,18 +35,18 @@ class ImageReference:
 
     @property
     def filename(self) -> str:
-        """Base name, as the record carries it."""
+        """Base name, as in the record."""
         return posixpath.basename(self.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Everything that can be ingested.
+    """The images that an ingest reads.
 
     Attributes:
-        classes: In label order.
+        classes: The classes in label order.
         description: Layout and files, for the manifest.
-        listings: Per split, what starts a listing of its images.
+        listings: Per split, the function that starts a listing of its images.
     """
 
     classes: tuple[ImageClass, ...]
@@ -54,7 +54,7 @@ class Source:
     listings: Mapping[str, Callable[[], Iterator[ImageReference]]]
 
     def images(self, split: str) -> Iterator[ImageReference]:
-        """List `split` from its start, without holding the list; in no promised order.
+        """Yield the images of `split` in no particular order, without holding a list of them.
 
         Raises:
             DataError: An archive is damaged, or labels and images do not match.

@@ -31,7 +31,7 @@ class SourceLayout(Protocol):
         """
 
 
-# In the order in which they are tried.
+# They are tried in this order.
 LAYOUTS: list[SourceLayout] = [archives, kaggle, folders]
 
 
@@ -52,6 +52,5 @@ def find_source(folder: str) -> Source:
             return layout.find(folder)
     *others, last = (layout.LOOKED_FOR for layout in LAYOUTS)
     raise UsageError(
-        f"source {folder} holds no images that are known here; looked for {', '.join(others)} "
-        f"and {last}"
+        f"source {folder} has no known layout; looked for {', '.join(others)} and {last}"
     )

@@ -1,9 +1,9 @@
-"""The members of an uncompressed tar, read off its headers alone.
+"""The members of an uncompressed tar, read from its headers alone.
 
-`tarfile` would do, at about four times the cost for each of ImageNet's 1.3 million
-members, and it accepts an archive that ends without its end mark, as one does that was
-cut between two members. Formats: ustar, GNU and pax (POSIX.1-2001). Nothing is ever
-written under a member's name, and a name that leads elsewhere is refused all the same.
+`tarfile` costs about four times as much for each of ImageNet's 1.3 million members, and it
+accepts an archive that was cut between two members and so lacks its end mark. Formats: ustar, GNU
+and pax (POSIX.1-2001). Nothing is ever written under a member's name; a name that leads out of
+the archive is refused nevertheless.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, NamedTuple, cast
 from preprocessing.errors import DataError
 
 BLOCK_BYTES = 512
-MAX_NAME_BYTES = 1 << 16  # of a long name's block; longer is damage
+MAX_NAME_BYTES = 1 << 16  # largest block of a long name; a longer one is damage
 _END = bytes(BLOCK_BYTES)
 _FILES, _FOLDER = (b"0", b"\0", b"7"), b"5"
 _GNU_NAME, _GNU_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
@@ -32,7 +32,7 @@ _REFUSED = {
 
 
 class Member(NamedTuple):
-    """A regular file in a tar: its bytes are `size` bytes from `offset` of the stream."""
+    """A regular file in a tar: `size` bytes of the stream, from `offset`."""
 
     name: str
     offset: int
@@ -44,17 +44,18 @@ def members(
 ) -> Iterator[Member]:
     """List the regular files of a tar, which may itself lie inside `stream`.
 
-    Only seeks forward, so that `stream` may be a decompressor. It may be moved between
+    The stream is only moved forward, so it may be a decompressor. The caller may move it between
     two members.
 
     Args:
-        stream: Holds the tar.
-        where: Names the tar in errors.
-        start: First byte of the tar.
-        end: First byte after it; None if only reading on can tell.
+        stream: The stream that holds the tar.
+        where: Name of the tar in errors.
+        start: Offset of the first byte of the tar.
+        end: Offset of the first byte after it; None when only reading can tell.
 
     Raises:
-        DataError: Not a tar, cut short, or a member that is no plain file or folder.
+        DataError: The stream is not a tar, is cut short, or has a member that is neither a plain
+            file nor a folder.
     """
     position, long_name = start, ""
     while True:
@@ -72,7 +73,7 @@ def members(
         kind = header[156:157]
         if kind in _FILES:
             name = long_name or _name(header)
-            if not name.endswith("/"):  # a folder, before POSIX
+            if not name.endswith("/"):  # a folder, in tars older than POSIX
                 yield Member(_checked(name, where), offset, size)
             long_name = ""
         elif kind in (_GNU_NAME, _PAX):
@@ -81,26 +82,27 @@ def members(
             content = stream.read(size)
             long_name = _text(content) if kind == _GNU_NAME else _pax_path(content, where)
         elif kind not in (_FOLDER, _GNU_LINK, _PAX_GLOBAL):
-            what = _REFUSED.get(kind, f"a member of unknown type {kind!r}")
+            description = _REFUSED.get(kind, f"a member of unknown type {kind!r}")
             raise DataError(
-                f"{where} holds {long_name or _name(header)!r}, {what}; expected plain files only"
+                f"{where} holds {long_name or _name(header)!r}, {description}; "
+                "expected plain files only"
             )
         elif kind == _FOLDER:
             long_name = ""
 
 
 def read_member(stream: IO[bytes], member: Member) -> bytes:
-    """The bytes of a member."""
+    """Return the bytes of a member."""
     stream.seek(member.offset)
     return stream.read(member.size)
 
 
 @contextmanager
 def open_gzipped(stream: IO[bytes], where: str) -> Iterator[IO[bytes]]:
-    """Decompress a `.tar.gz`, at the end to its checksum.
+    """Decompress a `.tar.gz`, in the end up to its checksum.
 
     Raises:
-        DataError: Not gzip, cut short, or the checksum is wrong.
+        DataError: The stream is not gzip, is cut short, or has a wrong checksum.
     """
     try:
         with gzip.GzipFile(fileobj=stream) as unzipped:
@@ -113,15 +115,15 @@ def open_gzipped(stream: IO[bytes], where: str) -> Iterator[IO[bytes]]:
         ) from error
 
 
-def _damage(where: str, what: str) -> DataError:
+def _damage(where: str, problem: str) -> DataError:
     return DataError(
-        f"{where} is not a complete tar archive ({what}); compare its size and checksum "
+        f"{where} is not a complete tar archive ({problem}); compare its size and checksum "
         "with the download page and fetch it again"
     )
 
 
 def _size(header: bytes, where: str) -> int:
-    """The size field, once the checksum of the header is right."""
+    """Return the size field, after a check of the header's checksum."""
     try:
         expected = int(header[148:156].split(b"\0")[0], 8)
         actual = sum(header) - sum(header[148:156]) + 8 * ord(" ")
@@ -148,7 +150,7 @@ def _text(field: bytes) -> str:
 
 
 def _pax_path(content: bytes, where: str) -> str:
-    """The `path` of a pax header: records of `length key=value` lines."""
+    """Return the `path` of a pax header, which consists of lines `length key=value`."""
     path = ""
     while content:
         digits, separator, _ = content.partition(b" ")
@@ -171,10 +173,10 @@ def _checked(name: str, where: str) -> str:
 
 
 def checked_name(name: str, where: str) -> str:
-    """`name`, if a record and a manifest can carry it.
+    """Return `name` if a record and a manifest can carry it.
 
     Raises:
-        DataError: It is empty, not UTF-8 or holds control characters.
+        DataError: The name is empty, is not UTF-8 or holds control characters.
     """
     if not name or not name.isprintable() or "\ufffd" in name:
         raise DataError(f"{where} holds {name!r}; rename it: names must be printable UTF-8")

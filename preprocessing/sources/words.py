@@ -1,4 +1,4 @@
-"""What classes are called: synset to description, from whichever file lies in the source."""
+"""Descriptions of classes by synset, from the file that the source holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KAGGLE_WORDS = "LOC_synset_mapping.txt"
 
 
 def read_text(path: str) -> str:
-    """A whole text file.
+    """Return a whole text file.
 
     Raises:
         DataError: It is not UTF-8.
@@ -24,7 +24,7 @@ def read_text(path: str) -> str:
 
 
 def class_words(folder: str) -> dict[str, str]:
-    """Description by synset; empty when there is no such file.
+    """Return the descriptions by synset; none when the source has no such file.
 
     Raises:
         DataError: The file is not text.

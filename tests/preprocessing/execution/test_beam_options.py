@@ -63,7 +63,7 @@ def test_the_graph_for_dataflow_names_the_image_and_carries_no_references(
     classes = tuple(ImageClass(index=i, synset=f"n{i:08d}", text="text") for i in range(1, 1001))
     writer = ShardWriter(records="gs://r/records", classes=classes, image=ImageOptions())
     pipeline = beam.Pipeline(options=PipelineOptions(arguments))
-    beam_graph.build(pipeline, shards, writer, here=False)
+    beam_graph.build(pipeline, shards, writer, local=False)
     pipeline.run()
     graph = pipeline.runner.proto_pipeline
     (environment,) = graph.components.environments.values()

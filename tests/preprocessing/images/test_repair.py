@@ -39,7 +39,7 @@ def decode(image: RepairedImage) -> Image.Image:
 def test_an_ordinary_jpeg_keeps_its_bytes(mode: str, progressive: bool, decode_check: bool) -> None:
     original = encode(PICTURE.convert(mode), "JPEG", progressive=progressive)
     image = repair(original, decode_check=decode_check)
-    assert (image.jpeg, image.height, image.width, image.repaired) == (original, 24, 32, "")
+    assert (image.jpeg, image.height, image.width, image.repaired) == (original, 24, 32, None)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WEBP"])

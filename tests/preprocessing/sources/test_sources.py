@@ -221,7 +221,7 @@ def empty(folder: Path) -> None:
     ("change", "message"),
     [
         (lambda f: shutil.rmtree(f / "validation"), r"neither of validation/ and val/"),
-        (lambda f: (f / "validation" / "whale").mkdir(), "has class 'whale', which .* has not"),
+        (lambda f: (f / "validation" / "whale").mkdir(), "has class 'whale', which .* lacks"),
         (lambda f: (f / "train" / "readme").write_text("x"), "holds the file 'readme'"),
         (lambda f: (f / "train" / "n01440764" / "more").mkdir(), "holds the folder 'more'"),
         (lambda f: (f / "train" / "n01440764" / "a\nb").write_text("x"), "printable"),
