@@ -1,4 +1,4 @@
-"""What to do next for a run, from its record and what the cluster shows; no cluster needed."""
+"""Decisions: the next action for a run, from its record and its attempts, without a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.cluster.status.observe import Attempt
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do until something changes."""
+    """Do nothing until something changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """Take an attempt's pods away; it keeps its place."""
+    """Take an attempt's pods away; the attempt keeps its place."""
 
     attempt: Attempt
 
@@ -38,14 +38,14 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete an attempt: Kueue alone decides whether one of its jobs is suspended."""
+    """Delete an attempt, because Kueue alone decides whether one of its jobs is suspended."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Write the record with a changed state, then look again."""
+    """Write the record with a changed state, then decide again."""
 
     record: Record
 
@@ -56,12 +56,12 @@ Action = Wait | Submit | Suspend | Resume | Remove | Change
 def decide(
     record: Record, attempts: list[Attempt], *, live_pods: int, step: int, now: datetime
 ) -> Action:
-    """The next action for a run.
+    """Return the next action for a run.
 
     Args:
-        record: Its record.
-        attempts: Those of its present stage that are on the cluster, oldest first.
-        live_pods: Pods of that stage that have not ended, of whatever attempt.
+        record: The record of the run.
+        attempts: Attempts of its present stage that are on the cluster, oldest first.
+        live_pods: Number of pods of that stage, of any attempt, that have not ended.
         step: The last training step that the newest attempt is known to have reached.
         now: The time, UTC.
     """
@@ -70,11 +70,15 @@ def decide(
     if record.finished:
         return Wait()
     if stage is None:
-        return Change(record.with_state(outcome="succeeded", reason=""))
+        return Change(record.with_state(outcome="succeeded", reason=None))
     if newest and newest.phase == "succeeded":
         return Change(
             record.with_state(
-                done=(*state.done, stage), forgiven=0, fruitless=0, counted=0, reason=""
+                done=(*state.done, stage),
+                acknowledged_attempt=0,
+                no_progress_count=0,
+                counted_attempt=0,
+                reason=None,
             )
         )
     if state.stopped:
@@ -84,7 +88,7 @@ def decide(
     if reason := _overdue(record, now):
         return Change(record.with_state(stopped=True, reason=reason))
     if newest is None:
-        return Wait() if live_pods else Submit(stage, state.counted + 1)
+        return Wait() if live_pods else Submit(stage, state.counted_attempt + 1)
     if newest.phase == "suspended":
         return Resume(newest)
     return Wait()
@@ -99,36 +103,36 @@ def _stop(newest: Attempt | None, queued: bool) -> Action:
 def _after_failure(
     record: Record, stage: str, failed: Attempt, live_pods: int, step: int
 ) -> Action:
-    """Give up for good, count the attempt, or try again once its last pod is gone."""
+    """End the run, count the attempt, or try again once its last pod is gone."""
     state = record.state
     code = failed.permanent_exit_code
-    if code is not None and failed.number > state.forgiven:
-        pod = next(each.name for each in failed.pods if each.exit_code == code)
+    if code is not None and failed.number > state.acknowledged_attempt:
+        culprit = next(pod.name for pod in failed.pods if pod.exit_code == code)
         return Change(
             record.with_state(
                 outcome="failed",
                 exit_code=code,
-                reason=f"{pod} ended with exit code {code}, which a retry would not change "
+                reason=f"{culprit} ended with exit code {code}, which a retry would not change "
                 f"(mobilenet logs {record.name})",
             )
         )
-    if state.counted < failed.number:
+    if state.counted_attempt < failed.number:
         progressed = step > state.best_step
         return Change(
             record.with_state(
-                counted=failed.number,
-                fruitless=0 if progressed else state.fruitless + 1,
+                counted_attempt=failed.number,
+                no_progress_count=0 if progressed else state.no_progress_count + 1,
                 best_step=max(step, state.best_step),
                 reason=f"attempt {failed.number} of {stage} was disrupted ({_why(failed)})",
             )
         )
-    if state.fruitless >= record.limits.max_attempts:
+    if state.no_progress_count >= record.limits.max_attempts:
         return Change(
             record.with_state(
                 outcome="failed",
                 exit_code=1,
-                reason=f"{state.fruitless} attempts of {stage} in a row without a new step, the "
-                f"last: {_why(failed)}; `mobilenet resume {record.name}` tries again",
+                reason=f"{state.no_progress_count} attempts of {stage} in a row without a new "
+                f"step, the last: {_why(failed)}; `mobilenet resume {record.name}` tries again",
             )
         )
     if live_pods:
@@ -140,18 +144,18 @@ def _why(failed: Attempt) -> str:
     for pod in failed.pods:
         if pod.reason:
             return f"{pod.name}: {pod.reason}"
-    codes = sorted({each.exit_code for each in failed.pods if each.exit_code})
+    codes = sorted({pod.exit_code for pod in failed.pods if pod.exit_code})
     if codes:
         return f"exit code {', '.join(map(str, codes))}"
     return failed.message or "a pod was deleted"
 
 
-def _overdue(record: Record, now: datetime) -> str:
+def _overdue(record: Record, now: datetime) -> str | None:
     seconds = record.limits.deadline_seconds
     if seconds is None or not record.state.since:
-        return ""
+        return None
     if (now - datetime.fromisoformat(record.state.since)).total_seconds() < seconds:
-        return ""
+        return None
     return (
         f"stopped at its deadline of {record.limits.deadline_hours:g} hours; "
         f"`mobilenet resume {record.name}` gives it as many again"

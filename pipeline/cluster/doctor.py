@@ -18,14 +18,14 @@ KUEUE = Operator(
     title="Kueue",
     purpose="Kueue: queues --queue and --all",
 )
-# What the TensorFlow 2.21 wheel carries (tf.sysconfig.get_build_info()): native code for these
-# compute capabilities, each also good for later minors of its major, and PTX that the driver of
-# anything newer compiles at the first start.
+# Content of the TensorFlow 2.21 wheel (tf.sysconfig.get_build_info()): native code for these
+# compute capabilities, each of which also runs on later minors of its major, and PTX, which the
+# driver of newer GPUs compiles at the first start.
 NATIVE_CAPABILITIES = ((6, 0), (7, 0), (8, 0), (8, 9))
 PTX_CAPABILITY = (9, 0)
 CUDA_VERSION = (12, 5)
 MIN_DRIVER = 525  # CUDA 12 runs on any driver of its major (NVIDIA's minor version compatibility)
-ACCELERATORS = {  # label cloud.google.com/gke-accelerator
+ACCELERATORS = {  # compute capability by the value of the label cloud.google.com/gke-accelerator
     "nvidia-tesla-p4": (6, 1),
     "nvidia-tesla-p100": (6, 0),
     "nvidia-tesla-v100": (7, 0),
@@ -42,13 +42,13 @@ ACCELERATORS = {  # label cloud.google.com/gke-accelerator
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check."""
+    """The result of one check."""
 
     wrong: bool
     text: str
 
     def line(self) -> str:
-        """For stderr."""
+        """Return the finding as one line."""
         return f"{'WRONG' if self.wrong else 'ok   '}  {self.text}"
 
 
@@ -56,10 +56,10 @@ Check = Callable[[Gateway], Iterator[Finding]]
 
 
 def examine(gateway: Gateway, overlay: str) -> list[Finding]:
-    """All checks.
+    """Return the findings of all checks.
 
     Raises:
-        RetryError: No cluster answers.
+        RetryError: The cluster does not answer.
     """
     findings = [Finding(False, f"Kubernetes {gateway.version()} at {gateway.host}")]
     checks: list[tuple[str, Check]] = [
@@ -114,10 +114,13 @@ def _operator_alive(gateway: Gateway, backend: Backend, operator: Operator) -> I
 
 
 def _rights(gateway: Gateway) -> Iterator[Finding]:
+    required = [
+        backend.kind
+        for backend in registry.BACKENDS
+        if backend.operator is None or backend.operator.required
+    ]
     needed = [
-        ("create", "TFJob"),
-        ("patch", "TFJob"),
-        ("create", "Job"),
+        *((verb, kind) for kind in required for verb in ("create", "patch")),
         ("create", "ConfigMap"),
         ("update", "ConfigMap"),
         ("list", "Pod"),
@@ -144,13 +147,13 @@ def _platform(gateway: Gateway) -> Iterator[Finding]:
 
 
 def _gpus(gateway: Gateway) -> Iterator[Finding]:
-    nodes = [each for each in gateway.find("Node") if _allocatable(each)]
+    nodes = [node for node in gateway.find("Node") if _allocatable(node)]
     if not nodes:
-        yield Finding(False, "no GPU node now; an autoscaler may bring some, --gpus 0 needs none")
+        yield Finding(False, "no GPU node now; an autoscaler may add some, and --gpus 0 needs none")
         return
-    total = sum(_allocatable(each) for each in nodes)
+    total = sum(map(_allocatable, nodes))
     yield Finding(False, f"{total} GPUs on {len(nodes)} nodes")
-    for text in sorted({_generation(each) for each in nodes} - {""}):
+    for text in sorted(filter(None, set(map(_generation, nodes)))):
         yield Finding(True, text)
 
 
@@ -158,8 +161,8 @@ def _allocatable(node: Object) -> int:
     return int(node.get("status", {}).get("allocatable", {}).get(GPU_RESOURCE, 0))
 
 
-def _generation(node: Object) -> str:
-    """What is wrong with a node's GPU or driver for the wheel; empty if nothing."""
+def _generation(node: Object) -> str | None:
+    """Return the problem of a node's GPU or driver with the wheel; None without one."""
     labels = node["metadata"].get("labels", {})
     driver = labels.get("nvidia.com/cuda.driver-version.major") or labels.get(
         "nvidia.com/cuda.driver.major"
@@ -167,26 +170,26 @@ def _generation(node: Object) -> str:
     if driver and int(driver) < MIN_DRIVER:
         return (
             f"driver {driver} on {node['metadata']['name']} is too old for CUDA "
-            f"{'.'.join(map(str, CUDA_VERSION))}; {MIN_DRIVER} and later will do"
+            f"{'.'.join(map(str, CUDA_VERSION))}; {MIN_DRIVER} and later work"
         )
-    return gpu_problem(capability(labels))
+    return gpu_problem(capability_of(labels))
 
 
-def capability(labels: dict[str, str]) -> tuple[int, int] | None:
-    """A node's compute capability, from GPU feature discovery or GKE's label."""
+def capability_of(labels: dict[str, str]) -> tuple[int, int] | None:
+    """Return a node's compute capability, from GPU feature discovery or GKE's label."""
     if major := labels.get("nvidia.com/gpu.compute.major"):
         return int(major), int(labels.get("nvidia.com/gpu.compute.minor", 0))
     return ACCELERATORS.get(labels.get("cloud.google.com/gke-accelerator", ""))
 
 
-def gpu_problem(found: tuple[int, int] | None) -> str:
-    """What a GPU of this compute capability means for the TensorFlow wheel; empty if nothing."""
-    if found is None or any(
-        found[0] == native[0] and found >= native for native in NATIVE_CAPABILITIES
+def gpu_problem(capability: tuple[int, int] | None) -> str | None:
+    """Return the problem of this compute capability with the TensorFlow wheel; None without one."""
+    if capability is None or any(
+        capability[0] == native[0] and capability >= native for native in NATIVE_CAPABILITIES
     ):
-        return ""
-    name = ".".join(map(str, found))
-    if found >= PTX_CAPABILITY:
+        return None
+    name = ".".join(map(str, capability))
+    if capability >= PTX_CAPABILITY:
         return (
             f"GPUs of compute capability {name}: the TensorFlow wheel has no native code for "
             "them; the driver compiles for minutes at each start, unless you launch "
@@ -207,24 +210,24 @@ def _images(gateway: Gateway) -> Iterator[Finding]:
     from pipeline.cluster.status.observe import pod_from
 
     for pod in map(pod_from, gateway.find("Pod")):
-        if pod.reason.startswith("image not pullable"):
+        if pod.reason and pod.reason.startswith("image not pullable"):
             yield Finding(True, f"{pod.name}: {pod.reason}")
 
 
 def _storage(overlay: str, namespace: str) -> Iterator[Finding]:
-    """Whether what the overlay's settings name can be read from here."""
+    """Yield a finding for each bucket of the overlay's settings: can it be read from here?"""
     try:
         docs = render.render(overlay, (), namespace)
     except PermanentError as error:
         yield Finding(True, str(error))
         return
-    settings = next(each["data"] for each in docs if each["kind"] == "ConfigMap")
+    settings = next(doc["data"] for doc in docs if doc["kind"] == "ConfigMap")
     for name, path in settings.items():
         if not path.startswith("gs://"):
             continue
         try:
             storage.list_names(path)
-        except Exception as error:  # gcsfs raises many kinds; each means the same here
+        except Exception as error:  # gcsfs raises errors of many types
             yield Finding(True, f"{name} {path} cannot be read from here: {error}")
         else:
             yield Finding(False, f"{name} {path}")

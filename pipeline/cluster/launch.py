@@ -1,4 +1,4 @@
-"""`mobilenet launch`: render, say what it will be and cost, let the cluster check it, submit."""
+"""`mobilenet launch`: render a run, state its cost, let the cluster check it, and submit it."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ class Rendered:
 
 
 def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
-    """The runs that the flags ask for, rendered; refuses every mistake in them.
+    """Return the runs that the flags ask for, rendered.
 
     Raises:
-        UsageError: A wrong variant, recipe, setting, layout, overlay or component.
+        UsageError: A variant, recipe, setting, layout, overlay or component is wrong.
     """
     if arguments.all and arguments.name:
         raise UsageError("--name names one run; --all makes 22")
-    for each in arguments.components:
-        if each not in COMPONENTS:
-            raise UsageError(f"--with {each}: {did_you_mean(each, COMPONENTS)}")
+    for component in arguments.components:
+        if component not in COMPONENTS:
+            raise UsageError(f"--with {component}: {did_you_mean(component, COMPONENTS)}")
     if arguments.name:
         check_name(arguments.name)
     layout = Layout.choose(arguments.gpus, arguments.layout, arguments.workers)
-    variants = (
-        [each for each in PUBLISHED_VARIANTS if "_v2_" in each]
+    names = (
+        [name for name in PUBLISHED_VARIANTS if "_v2_" in name]
         if arguments.all
         else [arguments.variant]
     )
     queued = arguments.queue or arguments.all
     specs = [
         RunSpec(
-            variant=variant,
+            variant=Variant.parse(name),
             recipe=arguments.recipe,
             settings=tuple(arguments.set),
             layout=layout,
@@ -60,7 +60,7 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
             queued=queued,
             prepare=arguments.pipeline,
         )
-        for variant in variants
+        for name in names
     ]
     for spec in specs:
         config_of(spec)
@@ -88,14 +88,14 @@ def _rendered(
 
 
 def config_of(spec: RunSpec) -> RunConfig:
-    """The run's config; refuses what `mobilenet train` would refuse in the pod."""
-    return override_all(recipe(spec.recipe, Variant.parse(spec.variant)), spec.settings)
+    """Return the run's config; refuse what `mobilenet train` would refuse in the pod."""
+    return override_all(recipe(spec.recipe, spec.variant), spec.settings)
 
 
 def summary(
     spec: RunSpec, name: str, images_per_second: int | None, price_per_hour: float | None
 ) -> dict[str, Any]:
-    """What will run and, with the two figures, what it costs."""
+    """Return the plan of a run and, with the two figures, its cost."""
     if price_per_hour is not None and images_per_second is None:
         raise UsageError("--price-per-hour needs --images-per-second to know the hours")
     plan = Plan(
@@ -105,7 +105,7 @@ def summary(
     kept = ("recipe", "replicas", "global_batch", "steps", "hours", "cost")
     return {
         "run": name,
-        "variant": spec.variant,
+        "variant": spec.variant.name,
         "layout": spec.layout.name,
         "gpus": spec.layout.gpus,
         "backend": spec.backend,
@@ -115,7 +115,7 @@ def summary(
 
 
 def first_objects(run: Record) -> list[render.Manifest]:
-    """All objects of the first attempts of all stages."""
+    """Return all objects of the first attempts of all stages."""
     return [
         doc
         for stage in run.spec.stages
@@ -124,25 +124,25 @@ def first_objects(run: Record) -> list[render.Manifest]:
 
 
 def check(gateway: Gateway, rendered: Rendered) -> None:
-    """Let the cluster check every object of a run, strictly, and keep nothing.
+    """Let the cluster check every object of a run strictly, without keeping any.
 
     Raises:
-        PermanentError: It refuses one, or has no room for the run at all.
+        PermanentError: The cluster refuses an object, or its quota can never hold the run.
     """
     for doc in (rendered.record.to_object(), *rendered.shared, *first_objects(rendered.record)):
         try:
             gateway.create(doc, dry_run=True)
         except NameTakenError:
-            continue  # of an earlier launch of this run, which `submit` finds
+            continue  # it belongs to an earlier launch of this run, which `submit` finds
     require_platform(gateway, rendered)
     require_quota(gateway, rendered.record.spec)
 
 
 def require_platform(gateway: Gateway, rendered: Rendered) -> None:
-    """Refuse if an account or volume that the pods name is missing.
+    """Refuse a run whose pods name an account, a volume or a queue that is missing.
 
     Raises:
-        UsageError: Names it, and the command that installs it.
+        UsageError: Something is missing; the message names it and the command that installs it.
     """
     wanted: set[tuple[str, str]] = set()
     for doc in first_objects(rendered.record):
@@ -155,7 +155,7 @@ def require_platform(gateway: Gateway, rendered: Rendered) -> None:
                 wanted.add(("PersistentVolumeClaim", claim["claimName"]))
     if rendered.record.spec.queued:
         wanted.add(("LocalQueue", _queue_name(rendered.record)))
-    shared = {(each["kind"], each["metadata"]["name"]) for each in rendered.shared}
+    shared = {(doc["kind"], doc["metadata"]["name"]) for doc in rendered.shared}
     for kind, name in sorted(wanted - shared):
         if gateway.get(kind, name) is None:
             raise UsageError(
@@ -174,7 +174,7 @@ def require_quota(gateway: Gateway, spec: RunSpec) -> None:
     """Refuse a run that the namespace's GPU quota could never hold.
 
     Raises:
-        PermanentError: Names the quota.
+        PermanentError: The quota is too small; the message names it.
     """
     for quota in gateway.find("ResourceQuota"):
         allowed = quota["spec"].get("hard", {}).get(f"requests.{GPU_RESOURCE}")
@@ -186,22 +186,22 @@ def require_quota(gateway: Gateway, spec: RunSpec) -> None:
 
 
 def submit(gateway: Gateway, rendered: Rendered) -> Record:
-    """Put a run's record on the cluster; the supervisor does the rest."""
+    """Write a run's record to the cluster; the supervisor does the rest."""
     for doc in rendered.shared:
         try:
             gateway.create(doc)
         except NameTakenError:
-            continue  # named after its content
+            continue  # shared objects are named after their content
     return record.create(gateway, rendered.record)
 
 
 def print_manifests(all_rendered: list[Rendered]) -> None:
-    """As YAML on stdout."""
+    """Print the manifests as YAML on stdout."""
     import yaml
 
     docs: list[render.Manifest] = []
     for rendered in all_rendered:
-        docs += [each for each in rendered.shared if each not in docs]
+        docs += [doc for doc in rendered.shared if doc not in docs]
         docs += first_objects(rendered.record)
 
     class Plain(yaml.SafeDumper):

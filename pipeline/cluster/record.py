@@ -1,6 +1,7 @@
-"""A run's record: a ConfigMap of its name that says what is to happen and what has.
+"""The record of a run: a ConfigMap of its name with its specification and its state.
 
-Whoever supervises reads and writes it, so launchers may die and several may supervise at once.
+Every supervisor reads and writes it, so launchers may die, and several may supervise at the same
+time.
 """
 
 from __future__ import annotations
@@ -9,77 +10,132 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.cluster.api.gateway import Gateway, Object
 from pipeline.cluster.api.refusals import MissingError, NameTakenError
 from pipeline.cluster.render import RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import UsageError
+from preprocessing.storage import contracts
 
 RECORD_LABEL = "mobilenet/record"
+# Names of fields in stored records that differ from the names here.
+STORED_NAMES = {
+    "acknowledged_attempt": "forgiven",
+    "no_progress_count": "fruitless",
+    "counted_attempt": "counted",
+}
+Outcome = Literal["succeeded", "failed"]
 
 
 class NoRunError(UsageError):
-    """There is no run of this name, or not any more."""
+    """No run has this name, or its record was deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the Training Operator does not enforce."""
+    """Limits that the Training Operator does not enforce.
 
-    max_attempts: int  # resubmissions in a row without a new step
-    deadline_hours: float | None  # since the launch or the last resume
+    Attributes:
+        max_attempts: Most attempts in a row without a new step.
+        deadline_hours: Time since the launch or the last resume; None sets no limit.
+    """
+
+    max_attempts: int
+    deadline_hours: float | None = None
 
     @property
     def deadline_seconds(self) -> float | None:
-        """The same in seconds."""
+        """`deadline_hours` in seconds."""
         return None if self.deadline_hours is None else self.deadline_hours * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """How far a run is and what its owner wants."""
+    """The progress of a run and the wish of its owner.
+
+    Attributes:
+        stopped: Whether the owner or the deadline stopped the run.
+        outcome: The end of the run; None before it.
+        exit_code: Exit code of the stage that failed.
+        reason: Explanation of the state for people.
+        done: Stages that succeeded.
+        since: Time of the launch or the last resume, ISO 8601, UTC.
+        acknowledged_attempt: Last attempt of the stage whose failure a resume has set aside.
+        no_progress_count: Attempts in a row that ended without a new step.
+        best_step: Highest step of any attempt that ended.
+        counted_attempt: Last attempt that `no_progress_count` includes.
+    """
 
     stopped: bool = False
-    outcome: str = ""  # "", succeeded or failed
-    exit_code: int = 0  # of the stage that failed
-    reason: str = ""
+    outcome: Outcome | None = None
+    exit_code: int = 0
+    reason: str | None = None
     done: tuple[str, ...] = ()
-    since: str = ""  # launch or last resume, UTC
-    forgiven: int = 0  # last attempt of the stage whose failure a resume has set aside
-    fruitless: int = 0  # attempts in a row that ended without a new step
-    best_step: int = 0  # reached by any attempt that ended
-    counted: int = 0  # last attempt that `fruitless` includes
+    since: str | None = None
+    acknowledged_attempt: int = 0
+    no_progress_count: int = 0
+    best_step: int = 0
+    counted_attempt: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that the ConfigMap holds: its names, and "" for None."""
+        fields = dataclasses.asdict(self)
+        return {
+            STORED_NAMES.get(name, name): "" if value is None else value
+            for name, value in fields.items()
+        }
+
+    @classmethod
+    def from_json(cls, fields: Any) -> State:
+        """Return the state that `to_json` wrote.
+
+        Raises:
+            ContractError: A field is wrong; the message names the first.
+        """
+        if isinstance(fields, dict):
+            names = {stored: name for name, stored in STORED_NAMES.items()}
+            fields = {names.get(name, name): value for name, value in fields.items() if value != ""}
+        return contracts.from_json(cls, fields, "state")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A run as the cluster knows it."""
+    """A run as the cluster knows it.
+
+    Attributes:
+        name: Name of the run and of its ConfigMap.
+        spec: The specification.
+        limits: Limits of the supervision.
+        stages: Manifests of each stage, the job first.
+        state: Progress and wishes.
+        source: The ConfigMap that was read; None for a new record.
+    """
 
     name: str
     spec: RunSpec
     limits: Limits
     stages: dict[str, list[Manifest]]
     state: State = field(default_factory=State)
-    source: Object | None = None  # the ConfigMap it was read from
+    source: Object | None = None
 
     @property
     def stage(self) -> str | None:
-        """The one it is at; None after the last."""
-        return next((each for each in self.spec.stages if each not in self.state.done), None)
+        """The present stage; None after the last."""
+        return next((stage for stage in self.spec.stages if stage not in self.state.done), None)
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        return bool(self.state.outcome)
+        """Whether the run succeeded or failed."""
+        return self.state.outcome is not None
 
     def with_state(self, **changes: Any) -> Record:
-        """With some of the state changed."""
+        """Return the record with some of the state changed."""
         return dataclasses.replace(self, state=dataclasses.replace(self.state, **changes))
 
     def to_object(self) -> Object:
-        """The ConfigMap."""
+        """Return the ConfigMap."""
         metadata = (self.source or {}).get("metadata") or {
             "name": self.name,
             "labels": {RECORD_LABEL: "run", RUN_LABEL: self.name},
@@ -89,66 +145,65 @@ class Record:
             "kind": "ConfigMap",
             "metadata": metadata,
             "data": {
-                "spec": json.dumps(self.spec.to_dict()),
+                "spec": json.dumps(self.spec.to_json()),
                 "limits": json.dumps(dataclasses.asdict(self.limits)),
-                "state": json.dumps(dataclasses.asdict(self.state)),
+                "state": json.dumps(self.state.to_json()),
                 "stages": json.dumps(self.stages),
             },
         }
 
     @classmethod
     def from_object(cls, source: Object) -> Record:
-        """Read the ConfigMap.
+        """Return the record that a ConfigMap holds.
 
         Raises:
-            UsageError: Another version wrote it.
+            UsageError: Another version of this program wrote it.
         """
         data, name = source["data"], source["metadata"]["name"]
         try:
-            state = json.loads(data["state"])
             return cls(
                 name=name,
-                spec=RunSpec.from_dict(json.loads(data["spec"])),
-                limits=Limits(**json.loads(data["limits"])),
+                spec=RunSpec.from_json(json.loads(data["spec"])),
+                limits=contracts.from_json(Limits, json.loads(data["limits"]), "limits"),
                 stages=json.loads(data["stages"]),
-                state=State(**{**state, "done": tuple(state["done"])}),
+                state=State.from_json(json.loads(data["state"])),
                 source=source,
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:  # a ContractError is a ValueError
             raise UsageError(
-                f"the record of run {name} was written by another version ({error!r}); delete "
+                f"the record of run {name} was written by another version ({error}); delete "
                 f"ConfigMap {name}"
             ) from error
 
 
 def now() -> datetime:
-    """The time, UTC."""
+    """Return the time, UTC."""
     return datetime.now(UTC)
 
 
 def create(gateway: Gateway, record: Record) -> Record:
-    """Write a new run's record, or find that of the very same run.
+    """Write a new run's record, or return the one of the same run if it exists.
 
     Raises:
-        NameTakenError: Another run has this name.
+        NameTakenError: A different run has this name.
     """
     try:
         return Record.from_object(gateway.create(record.to_object()))
     except NameTakenError:
-        there = read(gateway, record.name)
-        if there.spec != record.spec:
+        existing = read(gateway, record.name)
+        if existing.spec != record.spec:
             raise NameTakenError(
-                f"the name is taken: {record.name} is a run of {there.spec.variant}, recipe "
-                f"{there.spec.recipe}, {there.spec.layout.name}; choose another --name"
+                f"the name is taken: {record.name} is a run of {existing.spec.variant}, recipe "
+                f"{existing.spec.recipe}, {existing.spec.layout.name}; choose another --name"
             ) from None
-        return there
+        return existing
 
 
 def read(gateway: Gateway, name: str) -> Record:
-    """The record of run `name`.
+    """Return the record of run `name`.
 
     Raises:
-        NoRunError: There is no such run.
+        NoRunError: No run has this name.
     """
     source = gateway.get("ConfigMap", name)
     if source is None or RECORD_LABEL not in source["metadata"].get("labels", {}):
@@ -157,18 +212,18 @@ def read(gateway: Gateway, name: str) -> Record:
 
 
 def read_all(gateway: Gateway) -> list[Record]:
-    """All runs of the namespace, oldest first."""
-    found = gateway.find("ConfigMap", f"{RECORD_LABEL}=run")
-    found.sort(key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
-    return [Record.from_object(each) for each in found]
+    """Return all runs of the namespace, oldest first."""
+    sources = gateway.find("ConfigMap", f"{RECORD_LABEL}=run")
+    sources.sort(key=lambda doc: (doc["metadata"]["creationTimestamp"], doc["metadata"]["name"]))
+    return [Record.from_object(source) for source in sources]
 
 
 def write(gateway: Gateway, record: Record) -> Record:
-    """Write a record back.
+    """Write a changed record.
 
     Raises:
-        ConflictError: Someone else did since it was read.
-        NoRunError: Someone deleted it since then.
+        ConflictError: Someone else changed it after it was read.
+        NoRunError: Someone deleted it after it was read.
     """
     try:
         return Record.from_object(gateway.replace(record.to_object()))

@@ -1,4 +1,4 @@
-"""An overlay, its components and one run, through kustomize, to the manifests of each stage."""
+"""Rendering: kustomize turns an overlay, its components and one run into manifests per stage."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
 def manifests_folder() -> Path:
-    """Where `k8s/` is: beside this package, in the current folder, or where the image has it.
+    """Return the folder `k8s/`: next to this package, in the current folder, or in the image.
 
     Raises:
-        UsageError: Nowhere.
+        UsageError: None of these exists.
     """
     candidates = (
         Path(__file__).parents[2] / "k8s",
@@ -42,21 +42,21 @@ def manifests_folder() -> Path:
 
 
 def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Manifest]:
-    """The stages of `k8s/overlays/OVERLAY/jobs` with `components`, as templates.
+    """Return the stages of `k8s/overlays/OVERLAY/jobs` with `components`, as templates.
 
     Raises:
-        UsageError: No such overlay, or its placeholders are still there, or no kustomize.
+        UsageError: The overlay does not exist or still has placeholders, or kustomize is missing.
     """
     root = manifests_folder().resolve()
-    overlays = sorted(each.parent.name for each in (root / "overlays").glob("*/jobs"))
+    overlays = sorted(jobs.parent.name for jobs in (root / "overlays").glob("*/jobs"))
     if overlay not in overlays:
         raise UsageError(f"--overlay {overlay}: {did_you_mean(overlay, overlays)}")
     with tempfile.TemporaryDirectory(prefix="mobilenet-") as folder:
-        here = Path(folder).resolve()
-        (here / "kustomization.yaml").write_text(
-            _kustomization(here, root, overlay, components, namespace)
+        build = Path(folder).resolve()
+        (build / "kustomization.yaml").write_text(
+            _kustomization(build, root, overlay, components, namespace)
         )
-        text = _kustomize(here)
+        text = _kustomize(build)
     for placeholder in ("gs://BUCKET", "PROJECT/"):
         if placeholder in text:
             raise UsageError(
@@ -65,22 +65,25 @@ def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Ma
             )
     import yaml
 
-    return [each for each in yaml.safe_load_all(text) if each]
+    return [doc for doc in yaml.safe_load_all(text) if doc]
 
 
 def _kustomization(
-    here: Path, root: Path, overlay: str, components: tuple[str, ...], namespace: str
+    build: Path, root: Path, overlay: str, components: tuple[str, ...], namespace: str
 ) -> str:
     lines = [
         "apiVersion: kustomize.config.k8s.io/v1beta1",
         "kind: Kustomization",
         f"namespace: {namespace}",
         "resources:",
-        f"  - {os.path.relpath(root / 'overlays' / overlay / 'jobs', here)}",
+        f"  - {os.path.relpath(root / 'overlays' / overlay / 'jobs', build)}",
     ]
     if components:
         lines.append("components:")
-        lines += [f"  - {os.path.relpath(root / 'components' / each, here)}" for each in components]
+        lines += [
+            f"  - {os.path.relpath(root / 'components' / component, build)}"
+            for component in components
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -90,43 +93,41 @@ def _kustomize(folder: Path) -> str:
             break
     else:
         raise UsageError("neither kustomize nor kubectl is installed; launching needs one of them")
-    done = subprocess.run([*program, str(folder)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or ["no reason given"]
+    finished = subprocess.run([*program, str(folder)], capture_output=True, text=True, check=False)
+    if finished.returncode:
+        reason = finished.stderr.strip().splitlines() or ["no reason given"]
         raise PermanentError(
             f"{' '.join(program)} fails: {reason[-1]} (it must be kubectl 1.21 or kustomize 4.0 "
             "or newer)"
         )
-    return done.stdout
+    return finished.stdout
 
 
 def components_of(spec_components: tuple[str, ...], layout: str, queued: bool) -> tuple[str, ...]:
-    """All components of a run: those asked for, and what its layout and queue need."""
+    """Return all components of a run: the chosen ones and those of its layout and queue."""
     base = "cpu" if layout.endswith("cpu") else f"layout-{layout}"
     return (base, *spec_components, *(("kueue",) if queued else ()))
 
 
 def split(docs: list[Manifest], spec: RunSpec) -> tuple[list[Manifest], dict[str, list[Manifest]]]:
-    """What all stages share, and what each stage of `spec` consists of, its job first.
+    """Return the manifests that all stages share, and those of each stage, its job first.
 
     Raises:
         PermanentError: The manifests lack a stage.
     """
-    shared = [each for each in docs if STAGE_LABEL not in each["metadata"].get("labels", {})]
+    shared = [doc for doc in docs if STAGE_LABEL not in doc["metadata"].get("labels", {})]
     stages: dict[str, list[Manifest]] = {}
     for stage in spec.stages:
-        mine = [
-            each for each in docs if each["metadata"].get("labels", {}).get(STAGE_LABEL) == stage
-        ]
-        mine.sort(key=lambda each: each["kind"] not in registry.kinds())
-        if not mine or mine[0]["kind"] not in registry.kinds():
+        own = [doc for doc in docs if doc["metadata"].get("labels", {}).get(STAGE_LABEL) == stage]
+        own.sort(key=lambda doc: doc["kind"] not in registry.kinds())
+        if not own or own[0]["kind"] not in registry.kinds():
             raise PermanentError(f"the manifests of overlay {spec.overlay} have no job for {stage}")
-        stages[stage] = [copy.deepcopy(each) for each in mine]
+        stages[stage] = [copy.deepcopy(doc) for doc in own]
     return shared, stages
 
 
 def fill(stages: dict[str, list[Manifest]], spec: RunSpec, run: str) -> dict[str, list[Manifest]]:
-    """The templates with this run's name, variant, recipe and settings."""
+    """Return the templates with this run's name, variant, recipe and settings."""
     filled = copy.deepcopy(stages)
     for stage, docs in filled.items():
         for doc in docs:
@@ -138,11 +139,11 @@ def fill(stages: dict[str, list[Manifest]], spec: RunSpec, run: str) -> dict[str
                 continue
             template["metadata"].setdefault("labels", {})[RUN_LABEL] = run
             container = template["spec"]["containers"][0]
-            values = {"RUN": run, "VARIANT": spec.variant, "RECIPE": spec.recipe}
+            values = {"RUN": run, "VARIANT": spec.variant.name, "RECIPE": spec.recipe}
             for variable in container["env"]:
                 variable["value"] = values.get(variable["name"], variable.get("value"))
             if stage == "train":
-                container["args"] += [f"--set={each}" for each in spec.settings]
+                container["args"] += [f"--set={setting}" for setting in spec.settings]
                 tfjob.workers(doc)["replicas"] = spec.layout.workers
     return filled
 
@@ -154,12 +155,12 @@ def pod_template(doc: Manifest) -> Manifest | None:
 
 
 def attempt_name(run: str, stage: str, attempt: int) -> str:
-    """Name of all objects of one attempt."""
+    """Return the name of all objects of one attempt."""
     return f"{run}-{stage}-{attempt}"
 
 
 def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[Manifest]:
-    """A stage's manifests as the objects of its attempt `number`, the job first."""
+    """Return a stage's manifests as the objects of its attempt `number`, the job first."""
     job, *others = copy.deepcopy(docs)
     name = attempt_name(run, job["metadata"]["labels"][STAGE_LABEL], number)
     for doc in (job, *others):
@@ -171,7 +172,7 @@ def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[
     backend = registry.for_stage(spec.backend, job["metadata"]["labels"][STAGE_LABEL])
     if job["kind"] == tfjob.TFJob.kind:
         job = backend.from_tfjob(job)
-    if QUEUE_LABEL in job["metadata"]["labels"]:  # not a moment before Kueue admits it
+    if QUEUE_LABEL in job["metadata"]["labels"]:  # it must not start before Kueue admits it
         backend.set_suspended(job)
     for doc in others:
         if doc["kind"] == "PodDisruptionBudget":

@@ -1,18 +1,19 @@
-"""What to run on a cluster: the variant and recipe, how many workers with how many GPUs each."""
+"""The specification of a run on a cluster: variant, recipe, number of workers and GPUs."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from preprocessing import storage
 from preprocessing.errors import UsageError, did_you_mean
+from preprocessing.storage import contracts
+from preprocessing.storage.contracts import AsText
 from training.models.variants import Variant
 
 LAYOUTS = ("1x8", "2x4", "8x1")
-# For `--with`; the layouts, `cpu` and `kueue` follow from other flags.
+# Values of `--with`; the layouts, `cpu` and `kueue` follow from other flags.
 COMPONENTS = ("data-service", "flink", "gcsfuse", "jit-cache", "spot")
 FINISHING = ("evaluate", "export", "publish")
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -21,19 +22,19 @@ MAX_NAME_LENGTH = 40  # `NAME-train-12-worker-7` is a host name, at most 63 char
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """`workers` pods with `gpus_per_worker` GPUs each; none means CPU workers."""
+    """`workers` pods with `gpus_per_worker` GPUs each; 0 means CPU workers."""
 
     workers: int
     gpus_per_worker: int
 
     @property
     def name(self) -> str:
-        """As `--layout` takes it: `2x4`, or `2xcpu`."""
+        """Value of `--layout`: `2x4`, or `2xcpu`."""
         return f"{self.workers}x{self.gpus_per_worker or 'cpu'}"
 
     @property
     def gpus(self) -> int:
-        """Of all workers together."""
+        """Number of GPUs of all workers together."""
         return self.workers * self.gpus_per_worker
 
     @property
@@ -43,10 +44,10 @@ class Layout:
 
     @classmethod
     def choose(cls, gpus: int, layout: str | None, workers: int) -> Layout:
-        """From `--gpus`, `--layout` and `--workers`.
+        """Return the layout that `--gpus`, `--layout` and `--workers` describe.
 
         Raises:
-            UsageError: They contradict each other, or there is no such layout.
+            UsageError: The flags contradict each other, or no layout fits them.
         """
         if gpus == 0:
             if layout:
@@ -61,8 +62,8 @@ class Layout:
         name = layout or fitting[0]
         if name not in fitting:
             raise UsageError(f"--layout {name}: {did_you_mean(name, fitting)}")
-        each, per_worker = map(int, name.split("x"))
-        return cls(workers=each, gpus_per_worker=per_worker)
+        num_workers, per_worker = map(int, name.split("x"))
+        return cls(workers=num_workers, gpus_per_worker=per_worker)
 
 
 def _product(layout: str) -> int:
@@ -72,61 +73,69 @@ def _product(layout: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """One run on a cluster: everything that decides what is submitted."""
+    """One run on a cluster: everything that decides what is submitted.
 
-    variant: str
+    Attributes:
+        variant: The network.
+        recipe: Name of the recipe.
+        settings: Values of `--set`.
+        layout: Workers and GPUs.
+        overlay: Name of the folder in `k8s/overlays`.
+        components: Values of `--with`.
+        backend: Name of the backend that runs the training stage.
+        queued: Whether Kueue decides when the run starts.
+        prepare: Whether ingest comes first.
+    """
+
+    variant: Annotated[Variant, AsText]
     recipe: str
-    settings: tuple[str, ...]  # of --set
+    settings: tuple[str, ...]
     layout: Layout
     overlay: str
     components: tuple[str, ...]
     backend: str
-    queued: bool  # whether Kueue says when it starts
-    prepare: bool  # whether ingest comes first
+    queued: bool
+    prepare: bool
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """In order."""
+        """Stages of the run in order."""
         return (*(("prepare",) if self.prepare else ()), "train", *FINISHING)
 
     @property
     def default_name(self) -> str:
-        """The same for the same run, so that launching it again finds it."""
+        """Name that is the same for the same run, so that another launch finds it."""
         return f"{slug(self.variant)}-{self.digest[:6]}"
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all of it."""
-        return storage.digest_of(self.to_dict())
+        """SHA-256 of the whole specification."""
+        return storage.digest_of(self.to_json())
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
-        fields = dataclasses.asdict(self)
-        return {**fields, "settings": list(self.settings), "components": list(self.components)}
+    def to_json(self) -> dict[str, Any]:
+        """Return the specification as JSON-able values."""
+        return contracts.to_json(self)
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> RunSpec:
-        """The inverse of `to_dict`."""
-        return cls(
-            **{
-                **fields,
-                "settings": tuple(fields["settings"]),
-                "components": tuple(fields["components"]),
-                "layout": Layout(**fields["layout"]),
-            }
-        )
+    def from_json(cls, fields: Any) -> RunSpec:
+        """Return the specification that `to_json` wrote.
+
+        Raises:
+            ContractError: A field is missing or wrong; the message names the first.
+        """
+        return contracts.from_json(cls, fields, "spec")
 
 
-def slug(variant: str) -> str:
-    """A variant as part of a host name: `mobilenet-v2-1-0-224`."""
-    return re.sub(r"[^a-z0-9]+", "-", Variant.parse(variant).name)
+def slug(variant: Variant) -> str:
+    """Return a variant as part of a host name: `mobilenet-v2-1-0-224`."""
+    return re.sub(r"[^a-z0-9]+", "-", variant.name)
 
 
 def check_name(name: str) -> str:
-    """A run's name as Kubernetes takes it.
+    """Return a run's name if Kubernetes accepts it.
 
     Raises:
-        UsageError: It would not.
+        UsageError: Kubernetes would refuse the name.
     """
     if len(name) > MAX_NAME_LENGTH or not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name):
         raise UsageError(

@@ -1,9 +1,12 @@
-"""Bring runs to their end: submit, resubmit, stop, go on; level by level from what is there."""
+"""Supervision: bring runs to their end by submitting, resubmitting, stopping and resuming.
+
+Each round decides from the present state of the cluster, never from remembered events.
+"""
 
 from __future__ import annotations
 
+import logging
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,40 +25,39 @@ from pipeline.cluster.render import RUN_LABEL, attempt
 from pipeline.cluster.status import observe, training_progress
 from preprocessing.errors import PermanentError, RetryError
 
-LOOK_SECONDS = 10.0  # even if no watch reports anything: progress is in the logs
+LOOK_SECONDS = 10.0  # rounds come even without a change, because progress is in the logs
 MAX_PAUSE_SECONDS = 60.0
-MAX_ACTIONS = 20  # of one run at a time, so that every run gets its turn
+MAX_ACTIONS = 20  # most actions for one run in a round, so that every run gets its turn
 
-
-def say(line: str) -> None:
-    """One line on stderr."""
-    print(line, file=sys.stderr, flush=True)
+logger = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Supervises runs of one namespace."""
+    """The supervisor of the runs of one namespace."""
 
-    def __init__(self, gateway: Gateway, tell: Callable[[str], None] = say) -> None:
+    def __init__(self, gateway: Gateway, tell: Callable[[str], None] = logger.info) -> None:
         self._gateway = gateway
         self._tell = tell
         self._told: dict[str, str] = {}
-        self._steps: dict[str, int] = {}  # by attempt name; logs vanish with pods
-        self._complete: set[str] = set()  # attempts that have all their objects
+        self._steps: dict[str, int] = {}  # by attempt name, because logs vanish with pods
+        self._complete: set[str] = set()  # attempts whose objects all exist
 
     def advance(self, run: str) -> Record:
-        """Do for one run what can be done now.
+        """Take all actions that are possible for one run now.
 
         Raises:
             NoRunError: Someone deleted its record.
-            RetryError: The cluster does not answer; nothing is lost, try again.
+            RetryError: The cluster does not answer; nothing is lost, so try again.
         """
         for _ in range(MAX_ACTIONS):
             current = record.read(self._gateway, run)
             stage = current.stage
-            found, live_pods = self._look(current)
-            newest = found[-1] if found else None
+            attempts, live_pods = self._look(current)
+            newest = attempts[-1] if attempts else None
             step = self._step(current, newest)
-            action = decide.decide(current, found, live_pods=live_pods, step=step, now=record.now())
+            action = decide.decide(
+                current, attempts, live_pods=live_pods, step=step, now=record.now()
+            )
             if newest and not newest.ended and stage:
                 self._complete_objects(current, stage, newest)
             self._report(current, newest, step)
@@ -63,7 +65,10 @@ class Supervisor:
                 return current
             try:
                 self._do(current, action)
-            except (ConflictError, MissingError):  # another was faster, or took the job away
+            except (
+                ConflictError,
+                MissingError,
+            ):  # another supervisor was faster
                 continue
         return current
 
@@ -76,8 +81,8 @@ class Supervisor:
     def _step(self, current: Record, newest: observe.Attempt | None) -> int:
         if newest is None or current.stage != "train":
             return 0
-        if said := training_progress.of(self._gateway, newest):
-            self._steps[newest.name] = max(said.step, self._steps.get(newest.name, 0))
+        if progress := training_progress.of(self._gateway, newest):
+            self._steps[newest.name] = max(progress.step, self._steps.get(newest.name, 0))
         return self._steps.get(newest.name, 0)
 
     def _do(self, current: Record, action: decide.Action) -> None:
@@ -100,7 +105,7 @@ class Supervisor:
                 self._gateway.delete(action.attempt.kind, action.attempt.name)
 
     def _complete_objects(self, current: Record, stage: str, newest: observe.Attempt) -> None:
-        """What belongs to a job beside it, owned by it, so that it goes with it."""
+        """Create the other objects of an attempt; its job owns them, so they vanish with it."""
         if newest.name in self._complete:
             return
         job, *others = attempt(current.stages[stage], current.spec, current.name, newest.number)
@@ -129,7 +134,7 @@ class Supervisor:
 
 
 def status_line(gateway: Gateway, current: Record, newest: observe.Attempt | None) -> str:
-    """A run's state in a few words, with the reason if it does not get on."""
+    """Return a run's state in a few words, with the reason when it makes no progress."""
     state = current.state
     if current.finished:
         return f"{state.outcome}{f': {state.reason}' if state.reason else ''}"
@@ -142,21 +147,21 @@ def status_line(gateway: Gateway, current: Record, newest: observe.Attempt | Non
 
 
 def supervise(
-    gateway: Gateway, runs: Sequence[str], *, stay: bool, tell: Callable[[str], None] = say
+    gateway: Gateway, runs: Sequence[str], *, stay: bool, tell: Callable[[str], None] = logger.info
 ) -> list[Record]:
-    """Bring runs to their end; survives whatever the cluster does meanwhile.
+    """Bring runs to their end, through all failures of the cluster.
 
     Args:
         gateway: The namespace.
-        runs: Their names; none means all that there are, new ones included.
-        stay: Go on when all have ended, waiting for new ones.
-        tell: Takes each line of progress.
+        runs: Names of the runs; an empty sequence means all runs, new ones included.
+        stay: When all have ended, wait for new ones.
+        tell: Function that takes each line of progress.
 
     Returns:
-        The records, all finished or stopped.
+        The records; every run is finished or stopped.
 
     Raises:
-        PermanentError: The records of some of `runs` were deleted; the others are at their end.
+        PermanentError: The records of some of `runs` were deleted; the other runs have ended.
     """
     supervisor = Supervisor(gateway, tell)
     changes = Changes(gateway)
@@ -166,7 +171,7 @@ def supervise(
         while True:
             try:
                 changes.clear()
-                names = runs or [each.name for each in record.read_all(gateway)]
+                names = runs or [current.name for current in record.read_all(gateway)]
                 records = []
                 for name in names:
                     if name in gone and runs:
@@ -183,7 +188,7 @@ def supervise(
                     tell(f"{error}; trying again until it does")
                 _pause(gateway, error, failures)
                 continue
-            if not stay and all(each.finished or each.state.stopped for each in records):
+            if not stay and all(current.finished or current.state.stopped for current in records):
                 if gone and runs:
                     raise PermanentError("; ".join(gone.values()))
                 return records
@@ -193,9 +198,10 @@ def supervise(
 
 
 def _farewell(run: str) -> str:
+    kinds = ",".join(backend.resource_name for backend in registry.BACKENDS)
     return (
-        f"run {run}: its record was deleted, so nobody looks after it; what it submitted goes on "
-        f"until kubectl delete tfjobs,jobs -l {RUN_LABEL}={run}"
+        f"run {run}: its record was deleted, so it is no longer supervised; its jobs go on until "
+        f"kubectl delete {kinds} -l {RUN_LABEL}={run}"
     )
 
 
@@ -207,7 +213,7 @@ def _pause(gateway: Gateway, error: RetryError, failures: int) -> None:
 
 
 class Changes:
-    """Watches everything that belongs to a run; says only that something changed."""
+    """Watches of all objects that belong to runs; they report only that something changed."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -217,11 +223,11 @@ class Changes:
             threading.Thread(target=self._watch, args=(kind,), daemon=True).start()
 
     def clear(self) -> None:
-        """Forget changes so far; what is looked at after this is newer."""
+        """Forget past changes; whatever is read afterwards includes them."""
         self._changed.clear()
 
     def wait(self, timeout_seconds: float) -> None:
-        """Until something changes or the time is over."""
+        """Wait until something changes or the time is over."""
         self._changed.wait(timeout_seconds)
 
     def stop(self) -> None:
@@ -233,40 +239,40 @@ class Changes:
             try:
                 for _ in self._gateway.watch(kind, RUN_LABEL, self._stopped):
                     self._changed.set()
-            except RetryError:  # the supervisor meets it too, and reports it
+            except RetryError:  # the supervisor meets the same error and reports it
                 pass
-            except PermanentError:  # this cluster has no such kind, or we may not watch it
+            except PermanentError:  # the cluster lacks this kind, or forbids watching it
                 return
             self._stopped.wait(random.uniform(1, 3))
 
 
 def stop(gateway: Gateway, run: str) -> Record:
-    """Note that a run is to stop, and take its pods away; what it saved stays."""
-    _change(gateway, run, lambda each: each.with_state(stopped=True, reason=""))
+    """Stop a run and take its pods away; its checkpoints stay."""
+    _change(gateway, run, lambda current: current.with_state(stopped=True, reason=None))
     return Supervisor(gateway).advance(run)
 
 
 def resume(gateway: Gateway, run: str) -> Record:
-    """Note that a run is to go on: a stopped one, or a failed one from the stage that failed."""
+    """Let a stopped run go on, or a failed one from the stage that failed."""
     current = record.read(gateway, run)
     number = 0
     if current.stage:
         kind = registry.for_stage(current.spec.backend, current.stage).kind
-        found, _ = observe.attempts(gateway, run, current.stage, kind)
-        number = max((each.number for each in found if each.phase == "failed"), default=0)
+        attempts, _ = observe.attempts(gateway, run, current.stage, kind)
+        number = max((tried.number for tried in attempts if tried.phase == "failed"), default=0)
 
-    def change(each: Record) -> Record:
-        if each.state.outcome == "succeeded":
-            return each
-        return each.with_state(
+    def change(stored: Record) -> Record:
+        if stored.state.outcome == "succeeded":
+            return stored
+        return stored.with_state(
             stopped=False,
-            outcome="",
+            outcome=None,
             exit_code=0,
-            reason="",
+            reason=None,
             since=record.now().isoformat(),
-            forgiven=number,
-            counted=max(number, each.state.counted),
-            fruitless=0,
+            acknowledged_attempt=number,
+            counted_attempt=max(number, stored.state.counted_attempt),
+            no_progress_count=0,
         )
 
     return _change(gateway, run, change)

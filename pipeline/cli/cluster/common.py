@@ -65,7 +65,7 @@ def result_of(record: Record) -> Result:
     state = record.state
     return {
         "run": record.name,
-        "variant": record.spec.variant,
+        "variant": record.spec.variant.name,
         "state": state.outcome or ("stopped" if state.stopped else f"{record.stage} submitted"),
         **({"reason": state.reason} if state.reason else {}),
     }

@@ -1,3 +1,3 @@
-"""How a training stage runs on a cluster: one module per kind of job."""
+"""Backends: the kinds of jobs that run a stage, one module per kind."""
 
 __all__ = ["registry"]

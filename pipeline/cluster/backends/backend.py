@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 Manifest = dict[str, Any]
 
@@ -48,6 +48,7 @@ class Backend(ABC):
         replica_index_label: Label that holds a pod's index within the job.
         sdk_model: Model class of the Kubeflow SDK; None if requests go to the Kubernetes API.
         ending_conditions: Phase of a job whose condition of this type is true.
+        replacement_event: Reason of the events that report a replaced pod; None if none do.
     """
 
     name: ClassVar[str | None]
@@ -57,7 +58,7 @@ class Backend(ABC):
     job_name_label: ClassVar[str]
     replica_index_label: ClassVar[str] = "batch.kubernetes.io/job-completion-index"
     sdk_model: ClassVar[str | None] = None
-    ending_conditions: ClassVar[Mapping[str, str]] = MappingProxyType(
+    ending_conditions: ClassVar[Mapping[str, Literal["succeeded", "failed"]]] = MappingProxyType(
         {
             "Succeeded": "succeeded",
             "Complete": "succeeded",
@@ -65,6 +66,7 @@ class Backend(ABC):
             "Failed": "failed",
         }
     )
+    replacement_event: ClassVar[str | None] = None
 
     def from_tfjob(self, tfjob: Manifest) -> Manifest:
         """Return this backend's job for the training stage.
@@ -77,6 +79,11 @@ class Backend(ABC):
     @abstractmethod
     def pod_template(self, job: Manifest) -> Manifest:
         """Return the pod template of a job, not a copy."""
+
+    @property
+    def resource_name(self) -> str:
+        """Plural name of the kind, as kubectl takes it."""
+        return self.resource.rpartition("/")[2]
 
     def suspend_patch(self, suspended: bool) -> Manifest:
         """Return the merge patch that suspends or resumes a job."""

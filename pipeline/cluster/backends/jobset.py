@@ -20,7 +20,8 @@ PERMANENT_EXIT_CODES = sorted(
         if isinstance(error, type) and issubclass(error, errors.PermanentError)
     }
 )
-MAX_RESTARTS = 100  # Of all workers, after exit codes >= 128; `watch` limits vain ones.
+# Restarts of all workers after exit codes of 128 and more; `watch` limits those without progress.
+MAX_RESTARTS = 100
 PORT = 2222
 
 

@@ -22,6 +22,7 @@ class TFJob(Backend):
     job_name_label = "training.kubeflow.org/job-name"
     replica_index_label = "training.kubeflow.org/replica-index"
     sdk_model = "KubeflowOrgV1TFJob"
+    replacement_event = "ExitedWithCode"
 
     def from_tfjob(self, tfjob: Manifest) -> Manifest:
         """Return the template itself."""

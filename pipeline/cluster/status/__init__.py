@@ -1,3 +1,3 @@
-"""What a cluster shows of a run: attempts, progress, logs and the table of runs."""
+"""The status of runs on a cluster: attempts, progress, logs and the table of runs."""
 
 __all__ = ["logs", "runs_table"]

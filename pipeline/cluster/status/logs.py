@@ -1,4 +1,4 @@
-"""`mobilenet logs`: what a run's pods say, those too that replace them."""
+"""`mobilenet logs`: the output of a run's pods and of the pods that replace them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOK_SECONDS = 2.0
 
 
 def chosen_stage(current: Record, wanted: str | None) -> str:
-    """The stage asked for; otherwise the present one, or the last that ran."""
+    """Return the wanted stage; without one, the present stage or the last that ran."""
     if wanted is None:
         return current.stage or current.spec.stages[-1]
     if wanted not in current.spec.stages:
@@ -28,16 +28,16 @@ def _pods(
     gateway: Gateway, current: Record, stage: str, worker: int | None
 ) -> tuple[observe.Pod, ...]:
     kind = registry.for_stage(current.spec.backend, stage).kind
-    found, _ = observe.attempts(gateway, current.name, stage, kind)
-    pods = found[-1].pods if found else ()
-    return tuple(each for each in pods if worker is None or each.index == worker)
+    attempts, _ = observe.attempts(gateway, current.name, stage, kind)
+    pods = attempts[-1].pods if attempts else ()
+    return tuple(pod for pod in pods if worker is None or pod.index == worker)
 
 
 def tail(gateway: Gateway, run: str, stage: str, worker: int | None, lines: int) -> None:
     """Print the last lines of each pod.
 
     Raises:
-        UsageError: There is no such pod.
+        UsageError: The stage has no such pod now.
     """
     current = record.read(gateway, run)
     pods = _pods(gateway, current, stage, worker)
@@ -52,7 +52,7 @@ def tail(gateway: Gateway, run: str, stage: str, worker: int | None, lines: int)
 
 
 def follow(gateway: Gateway, run: str, stage: str, worker: int | None) -> None:
-    """Print everything each pod says until the stage ends, restarts included."""
+    """Print the whole output of each pod, restarts included, until the stage ends."""
     followed: dict[str, threading.Thread] = {}
     while True:
         try:
@@ -66,8 +66,8 @@ def follow(gateway: Gateway, run: str, stage: str, worker: int | None) -> None:
                 )
                 followed[pod.uid].start()
         except RetryError:
-            ended = False  # it will answer again; the streams go on meanwhile
-        if ended and not any(each.is_alive() for each in followed.values()):
+            ended = False  # the cluster will answer again; the streams go on meanwhile
+        if ended and not any(thread.is_alive() for thread in followed.values()):
             return
         time.sleep(LOOK_SECONDS)
 
@@ -81,7 +81,7 @@ def _follow(gateway: Gateway, pod: observe.Pod) -> None:
                     _print(pod, line, True)
                     seen = number + 1
             return
-        except RetryError:  # the connection broke: from the start again, past what was printed
+        except RetryError:  # after a broken connection, skip the lines that were printed
             time.sleep(LOOK_SECONDS)
         except PermanentError:
             return

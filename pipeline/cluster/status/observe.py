@@ -1,15 +1,16 @@
-"""What a cluster shows of a run's attempts: phases, exit codes and why something waits."""
+"""Observation of a run's attempts: phases, exit codes and reasons of waiting."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.cluster.api.gateway import Gateway, Object
 from pipeline.cluster.backends import registry
 from pipeline.cluster.render import ATTEMPT_LABEL, QUEUE_LABEL, RUN_LABEL, STAGE_LABEL
 
+Phase = Literal["pending", "queued", "running", "restarting", "suspended", "succeeded", "failed"]
 ENDED = ("succeeded", "failed")
 IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -17,72 +18,86 @@ START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunConta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
-    """One pod of an attempt."""
+    """One pod of an attempt.
+
+    Attributes:
+        index: Index of the worker.
+        exit_code: None while the pod runs, or if it was lost before it could report one.
+        reason: Reason of waiting, or of an end from outside; None if all is well.
+    """
 
     name: str
     uid: str
     container: str
     index: int
     phase: str
-    exit_code: int | None  # None while it runs, or if it was lost before it could say
-    reason: str  # why it waits, or how it ended if not by itself
+    exit_code: int | None
+    reason: str | None
     deleted: bool
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """Whether all containers have ended."""
         return self.phase in ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One job of a stage: a TFJob, JobSet or Job."""
+    """One job of a stage.
+
+    Attributes:
+        kind: Kind of the job.
+        name: Name of the job.
+        number: Number of the attempt, from 1.
+        phase: State of the job.
+        message: Message of the condition that reports the phase.
+        uid: Unique id of the job.
+        pods: Pods of the job, ordered by index.
+    """
 
     kind: str
     name: str
     number: int
-    phase: str  # pending, queued, running, restarting, suspended, succeeded or failed
-    message: str  # of the condition that says so
+    phase: Phase
+    message: str
     uid: str
     pods: tuple[Pod, ...]
 
     @property
     def ended(self) -> bool:
-        """Whether it succeeded or failed."""
+        """Whether the job succeeded or failed."""
         return self.phase in ENDED
 
     @property
     def suspended(self) -> bool:
-        """Whether it has no pods because someone said so, be it Kueue."""
+        """Whether the job has no pods because its owner or Kueue suspended it."""
         return self.phase in ("suspended", "queued")
 
     @property
     def permanent_exit_code(self) -> int | None:
-        """The exit code of a pod that a retry would not change: 1 to 127."""
-        codes = [each.exit_code for each in self.pods if each.exit_code]
+        """Exit code of a pod that a retry would not change, 1 to 127; None without one."""
+        codes = [pod.exit_code for pod in self.pods if pod.exit_code]
         return next((code for code in codes if 0 < code < 128), None)
 
 
 def attempts(gateway: Gateway, run: str, stage: str, kind: str) -> tuple[list[Attempt], int]:
-    """All attempts of a stage that are still on the cluster, oldest first.
+    """Return the attempts of a stage that are still on the cluster, oldest first.
 
     Returns:
-        The attempts, and how many pods of the stage have not ended, orphans included.
+        The attempts, and the number of pods of the stage that have not ended, orphans included.
     """
     selector = f"{RUN_LABEL}={run},{STAGE_LABEL}={stage}"
     jobs = gateway.find(kind, selector)
     pods = gateway.find("Pod", selector)
-    found = sorted((attempt_from(job, pods) for job in jobs), key=lambda each: each.number)
-    return found, sum(not pod_from(each).ended for each in pods)
+    ordered = sorted((attempt_from(job, pods) for job in jobs), key=lambda tried: tried.number)
+    return ordered, sum(not pod_from(pod).ended for pod in pods)
 
 
 def attempt_from(job: Object, pods: list[Object]) -> Attempt:
-    """A job object and the run's pods, typed."""
+    """Return the attempt that a job object and the run's pods describe."""
     number = job["metadata"]["labels"][ATTEMPT_LABEL]
-    mine = [
-        pod_from(each) for each in pods if each["metadata"]["labels"].get(ATTEMPT_LABEL) == number
-    ]
-    phase, message = _phase(job, mine)
+    own = [pod_from(pod) for pod in pods if pod["metadata"]["labels"].get(ATTEMPT_LABEL) == number]
+    phase, message = _phase(job, own)
     return Attempt(
         kind=job["kind"],
         name=job["metadata"]["name"],
@@ -90,40 +105,40 @@ def attempt_from(job: Object, pods: list[Object]) -> Attempt:
         phase=phase,
         message=message,
         uid=job["metadata"].get("uid", ""),
-        pods=tuple(sorted(mine, key=lambda each: each.index)),
+        pods=tuple(sorted(own, key=lambda pod: pod.index)),
     )
 
 
-def _phase(job: Object, pods: list[Pod]) -> tuple[str, str]:
+def _phase(job: Object, pods: list[Pod]) -> tuple[Phase, str]:
     conditions = {
-        each["type"]: each.get("message", "")
-        for each in job.get("status", {}).get("conditions") or []
-        if each["status"] == "True"
+        condition["type"]: condition.get("message", "")
+        for condition in job.get("status", {}).get("conditions") or []
+        if condition["status"] == "True"
     }
     backend = registry.of_kind(job["kind"])
-    for condition, phase in backend.ending_conditions.items():
-        if condition in conditions:
-            return phase, conditions[condition]
+    for condition_type, phase in backend.ending_conditions.items():
+        if condition_type in conditions:
+            return phase, conditions[condition_type]
     if backend.is_suspended(job):
         queued = QUEUE_LABEL in job["metadata"].get("labels", {})
         return ("queued" if queued else "suspended"), conditions.get("Suspended", "")
     if "Restarting" in conditions:
         return "restarting", conditions["Restarting"]
-    if pods and all(each.phase == "Running" or each.ended for each in pods):
+    if pods and all(pod.phase == "Running" or pod.ended for pod in pods):
         return "running", ""
     return "pending", ""
 
 
 def pod_from(pod: Object) -> Pod:
-    """A pod object, typed."""
+    """Return the pod that a pod object describes."""
     labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
     index_labels = dict.fromkeys(backend.replica_index_label for backend in registry.BACKENDS)
     index = next((labels[label] for label in index_labels if label in labels), "0")
     container = pod["spec"]["containers"][0]["name"]
     states = [
-        each.get("state", {})
-        for each in status.get("containerStatuses") or []
-        if each["name"] == container
+        container_status.get("state", {})
+        for container_status in status.get("containerStatuses") or []
+        if container_status["name"] == container
     ]
     terminated: dict[str, Any] = states[0].get("terminated") or {} if states else {}
     return Pod(
@@ -138,8 +153,10 @@ def pod_from(pod: Object) -> Pod:
     )
 
 
-def _reason(status: dict[str, Any], state: dict[str, Any], terminated: dict[str, Any]) -> str:
-    """Why a pod does not run, in words that say what to do; empty if all is well."""
+def _reason(
+    status: dict[str, Any], state: dict[str, Any], terminated: dict[str, Any]
+) -> str | None:
+    """Return why a pod does not run and what to do; None if all is well."""
     if status.get("phase") == "Failed" and status.get("reason"):
         return f"{status['reason']}: {status.get('message', '')}".rstrip(": ")
     if terminated.get("reason") == "OOMKilled":
@@ -153,23 +170,23 @@ def _reason(status: dict[str, Any], state: dict[str, Any], terminated: dict[str,
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"unschedulable: {condition.get('message') or condition.get('reason', '')}"
-    return ""
+    return None
 
 
 _QUOTA = re.compile(r"exceeded quota: (.*)")
 
 
-def obstacle(gateway: Gateway, attempt: Attempt) -> str:
-    """Why an attempt does not get on, from its pods and events; empty if it does."""
+def obstacle(gateway: Gateway, attempt: Attempt) -> str | None:
+    """Return the obstacle of an attempt, from its pods and events; None without one."""
     for pod in attempt.pods:
         if pod.reason and not pod.ended:
             return f"{pod.name}: {pod.reason}"
     if attempt.phase != "pending":
-        return ""
+        return None
     for event in reversed(gateway.events(attempt.name)):
         message = " ".join(str(event.get("message", "")).split())
-        if found := _QUOTA.search(message):
-            return f"no quota: {found[1]}"
+        if match := _QUOTA.search(message):
+            return f"no quota: {match[1]}"
         if event.get("type") == "Warning":
             return f"{event.get('reason')}: {message}"
-    return ""
+    return None

@@ -17,7 +17,7 @@ from pipeline.cluster.status import observe, training_progress
 from preprocessing.errors import RetryError
 
 FOLLOW_SECONDS = 5.0
-WIDE = 160  # characters, where no terminal says how wide it is
+WIDE = 160  # characters in a line when the output is not a terminal
 COLUMNS = (
     "run",
     "layout",
@@ -33,7 +33,11 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A run as the table shows it."""
+    """A row of the table: one run.
+
+    Attributes:
+        restarts: Number of attempts after the first, and of pods that the operator replaced.
+    """
 
     run: str
     variant: str
@@ -44,42 +48,43 @@ class Row:
     loss: str
     images_per_second: str
     eta: str
-    restarts: int  # attempts beyond the first, and pods that the operator replaced
+    restarts: int
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """Return the row as JSON-able values."""
         return dataclasses.asdict(self)
 
 
 def rows(gateway: Gateway) -> list[Row]:
-    """All runs of the namespace."""
-    return [_row(gateway, each) for each in record.read_all(gateway)]
+    """Return one row per run of the namespace."""
+    return [_row(gateway, current) for current in record.read_all(gateway)]
 
 
 def _row(gateway: Gateway, current: Record) -> Row:
     state, stage = current.state, current.stage or current.spec.stages[-1]
     kind = registry.for_stage(current.spec.backend, stage).kind
-    found, _ = observe.attempts(gateway, current.name, stage, kind)
-    newest = found[-1] if found else None
+    attempts, _ = observe.attempts(gateway, current.name, stage, kind)
+    newest = attempts[-1] if attempts else None
     active = newest is not None and not current.finished
-    said = training_progress.of(gateway, newest) if newest and active and stage == "train" else None
+    training = newest if newest and active and stage == "train" else None
+    progress = training_progress.of(gateway, training) if training else None
     phase = newest.phase if newest else "pending"
     reason = state.reason
     if newest and active and not newest.ended and not state.stopped:
         reason = observe.obstacle(gateway, newest)
     return Row(
         run=current.name,
-        variant=current.spec.variant,
+        variant=current.spec.variant.name,
         layout=current.spec.layout.name,
         stage=stage,
         state=state.outcome or ("stopped" if state.stopped else phase),
-        step=f"{said.step}/{said.num_steps}" if said else "",
-        loss=f"{said.loss:.4f}" if said else "",
-        images_per_second=f"{said.images_per_second:.0f}" if said else "",
-        eta=_duration(said.eta_seconds) if said else "",
-        restarts=_restarts(gateway, found),
-        reason=reason,
+        step=f"{progress.step}/{progress.num_steps}" if progress else "",
+        loss=f"{progress.loss:.4f}" if progress else "",
+        images_per_second=f"{progress.images_per_second:.0f}" if progress else "",
+        eta=_duration(progress.eta_seconds) if progress else "",
+        restarts=_restarts(gateway, attempts),
+        reason=reason or "",
     )
 
 
@@ -87,30 +92,32 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if math.isfinite(seconds) else ""
 
 
-def _restarts(gateway: Gateway, found: list[observe.Attempt]) -> int:
-    """New attempts, and workers that the operator replaced in the newest, as its events say."""
-    if not found:
+def _restarts(gateway: Gateway, attempts: list[observe.Attempt]) -> int:
+    """Count further attempts, and the workers that the operator replaced in the newest one."""
+    if not attempts:
         return 0
+    newest = attempts[-1]
+    event_reason = registry.of_kind(newest.kind).replacement_event
     replaced = [
-        each.get("count") or 1
-        for each in gateway.events(found[-1].name)
-        if each.get("reason") == "ExitedWithCode"
+        event.get("count") or 1
+        for event in gateway.events(newest.name)
+        if event_reason and event.get("reason") == event_reason
     ]
-    return found[-1].number - 1 + sum(replaced)
+    return newest.number - 1 + sum(replaced)
 
 
-def show(found: list[Row]) -> None:
+def show(table_rows: list[Row]) -> None:
     """Print the table."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    console.print(_table(found))
+    console.print(_table(table_rows))
 
 
 def follow(gateway: Gateway) -> None:
-    """Keep the table up to date until interrupted."""
+    """Keep the table current until interrupted."""
     from rich.live import Live
 
     with Live(auto_refresh=False) as live:
@@ -122,8 +129,8 @@ def follow(gateway: Gateway) -> None:
             time.sleep(FOLLOW_SECONDS)
 
 
-def _table(found: list[Row]) -> Any:
-    """Figures in a grid, and below it what hinders whom."""
+def _table(table_rows: list[Row]) -> Any:
+    """Return the figures in a grid, and below it the obstacles of each run."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -131,6 +138,6 @@ def _table(found: list[Row]) -> Any:
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name.replace("_per_second", "/s"), no_wrap=name != "run", overflow="fold")
-    for row in found:
+    for row in table_rows:
         table.add_row(*(str(getattr(row, name)) for name in COLUMNS))
-    return Group(table, *(Text(f"{row.run}: {row.reason}") for row in found if row.reason))
+    return Group(table, *(Text(f"{row.run}: {row.reason}") for row in table_rows if row.reason))

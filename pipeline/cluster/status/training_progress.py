@@ -1,4 +1,4 @@
-"""How far a training pod is, from the lines it writes to its log."""
+"""The progress of a training pod, from the lines of its log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the chief said last."""
+    """The last progress that the chief logged; nan stands for what it did not log."""
 
     step: int
     num_steps: int
@@ -27,21 +27,21 @@ class Progress:
 
 
 def parse(log: str) -> Progress | None:
-    """The last progress line of a log."""
+    """Return the last progress in a log; None without one."""
     for line in reversed(log.splitlines()):
-        if found := _LINE.search(line):
+        if match := _LINE.search(line):
             return Progress(
-                int(found["step"]),
-                int(found["steps"]),
-                float(found["loss"]),
-                float(found["speed"] or "nan"),
-                float(found["eta"] or "nan"),
+                int(match["step"]),
+                int(match["steps"]),
+                float(match["loss"]),
+                float(match["speed"] or "nan"),
+                float(match["eta"] or "nan"),
             )
     return None
 
 
 def of(gateway: Gateway, attempt: Attempt) -> Progress | None:
-    """The progress of an attempt's chief, if it has said something."""
+    """Return the progress of an attempt's chief; None before its first progress line."""
     for pod in attempt.pods:
         if pod.index == 0:
             return parse(gateway.log_tail(pod.name, pod.container, LOG_LINES))

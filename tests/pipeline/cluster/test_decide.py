@@ -11,7 +11,7 @@ import pytest
 from pipeline.cluster import decide
 from pipeline.cluster.launch import Rendered
 from pipeline.cluster.record import Limits, Record
-from pipeline.cluster.status.observe import Attempt, Pod
+from pipeline.cluster.status.observe import Attempt, Phase, Pod
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -33,13 +33,13 @@ def pod(index: int, exit_code: int | None = None, **changes: Any) -> Pod:
         "index": index,
         "phase": "Running" if exit_code is None else "Failed" if exit_code else "Succeeded",
         "exit_code": exit_code,
-        "reason": "",
+        "reason": None,
         "deleted": False,
     }
     return Pod(**{**fields, **changes})
 
 
-def attempt(phase: str, *pods: Pod, number: int = 1) -> Attempt:
+def attempt(phase: Phase, *pods: Pod, number: int = 1) -> Attempt:
     return Attempt(
         kind="TFJob",
         name=f"run-train-{number}",
@@ -97,7 +97,7 @@ def test_a_permanent_exit_code_fails_the_run_at_once(run: Record, code: int) -> 
     ended, action = settled(run, attempt("failed", pod(0, 143), pod(1, code)))
     assert action == decide.Wait()
     assert (ended.state.outcome, ended.state.exit_code) == ("failed", code)
-    assert f"worker-1 ended with exit code {code}" in ended.state.reason
+    assert f"worker-1 ended with exit code {code}" in str(ended.state.reason)
 
 
 @pytest.mark.parametrize("codes", [(), (143, 143), (137, 143), (139, 143), (255, 0)])
@@ -121,7 +121,7 @@ def test_attempts_without_a_new_step_are_bounded(run: Record) -> None:
     run, action = settled(run, attempt("failed", number=4), step=100)
     assert action == decide.Wait()
     assert run.state.outcome == "failed"
-    assert "3 attempts of train in a row without a new step" in run.state.reason
+    assert "3 attempts of train in a row without a new step" in str(run.state.reason)
 
 
 def test_attempts_that_get_on_are_not(run: Record) -> None:
@@ -160,7 +160,7 @@ def test_the_deadline_stops_a_run_and_a_resume_gives_it_as_long_again(run: Recor
     change = decided(run, running, hours=2.01)
     assert isinstance(change, decide.Change)
     assert change.record.state.stopped
-    assert "deadline of 2 hours" in change.record.state.reason
+    assert "deadline of 2 hours" in str(change.record.state.reason)
     later = run.with_state(since=(NOW + timedelta(hours=3)).isoformat())
     assert decided(later, running, hours=4) == decide.Wait()
 
@@ -174,7 +174,7 @@ def test_a_finished_run_is_left_alone_whatever_is_there(run: Record) -> None:
 
 def test_a_resumed_run_sets_its_last_failure_aside(run: Record) -> None:
     failed = attempt("failed", pod(0, 2))
-    resumed = run.with_state(forgiven=1, counted=1)
+    resumed = run.with_state(acknowledged_attempt=1, counted_attempt=1)
     assert settled(resumed, failed)[1] == decide.Submit("train", 2)
     again = attempt("failed", pod(0, 2), number=2)
     assert settled(resumed, failed, again)[0].state.outcome == "failed"

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster import launch
-from pipeline.cluster.api import gateway as gateways
-from pipeline.cluster.api import refusals
+from pipeline.cluster.api import refusals, requests
 from pipeline.cluster.api.gateway import Gateway
 from preprocessing.errors import PermanentError, RetryError, UsageError
 from tests.pipeline.cluster.conftest import rendered
@@ -155,7 +154,7 @@ def test_no_call_waits_without_end(
     gateway: Gateway, api: FakeApi, tfjob: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The SDK sends create, update and delete without a time limit."""
-    monkeypatch.setattr(gateways, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(requests, "READ_SECONDS", 0.2)
     api.silent = True
     for call in (
         lambda: gateway.create(tfjob),

@@ -9,7 +9,7 @@ import pytest
 from pipeline.cluster.launch import Rendered
 from pipeline.cluster.spec import MAX_NAME_LENGTH, Layout, RunSpec, check_name, slug
 from preprocessing.errors import UsageError
-from training.models.variants import PUBLISHED_VARIANTS
+from training.models.variants import PUBLISHED_VARIANTS, Variant
 
 
 def test_a_layout_is_workers_times_gpus() -> None:
@@ -28,7 +28,7 @@ def test_a_layout_that_is_not_there_is_refused(gpus: int, layout: str | None) ->
 
 def test_every_variants_name_leaves_room_for_a_workers_host_name() -> None:
     for variant in PUBLISHED_VARIANTS:
-        name = f"{slug(variant)}-123456"
+        name = f"{slug(Variant.parse(variant))}-123456"
         assert check_name(name) == name
     longest = f"{'a' * MAX_NAME_LENGTH}-train-99-worker-0-7"  # of a JobSet
     assert len(longest) <= 63
@@ -54,4 +54,4 @@ def test_the_default_name_follows_from_everything_that_decides_the_run(cpu_run: 
 
 
 def test_a_spec_survives_its_record(cpu_run: Rendered) -> None:
-    assert RunSpec.from_dict(cpu_run.record.spec.to_dict()) == cpu_run.record.spec
+    assert RunSpec.from_json(cpu_run.record.spec.to_json()) == cpu_run.record.spec
