@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 T = TypeVar("T")
+Json = dict[str, Any]  # a parsed JSON object
 
 
 class ContractError(ValueError):
@@ -83,7 +84,7 @@ def from_json(kind: type[T], value: Any, name: str) -> T:
     return contract
 
 
-def to_json(contract: Any) -> dict[str, Any]:
+def to_json(contract: Any) -> Json:
     """Return a dataclass as JSON-able values in the order of its fields, tuples as lists.
 
     Fields that are None are left out: they belong to what older versions did not write.

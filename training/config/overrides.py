@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from preprocessing.errors import UsageError, did_you_mean
+from preprocessing.storage.contracts import Json
 from training.models.variants import Variant
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def override_all(config: T, assignments: Iterable[str]) -> T:
     return config
 
 
-def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+def differences(stored: Json, wanted: Json, prefix: str = "") -> list[str]:
     """Return `field stored (now wanted)` for every leaf that differs between two trees."""
     lines: list[str] = []
     for name in sorted({*stored, *wanted}):
@@ -48,7 +49,7 @@ def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = ""
     return lines
 
 
-def is_section(value: Any) -> bool:
+def is_section(value: object) -> bool:
     """Return whether a field of a config has fields of its own."""
     return dataclasses.is_dataclass(value) and not isinstance(value, Variant)
 

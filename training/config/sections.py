@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from preprocessing.errors import UsageError
 from preprocessing.storage import contracts
-from preprocessing.storage.contracts import AsText, ContractError
+from preprocessing.storage.contracts import AsText, ContractError, Json
 from training.config.overrides import is_section
 from training.config.setting import (
     AT_LEAST_1,
@@ -287,7 +287,7 @@ class RunConfig:
             for item in settings_of(section, name)
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the tree as JSON-able values."""
         return contracts.to_json(self)
 
@@ -307,7 +307,7 @@ class RunConfig:
         return config
 
 
-def _paths(tree: dict[str, Any], prefix: str = "") -> list[str]:
+def _paths(tree: Json, prefix: str = "") -> list[str]:
     """Return the dotted paths of all leaves."""
     paths: list[str] = []
     for name, value in tree.items():

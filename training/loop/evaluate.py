@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -82,8 +81,8 @@ class Evaluator:
         )
 
     @tf.function
-    def _predict(self, iterator: Iterator[Any], steps: tf.Tensor) -> tf.Tensor:
-        """`float32 [R, steps, B, 6]`: see `_predict_batch`."""
+    def _predict(self, iterator: Iterator[tuple[tf.Tensor, ...]], steps: tf.Tensor) -> tf.Tensor:
+        """Return `float32 [R, steps, B, 6]`; `_predict_batch` describes the columns."""
         batch = self._batch_per_replica
 
         def in_replica(rows: tf.Tensor, step: tf.Tensor, *element: tf.Tensor) -> tf.Tensor:
@@ -96,13 +95,13 @@ class Evaluator:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, placed, axis=None)
 
     def _place(self, rows: tf.Tensor) -> tf.Tensor:
-        """`[R, steps, B, 6]`, zero but for this replica's part: one sum joins all parts."""
+        """Return `[R, steps, B, 6]`, zero outside this replica's part; one sum joins the parts."""
         replica = tf.distribute.get_replica_context()
-        mine = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
-        return mine[:, None, None, None] * rows[None]
+        own = tf.one_hot(replica.replica_id_in_sync_group, replica.num_replicas_in_sync)
+        return own[:, None, None, None] * rows[None]
 
     def _predict_batch(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """`float32 [B, 6]`: weight, label, class, probability, hit at 1, hit at 5."""
+        """Return `float32 [B, 6]`: weight, label, class, probability, hit at 1, hit at 5."""
         logits = self._model(images, training=False)
         columns = [
             weights,

@@ -18,7 +18,7 @@ from training.loop.actions.evaluation import Evaluate
 from training.loop.actions.reporting import Report, ShowWeights
 from training.loop.actions.saving import Save, StopOnRequest
 from training.loop.session import Session
-from training.loop.step import TrainSteps
+from training.loop.step import Element, TrainSteps
 from training.loop.step_runner import StepResult, StepRunner
 from training.loop.stream import TrainingStream
 from training.loop.train_job import TrainJob
@@ -162,7 +162,11 @@ class _Loop:
             action.close()
 
     def _run_steps(
-        self, stream: TrainingStream, iterator: Iterator[object], step: int, num_steps: int
+        self,
+        stream: TrainingStream,
+        iterator: Iterator[Element],
+        step: int,
+        num_steps: int,
     ) -> StepResult:
         """Make `num_steps` updates after `step`; an error is told with its steps."""
         try:

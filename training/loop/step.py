@@ -1,10 +1,9 @@
-"""The inner loop: many steps on the device per call, nothing per step on the host."""
+"""The inner loop: many steps on the device per call, without work on the host per step."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -16,14 +15,16 @@ from training.optimization.gradients import Gradients
 from training.optimization.state import TrainingState, values
 
 GRADIENT_NORM_EVERY = 10  # steps
-DROPOUT_STREAM = 0x0D20  # keeps dropout's random numbers apart from the data's
+DROPOUT_STREAM = 0x0D20  # separates the random numbers of dropout from those of the data
+
+Element = tuple[tf.Tensor, ...]
 
 
 class TrainSteps:
-    """`run(iterator, num_steps)` makes updates and returns the means since the last call.
+    """`run(iterator, num_steps)` makes updates and returns their means.
 
-    An element of the iterator is `(images, labels)` per replica, or `(pixels, draws, labels)`
-    as `training_batches` gives them, whose flip and colours then happen here.
+    An element of the iterator is `(images, labels)` per replica, or `(pixels, draws, labels)` of
+    `training_batches`, whose flip and colour distortion then happen here.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class TrainSteps:
             self._update, jit_compile=compute.uses_xla(config.compute) or None
         )
         with strategy.scope():
-            # Summed over replicas when read: one collective per call, not one per step.
+            # Replicas are summed when the value is read: one collective per call, not per step.
             self._totals = tf.Variable(
                 tf.zeros([3]),
                 trainable=False,
@@ -58,7 +59,7 @@ class TrainSteps:
                 name="gradient_norm",
             )
 
-    def run(self, iterator: Any, num_steps: int) -> StepMeans:
+    def run(self, iterator: Iterator[Element], num_steps: int) -> StepMeans:
         """Make `num_steps` updates.
 
         Returns:
@@ -66,7 +67,7 @@ class TrainSteps:
         """
         started = time.monotonic()
         self._calls += 1
-        # What the profile page shows as a step is a call.
+        # The profile page shows a call as a step.
         with tf.profiler.experimental.Trace("steps", step_num=self._calls, _r=1):
             regularization, waited = self._run(iterator, tf.constant(num_steps))
             cross_entropy, correct, images = self._totals.numpy()
@@ -81,7 +82,9 @@ class TrainSteps:
         )
 
     @tf.function
-    def _run(self, iterator: Any, num_steps: Any) -> Any:
+    def _run(
+        self, iterator: Iterator[Element], num_steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         self._strategy.run(lambda: self._totals.assign(tf.zeros([3])))
         waited = tf.constant(0.0, tf.float64)
         for _ in tf.range(num_steps):
@@ -93,12 +96,12 @@ class TrainSteps:
             self._strategy.run(self._replica_step, args=element)
         return tf.add_n(self._state.model.losses), waited
 
-    def _replica_step(self, *element: Any) -> None:
-        """One update from this replica's batch."""
+    def _replica_step(self, *element: tf.Tensor) -> None:
+        """Make one update from this replica's batch."""
         *pictures, labels = element
         images = self._distort(*pictures) if len(pictures) > 1 else pictures[0]
         gradients, counts = self._gradients(images, labels, self._dropout_seed())
-        # One collective for all of them, whatever their number.
+        # One collective reduces all gradients, whatever their number.
         gradients = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, gradients, options=self._communication
         )
@@ -108,12 +111,12 @@ class TrainSteps:
         self._state.optimizer.iterations.assign_add(1)
         self._totals.assign_add(counts)
 
-    def _note_norm(self, gradients: Sequence[Any]) -> bool:
+    def _note_norm(self, gradients: Sequence[tf.Tensor]) -> bool:
         self._gradient_norm.assign(tf.linalg.global_norm(gradients))
         return True
 
-    def _update(self, gradients: Sequence[Any]) -> None:
-        """Weights and averages from the summed gradients, the same on every replica."""
+    def _update(self, gradients: Sequence[tf.Tensor]) -> None:
+        """Update weights and averages from the summed gradients, equally on every replica."""
         state = self._state
         step = state.optimizer.iterations.value
         learning_rate = state.schedule(step)
@@ -121,8 +124,8 @@ class TrainSteps:
             state.optimizer.update_step(gradient, variable, learning_rate)
         state.ema.update(values(state.model), step + 1)
 
-    def _dropout_seed(self) -> Any:
-        """`int64 [2]` that follows from (seed, step, replica)."""
+    def _dropout_seed(self) -> tf.Tensor:
+        """Return `int64 [2]`, which follows from (seed, step, replica)."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         step = tf.cast(self._state.optimizer.iterations.value, tf.int64)
         stream = step * self._strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
@@ -132,11 +135,11 @@ class TrainSteps:
 def statistics_synchronizer(
     strategy: tf.distribute.Strategy, state: TrainingState, policy: str
 ) -> Callable[[], None]:
-    """A function that makes BN statistics, and their averages, the same on every replica.
+    """Return a function that makes BN statistics and their averages the same on every replica.
 
-    Each replica moves its statistics by its own batches. The original keeps those of clone
-    0 (`replica0`); `mean` averages them. Moving averages are linear, so doing it here, when
-    someone looks, gives exactly what doing it in every step would.
+    Each replica moves its statistics by its own batches. The original keeps those of clone 0
+    (`replica0`); `mean` averages them. Moving averages are linear, so doing this only when the
+    statistics are used has exactly the result of doing it in every step.
     """
     trainable = {id(variable) for variable in state.model.trainable_variables}
     indices = [

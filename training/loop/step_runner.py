@@ -1,31 +1,34 @@
-"""Device calls of bounded length between two milestones, after each of which the host is heard.
+"""Device calls of bounded length between two milestones; the host can act after each of them.
 
-How the steps are cut into calls follows from the speed, and changes nothing that is learned.
+The speed decides how the steps are cut into calls; the cuts do not change the training.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from training.config import LoopConfig
 from training.metrics.step_means import StepMeans, mean_of
 from training.workers.collectives import Collectives
 from training.workers.watchdog import Watchdog
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 
 class Steps(Protocol):
     """The inner loop."""
 
-    def run(self, iterator: Any, num_steps: int) -> StepMeans:
+    def run(self, iterator: Iterator[tuple[tf.Tensor, ...]], num_steps: int) -> StepMeans:
         """Make updates and return their means."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """What some steps did: fewer steps than asked for if a stop was requested."""
+    """The result of some steps, which are fewer than requested after a stop."""
 
     steps: int
     means: StepMeans
@@ -34,7 +37,7 @@ class StepResult:
 
 
 class StepRunner:
-    """Runs the inner loop in calls of about `max_call_seconds`, equal on all workers."""
+    """The runner of the inner loop in calls of about `max_call_seconds`, equal on all workers."""
 
     def __init__(
         self,
@@ -53,14 +56,14 @@ class StepRunner:
         self._is_first = True
         self._next = 1  # steps of the next call
 
-    def run(self, iterator: Any, num_steps: int) -> StepResult:
+    def run(self, iterator: Iterator[tuple[tf.Tensor, ...]], num_steps: int) -> StepResult:
         """Make `num_steps` steps, or stop between two calls when any worker was asked to."""
         parts: list[tuple[int, StepMeans]] = []
         timed = [0, 0.0]
         done, stopped = 0, False
         while done < num_steps and not stopped:
             count = min(self._next, num_steps - done)
-            if not self._is_first:  # building the graph counts as starting up
+            if not self._is_first:  # building the graph is part of the start
                 self._watchdog.expect(
                     f"{count} training steps (loop.step_timeout_seconds)",
                     self._limits.step_timeout_seconds,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from training.input.data import Share
 from training.input.source import Source
+from training.loop.step import Element
 from training.loop.train_job import TrainJob
 from training.workdir import recovery
 
@@ -25,9 +26,9 @@ class TrainingStream:
         self._start_step = start_step
         self._seed = recovery.data_seed(job.workdir, job.config.seed, start_step)
 
-    def iterator(self, strategy: tf.distribute.Strategy) -> Iterator[object]:
+    def iterator(self, strategy: tf.distribute.Strategy) -> Iterator[Element]:
         """Return the batches for all replicas of this process."""
-        iterator: Iterator[object] = iter(
+        iterator: Iterator[Element] = iter(
             strategy.distribute_datasets_from_function(
                 self._batches,
                 tf.distribute.InputOptions(experimental_per_replica_buffer_size=BATCHES_ON_DEVICE),

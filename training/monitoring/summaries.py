@@ -6,10 +6,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import Message
 
 from preprocessing import storage
 
@@ -49,7 +49,9 @@ class Summaries:
                 tf.summary.histogram(name, value)
         self._flush()
 
-    def images(self, step: int, name: str, images: Any, description: str = "") -> None:
+    def images(
+        self, step: int, name: str, images: np.ndarray | tf.Tensor, description: str = ""
+    ) -> None:
         """Write `[N, S, S, 3]` images in [-1, 1] as one grid."""
         self.picture(step, name, grid(np.asarray(images)), description)
 
@@ -60,12 +62,12 @@ class Summaries:
         self._flush()
 
     def text(self, step: int, name: str, markdown: str) -> None:
-        """Write Markdown."""
+        """Write a text in Markdown."""
         with self._writer.as_default(step):
             tf.summary.text(name, markdown)
         self._flush()
 
-    def raw(self, step: int, *protos: Any) -> None:
+    def raw(self, step: int, *protos: Message) -> None:
         """Write summaries that a plugin made, such as HParams'."""
         with self._writer.as_default(step):
             for proto in protos:
@@ -73,7 +75,7 @@ class Summaries:
         self._flush()
 
     def close(self) -> None:
-        """Write out everything."""
+        """Write everything that is pending."""
         self._writer.close()
         self.upload()
         if self._uploads_to:

@@ -1,9 +1,9 @@
-"""One replica's share of a step: loss, gradients and the counts that are reported."""
+"""The part of a step that one replica computes: loss, gradients and reported counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -16,8 +16,32 @@ from training.optimization.compute import uses_xla
 from training.optimization.state import TrainingState
 
 
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """The result of a backward pass: gradients by `id` of their variable, and that of its start."""
+
+    of_variables: dict[int, tf.Tensor]
+    of_start: tf.Tensor
+
+    @classmethod
+    def through(
+        cls,
+        tape: tf.GradientTape,
+        target: tf.Tensor,
+        *,
+        upstream: tf.Tensor | None,
+        start: tf.Tensor,
+        variables: Sequence[keras.Variable],
+    ) -> Backward:
+        """Differentiate `target`, whose own gradient is `upstream`, as the tape recorded it."""
+        sources = [start, *[variable.value for variable in variables]]
+        of_start, *rest = tape.gradient(target, sources, output_gradients=upstream)
+        ids = [id(variable) for variable in variables]
+        return cls(dict(zip(ids, rest, strict=True)), of_start)
+
+
 class Gradients:
-    """`gradients(images, labels, seed)`: forward and backward, compiled if the config says so.
+    """`gradients(images, labels, seed)`: forward and backward passes, compiled if so configured.
 
     Only this part and the update can be compiled; the distributed step around them cannot.
     """
@@ -35,13 +59,15 @@ class Gradients:
             self._segments = segments(state.features, state.layout)
         self._run = tf.function(self._forward_and_backward, jit_compile=self._compiled or None)
 
-    def __call__(self, images: Any, labels: Any, seed: Any) -> tuple[list[Any], Any]:
-        """Call in replica context.
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Compute the gradients of one batch, in replica context.
 
         Args:
             images: `float32 [B, S, S, 3]` in [-1, 1].
             labels: `int64 [B]`.
-            seed: `int64 [2]`, of the dropout.
+            seed: Seed of the dropout, `int64 [2]`.
 
         Returns:
             Gradients in the order of the trainable variables, to be summed over replicas,
@@ -51,16 +77,15 @@ class Gradients:
         is_first = tf.cast(tf.equal(replica, 0), tf.float32)
         return self._run(images, labels, self._dropout_mask(labels, seed), is_first)
 
-    def _dropout_mask(self, labels: Any, seed: Any) -> Any:
-        """`float32 [B, 1, 1, C]`, made here because XLA and bfloat16 draw other numbers."""
+    def _dropout_mask(self, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Return `float32 [B, 1, 1, C]`, drawn here because XLA and bfloat16 draw other numbers."""
         ones = tf.ones([tf.shape(labels)[0], *self._state.features.output.shape[1:]])
         return tf.nn.experimental.stateless_dropout(ones, self._dropout, seed=seed)
 
     def _forward_and_backward(
-        self, images: Any, labels: Any, mask: Any, is_first: Any
-    ) -> tuple[list[Any], Any]:
+        self, images: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor, is_first: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         variables = self._state.model.trainable_variables
-        gradients: dict[int, Any] = {}
         boundaries = [images]
         for segment in self._segments[:-1]:
             boundaries.append(segment(boundaries[-1], training=True))
@@ -70,22 +95,28 @@ class Gradients:
             tape.watch([boundaries[-1], *[variable.value for variable in head]])
             features = self._segments[-1](boundaries[-1], training=True)
             loss, counts = self._loss_of(features, labels, mask)
-        upstream = self._collect(tape, loss, None, boundaries[-1], head, gradients)
+        backward = Backward.through(tape, loss, upstream=None, start=boundaries[-1], variables=head)
+        gradients = backward.of_variables
         for segment, start in zip(self._segments[-2::-1], boundaries[-2::-1], strict=True):
-            start = self._not_before(upstream, start)
+            start = self._not_before(backward.of_start, start)
             with (
-                frozen_statistics(),  # the first pass has moved them
+                frozen_statistics(),  # the first pass has moved the statistics
                 tf.GradientTape(watch_accessed_variables=False) as tape,
             ):
                 tape.watch([start, *[variable.value for variable in segment.trainable_variables]])
                 end = segment(start, training=True)
-            upstream = self._collect(
-                tape, end, upstream, start, segment.trainable_variables, gradients
+            backward = Backward.through(
+                tape,
+                end,
+                upstream=backward.of_start,
+                start=start,
+                variables=segment.trainable_variables,
             )
+            gradients |= backward.of_variables
 
         with tf.GradientTape() as tape:
-            # The first replica alone carries the L2 term, as slim's model_deploy has it: parts
-            # of it on every replica would add up in another order, to other last bits.
+            # Only the first replica carries the L2 term, as in slim's model_deploy: parts of it on
+            # every replica would be added in another order, with other last bits.
             decay = tf.add_n(self._state.model.losses) * is_first
         shrinking = tape.gradient(decay, [variable.value for variable in variables])
         return [
@@ -93,35 +124,20 @@ class Gradients:
             for variable, shrink in zip(variables, shrinking, strict=True)
         ], counts
 
-    def _loss_of(self, features: Any, labels: Any, mask: Any) -> tuple[Any, Any]:
+    def _loss_of(
+        self, features: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         state = self._state
         logits = tf.squeeze(state.classifier(tf.cast(features, tf.float32) * mask), [1, 2])
         targets = tf.one_hot(labels, state.classifier.filters)
         cross_entropy = tf.reduce_sum(self._loss(targets, logits))
         correct = tf.math.count_nonzero(tf.argmax(logits, axis=-1) == labels, dtype=tf.float32)
         images = tf.cast(tf.shape(labels)[0], tf.float32)
-        # Summed over replicas, so divided by the global batch.
+        # The loss is summed over replicas, so it is divided by the global batch.
         return cross_entropy / self._global_batch, tf.stack([cross_entropy, correct, images])
 
-    def _collect(
-        self,
-        tape: tf.GradientTape,
-        target: Any,
-        upstream: Any,
-        start: Any,
-        variables: Sequence[Any],
-        gradients: dict[int, Any],
-    ) -> Any:
-        """Put the gradients of `variables` aside and return that of `start`."""
-        sources = [start, *[variable.value for variable in variables]]
-        of_start, *rest = tape.gradient(target, sources, output_gradients=upstream)
-        gradients |= {
-            id(variable): gradient for variable, gradient in zip(variables, rest, strict=True)
-        }
-        return of_start
-
-    def _not_before(self, event: Any, tensor: Any) -> Any:
-        """`tensor`, in a way that nobody merges what follows with its first computation."""
+    def _not_before(self, event: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+        """Return `tensor` so that no optimizer merges the recomputation with the first pass."""
         if self._compiled:
             return gen_xla_ops.xla_optimization_barrier(input=[tensor, event])[0]
         with tf.control_dependencies([event]):
@@ -129,7 +145,7 @@ class Gradients:
 
 
 def segments(features: keras.Model, layout: Architecture) -> list[keras.Model]:
-    """`features` cut at the ends of its blocks, in order; as a chain they are `features`."""
+    """Cut `features` at the ends of its blocks; the segments in order are equal to it."""
     ends = [
         f"{layer_name(block.scope)}_add" if block.residual else output_name(block.convolutions[-1])
         for block in layout.blocks[:-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
@@ -59,15 +57,15 @@ class TrainingState(tf.Module):
 
     @property
     def step(self) -> int:
-        """Updates made so far."""
+        """Number of updates so far."""
         return int(self.optimizer.iterations.numpy())
 
     def average(self) -> None:
-        """Put the averages into `averaged_model`; call in replica context."""
+        """Copy the averages into `averaged_model`, in replica context."""
         self.ema.copy_to(values(self.averaged_model))
 
-    def checkpointed(self) -> dict[str, Any]:
-        """What a checkpoint holds, by name, so that no order or nesting of layers matters."""
+    def checkpointed(self) -> dict[str, dict[str, tf.Variable]]:
+        """Return the content of a checkpoint by name, so that order and nesting do not matter."""
         names = [variable.path for variable in self.model.variables]
         return {
             "model": dict(zip(names, values(self.model), strict=True)),
@@ -77,17 +75,17 @@ class TrainingState(tf.Module):
 
 
 def build_model(config: RunConfig, layout: Architecture, dtype: str = "float32") -> keras.Model:
-    """The network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
+    """Return the network of a run: `float32 [N, S, S, 3]` to logits `[N, outputs]`."""
     resolution = config.variant.resolution
     return mobilenet(layout, config.model, resolution=resolution, seed=config.seed, dtype=dtype)
 
 
-def values(model: keras.Model) -> list[Any]:
-    """The model variables as TensorFlow's own, in the model's order."""
+def values(model: keras.Model) -> list[tf.Variable]:
+    """Return the model's variables as those of TensorFlow, in the model's order."""
     return [variable.value for variable in model.variables]
 
 
 def _split(model: keras.Model) -> tuple[keras.Model, keras.layers.Layer]:
-    """The network up to the pooled features `[N, 1, 1, C]`, and the classifier behind it."""
+    """Return the network up to the pooled features `[N, 1, 1, C]`, and its classifier."""
     classifier = model.layers[-2]
     return keras.Model(model.input, classifier.input, name="features"), classifier

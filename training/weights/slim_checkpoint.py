@@ -11,7 +11,6 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -110,7 +109,10 @@ def head_shape(path: str, architecture: Architecture) -> tuple[int, ...]:
 
 
 def write(
-    prefix: str, raw: Mapping[str, Any], averages: Mapping[str, Any], global_step: int
+    prefix: str,
+    raw: Mapping[str, np.ndarray | tf.Tensor],
+    averages: Mapping[str, np.ndarray | tf.Tensor],
+    global_step: int,
 ) -> None:
     """Write `prefix.index` and `prefix.data-00000-of-00001`.
 
@@ -120,7 +122,7 @@ def write(
         averages: Their moving averages by the same names.
         global_step: Updates made.
     """
-    tensors: dict[str, Any] = {
+    tensors: dict[str, np.ndarray | tf.Tensor | np.int64] = {
         **raw,
         **{name + SHADOW: value for name, value in averages.items()},
         GLOBAL_STEP: np.int64(global_step),
@@ -134,7 +136,7 @@ def write(
     )
 
 
-def _open(prefix: str, shown: str) -> Any:
+def _open(prefix: str, shown: str) -> tf.train.CheckpointReader:
     try:
         return tf.train.load_checkpoint(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:

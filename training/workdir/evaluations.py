@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from preprocessing.storage import contracts
+from preprocessing.storage.contracts import Json
 from training.metrics.accuracy import Accuracy
 
 
@@ -22,12 +22,12 @@ class Evaluation:
         """Return the accuracy of the checkpoint of `step`."""
         return cls(step=step, top1=accuracy.top1, top5=accuracy.top5)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the fields by name."""
         return contracts.to_json(self)
 
     @classmethod
-    def from_json(cls, value: Any, name: str) -> Evaluation:
+    def from_json(cls, value: object, name: str) -> Evaluation:
         """Read what `to_json` returned.
 
         Raises:
@@ -56,12 +56,12 @@ class FinalEvaluation:
     examples: int
     records_digest: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the fields by name."""
         return contracts.to_json(self)
 
     @classmethod
-    def from_json(cls, value: Any, name: str) -> FinalEvaluation:
+    def from_json(cls, value: object, name: str) -> FinalEvaluation:
         """Return the evaluation that parsed JSON describes.
 
         Raises:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from preprocessing.storage import contracts
+from preprocessing.storage.contracts import Json
 from training.metrics.accuracy import Accuracy
 
 
@@ -45,7 +45,7 @@ class Progress:
     validation: Accuracy | None = None
     imported: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return what is known; `validation` is empty while a run was not evaluated."""
         value = contracts.to_json(self)
         if self.train is not None:
@@ -53,7 +53,7 @@ class Progress:
         return value
 
     @classmethod
-    def from_json(cls, value: Any, name: str = "progress.json") -> Progress:
+    def from_json(cls, value: object, name: str = "progress.json") -> Progress:
         """Read what `to_json` returned.
 
         Raises:

@@ -12,6 +12,7 @@ from typing import Any
 from preprocessing import storage
 from preprocessing.records.schema import Manifest
 from preprocessing.storage import contracts
+from preprocessing.storage.contracts import Json
 from training.config import RunConfig, differences
 
 FILE = "config.json"
@@ -95,7 +96,7 @@ class Run:
         """Return what would make `wanted` another run than this one."""
         return differences(self._deciding(), wanted._deciding())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return the fields by name; what is absent is an empty string."""
         return {
             **dataclasses.asdict(self),
@@ -120,7 +121,7 @@ class Run:
             initial_checkpoint=run.initial_checkpoint or None,
         )
 
-    def _deciding(self) -> dict[str, Any]:
+    def _deciding(self) -> Json:
         config = self.config.to_json()
         del config["loop"], config["input"]
         return {
