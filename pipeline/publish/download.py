@@ -7,10 +7,10 @@ import shutil
 
 from pipeline.export import directory
 from pipeline.publish import published_index
-from pipeline.publish.archive import unpack
 from pipeline.publish.published_index import PublishedEntry
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.storage.tgz import unpack
 
 
 def fetch(variant: str, source: str, output: str) -> PublishedEntry:

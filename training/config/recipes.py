@@ -1,4 +1,4 @@
-"""Named training setups. A recipe is a function of the variant; its docstring is the notebook."""
+"""Recipes: named training setups, each a function of the variant whose docstring is its source."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from training.models.variants import Variant
 
 
 def published(variant: Variant) -> RunConfig:
-    """The recipe of slim's `nets/mobilenet/README.md`, all defaults of the config tree.
+    """Return the recipe of slim's `nets/mobilenet/README.md`: all defaults of the config tree.
 
-    RMSProp 0.045 x replicas, x0.98 every 2.5 epochs, batch 96 per replica, 700K steps on
-    8 GPUs. Published: 72.0 % top-1 for mobilenet_v2_1.0_224. Not measured by this project.
-    V1 differs in two constants of its arg scope (slim's `nets/mobilenet_v1.py`).
+    RMSProp 0.045 x replicas, x0.98 every 2.5 epochs, batch 96 per replica, 700K steps on 8 GPUs.
+    Published: 72.0 % top-1 for mobilenet_v2_1.0_224. Not measured by this project. V1 differs in
+    two constants of its arg scope (slim's `nets/mobilenet_v1.py`).
     """
     model = dataclasses.replace(ModelConfig(), **variant.model_family.model_settings)
     return RunConfig(variant=variant, recipe="published", model=model)
 
 
 def improved(variant: Variant) -> RunConfig:
-    """What today's best published figures of this network were reached with, timm's `ra_in1k`.
+    """Return the recipe of today's best published figures of this network, timm's `ra_in1k`.
 
     Target: 72.9 % top-1 for mobilenet_v2_1.0_224 (timm's results, model card: RMSProp, batch
     1536, learning rate 0.045, weight decay 4e-5); 72.7 % by Model Garden's TPU recipe. Not
-    measured here. What the card leaves open is that of timm's EfficientNet-B0 command
+    measured here. What the card leaves open follows timm's EfficientNet-B0 command
     (timm's training script docs, timm#355): epsilon 0.001, x0.97 every 2.4 epochs, 450 epochs,
     average 0.9999, `rand-m9-mstd0.5` (Cubuk et al. 2019), erasing 0.2 (Zhong et al. 2017) and
     no other colours. The five epochs of warm-up and averaged BN statistics are Model Garden's
     (imagenet_mobilenetv2_gpu.yaml) and timm's `--dist-bn reduce`; evaluation is the usual
-    resize and crop with the accurate decoder. Crops from 8 % of the area, as Inception's.
+    resize and crop with the accurate decoder. Crops start at 8 % of the area, as in Inception.
     """
     return dataclasses.replace(
         published(variant),
@@ -70,12 +70,13 @@ def improved(variant: Variant) -> RunConfig:
 
 
 def demo(variant: Variant) -> RunConfig:
-    """1,437 scans of digits in about two minutes on two CPU cores; 360 held out.
+    """Return a recipe for 1,437 scans of digits: two minutes on two CPU cores; 360 are held out.
 
-    Changed from `published`: the learning rate and its decay fit a run of 30 epochs;
-    BN statistics follow within tens of steps instead of hundreds; a mirrored digit is
-    another digit or none, so no flips; milder crops, since a tenth of a digit cannot be
-    told; statistics are averaged over replicas, which with two small batches is steadier.
+    Differences from `published`: the learning rate and its decay fit a run of 30 epochs; BN
+    statistics follow within tens of steps instead of hundreds; there are no flips, since a
+    mirrored digit is another digit or none; crops are milder, since a tenth of a digit cannot be
+    recognised; and statistics are averaged over replicas, which is steadier with two small
+    batches.
     """
     return RunConfig(
         variant=variant,
@@ -95,11 +96,12 @@ def demo(variant: Variant) -> RunConfig:
 
 
 def quantized(variant: Variant) -> RunConfig:
-    """Fine-tuning for int8, from the averages of a finished `published` run.
+    """Return a recipe of fine-tuning for int8, from the averages of a finished `published` run.
 
-    For `mobilenet train --initial-checkpoint`. Kernels and activations are rounded in training
-    as the int8 file will round them. Half a hundredth of the published learning rate over about
-    five epochs of ImageNet; a shorter average, since the run is. Not measured on ImageNet.
+    For `mobilenet train --initial-checkpoint`. Kernels and activations are rounded in training as
+    the int8 file will round them. It uses half a hundredth of the published learning rate over
+    about five epochs of ImageNet, and a shorter average for the shorter run. Not measured on
+    ImageNet.
     """
     start = published(variant)
     return dataclasses.replace(
@@ -116,10 +118,10 @@ def quantized(variant: Variant) -> RunConfig:
 
 
 def demo_quantized(variant: Variant) -> RunConfig:
-    """Fine-tuning of a finished `demo` run for int8: ten epochs at a tenth of its rate.
+    """Return a recipe of fine-tuning a `demo` run for int8: ten epochs at a tenth of its rate.
 
     Measured once, mobilenet_v2_0.35_64: float32 98.61 % before and after, int8 98.33 % before
-    and after (one of 360 digits). int8 loses too little there for anything to be gained.
+    and after (one of 360 digits). int8 loses too little there to gain anything.
     """
     start = demo(variant)
     return dataclasses.replace(
@@ -140,7 +142,7 @@ def recipe(name: str, variant: Variant) -> RunConfig:
     """Return the config of recipe `name` for `variant`.
 
     Raises:
-        UsageError: There is no such recipe; names the nearest.
+        UsageError: No recipe has this name; the message gives the nearest.
     """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}; {did_you_mean(name, RECIPES)}")

@@ -1,4 +1,4 @@
-"""The config tree of one training run: all that decides its result, valid once created.
+"""The config tree of one training run: all settings that decide its result, valid once created.
 
 The defaults are those of the published recipe.
 """
@@ -34,7 +34,7 @@ Switch = Literal["auto", "on", "off"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """What the variant's name does not say about the network."""
+    """The network, beyond what the variant's name determines."""
 
     dropout: float = setting(
         0.2, "Fraction of the pooled features that training drops.", FRACTION_BELOW_1
@@ -57,7 +57,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentationConfig:
-    """What training does to an image."""
+    """The augmentation of training images."""
 
     min_area: float = setting(
         0.05,
@@ -105,7 +105,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationConfig:
-    """How an image is prepared for evaluation, calibration and export checks."""
+    """The preparation of an image for evaluation, calibration and export checks."""
 
     crop: Literal["inception", "resize_256"] = setting(
         "inception",
@@ -175,9 +175,9 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComputeConfig:
-    """How a step is computed: faster or smaller, equal up to rounding.
+    """The computation of a step: faster or smaller, equal up to rounding.
 
-    `auto` is on for GPUs and off on CPUs, where XLA and bfloat16 make a step slower.
+    `auto` means on for GPUs and off on CPUs, where XLA and bfloat16 make a step slower.
     """
 
     xla: Switch = setting(
@@ -208,7 +208,7 @@ class ComputeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputConfig:
-    """Where images wait; this changes neither the images nor their order."""
+    """Buffers of images; they change neither the images nor their order."""
 
     cache: bool = setting(
         False, "Whether every encoded image is kept in memory, for datasets that fit."
@@ -220,7 +220,7 @@ class InputConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
-    """How often the host looks at the run; this does not change what is learned."""
+    """The rhythm of the host's work; it does not change the training."""
 
     steps_per_loop: int = setting(1000, "Steps between two looks at the run.", AT_LEAST_1)
     checkpoint_every_steps: int = setting(5000, "Steps between two checkpoints.", AT_LEAST_1)
@@ -257,7 +257,7 @@ class LoopConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """One training run. Paths are flags and the cluster is the environment; neither is here."""
+    """One training run, without paths (which are flags) and cluster (which is the environment)."""
 
     variant: Annotated[Variant, AsText]
     recipe: str

@@ -1,4 +1,4 @@
-"""Records to batches: order, decoding, augmentation and the services that feed them."""
+"""Input: the order of records, decoding, augmentation and the services that feed them."""
 
 __all__ = [
     "data",

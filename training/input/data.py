@@ -1,9 +1,9 @@
-"""Records to batches: a function of (seed, step), so that a resumed run sees what it would have.
+"""Batches from records: a function of (seed, step), so a resumed run sees the same images.
 
 The training stream is endless: position p belongs to epoch p // N and is the example that
 this epoch's permutation puts at p mod N. Step s consumes positions [s G, (s + 1) G), replica r
 of it [s G + r B, s G + (r + 1) B). Hence every example is seen exactly once per epoch, by
-any number of workers, and resuming at a step needs nothing but the step.
+any number of workers, and a run needs only the step to resume there.
 
 Letters: N examples, G global batch, B batch per replica, S image side in pixels.
 """
@@ -33,7 +33,7 @@ PREFETCHED_BATCHES = 4  # ahead of the devices' own buffers
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which part of every global batch a process reads."""
+    """The part of every global batch that one process reads."""
 
     worker_index: int
     num_workers: int
@@ -58,18 +58,18 @@ SINGLE_PROCESS = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
 class Readable(Protocol):
-    """One split, readable at any record: from files, from memory or made up."""
+    """One split that is readable at any record: in files, in memory or synthetic."""
 
     num_examples: int
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
+        """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
 
 
 class Records:
     """One split of a records folder, readable at any record.
 
-    Up to `max_corrupt` records may fail their CRC; each is then replaced by the next one.
+    Up to `max_corrupt` records may fail their CRC; each is replaced by the next one.
     """
 
     def __init__(self, folder: str, manifest: Manifest, split: str, max_corrupt: int = 0) -> None:
@@ -87,7 +87,7 @@ class Records:
         self._offsets = tf.constant(offsets)
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64.
+        """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64.
 
         The record's CRC is checked; a corrupt one raises `tf.errors.DataLossError`.
         """
@@ -109,10 +109,10 @@ class Records:
         return len(self._corrupt)
 
     def raise_if_too_many_corrupt(self) -> None:
-        """To be called now and then.
+        """Raise if more corrupt records were met than allowed; the loop calls this regularly.
 
         Raises:
-            DataError: More than `max_corrupt` records were replaced; names them.
+            DataError: More than `max_corrupt` records were replaced; the message names them.
         """
         if len(self._corrupt) > self._max_corrupt:
             where = "; ".join(self._place(index) for index in sorted(self._corrupt))
@@ -132,7 +132,7 @@ class Records:
         return None
 
     def _record(self, index: tf.Tensor) -> tf.data.Dataset:
-        """The record at `index` and those behind it in its shard."""
+        """Return the record at `index` and those that follow it in its shard."""
         return tf.data.experimental.from_variant(
             tf.raw_ops.TFRecordDatasetV2(
                 filenames=[self._files[self._shard_index[index]]],
@@ -144,7 +144,7 @@ class Records:
         ).take(1)
 
     def _instead_of(self, index: tf.Tensor) -> tf.data.Dataset:
-        """The next record, the same one always; only made when the one at `index` is corrupt."""
+        """Return the next record, always the same; computed only if that at `index` is corrupt."""
 
         def note(corrupt: tf.Tensor) -> tf.Tensor:
             if int(corrupt) not in self._corrupt:
@@ -175,16 +175,16 @@ def training_batches(
     share: Share,
     start_step: int,
 ) -> tf.data.Dataset:
-    """This process's batches from `start_step` on, one element per local replica, endless.
+    """Return the endless batches of this process from `start_step` on, one per local replica.
 
     Returns:
-        Elements `(pixels, draws, labels)`: what `inception.distort` takes, `[B, S, S, 3]` in
+        Elements `(pixels, draws, labels)`: the arguments of `inception.distort`, `[B, S, S, 3]` in
         [0, 255] and `float32 [B, 4]`, and `int64 [B]`.
     """
 
     def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         jpeg, label = records.read(epoch_order(position, records.num_examples, seed))
-        # The position in the endless stream is new in every epoch, so the view is too.
+        # The position in the endless stream differs in every epoch, and so does the view.
         pixels, draws = crop(jpeg, augmentation, size, tf.stack([seed, position]))
         return pixels, draws, label
 
@@ -192,7 +192,7 @@ def training_batches(
 
 
 def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """`training_batches` as the network sees them: `(images, labels)`, distorted on the host.
+    """Return `training_batches`, distorted on the host, as `(images, labels)` for the network.
 
     Returns:
         Elements of `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
@@ -201,9 +201,9 @@ def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def epoch_order(position: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
-    """The example at `position` (int64 scalar) of the endless stream.
+    """Return the example at `position` (int64 scalar) of the endless stream.
 
-    A keyed permutation per epoch, so that any position is found without the ones before it.
+    Each epoch has a keyed permutation, so any position is found without those before it.
     """
     epoch = position // num_examples
     return tf.random.experimental.index_shuffle(
@@ -221,11 +221,11 @@ def evaluation_batches(
     batch_per_replica: int,
     share: Share,
 ) -> tf.data.Dataset:
-    """Every example once, in order; what fills up the last global batch weighs nothing.
+    """Return every example once, in order; padding of the last global batch has weight 0.
 
     Returns:
         Elements `(images, labels, weights)`: `float32 [B, S, S, 3]` in [-1, 1], `int64 [B]`
-        and `float32 [B]`, 1 for an example and 0 for filling. Take `evaluation_steps`.
+        and `float32 [B]`, 1 for an example and 0 for padding. Take `evaluation_steps` of them.
     """
 
     def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -237,12 +237,12 @@ def evaluation_batches(
 
 
 def evaluation_steps(num_examples: int, global_batch: int) -> int:
-    """Global batches that hold every example once."""
+    """Return the number of global batches that hold every example once."""
     return -(-num_examples // global_batch)
 
 
 def _positions(batch_per_replica: int, share: Share, start_step: int) -> tf.data.Dataset:
-    """Positions in the endless stream that this process reads, in order."""
+    """Return the positions in the endless stream that this process reads, in order."""
     per_step = batch_per_replica * share.num_replicas
     mine = batch_per_replica * share.local_replicas
 
@@ -256,15 +256,15 @@ def _positions(batch_per_replica: int, share: Share, start_step: int) -> tf.data
 def _endless(
     positions: tf.data.Dataset, example: Callable[[tf.Tensor], tf.Tensor], batch_per_replica: int
 ) -> tf.data.Dataset:
-    """Batches of `example(position)`; what waits in memory is a few of them, whatever N is."""
+    """Return batches of `example(position)`; memory holds a few of them, whatever N is."""
     batches = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
-        # In parallel, because one thread copies 5 GB/s: 8,000 images/s of float32 at S = 224.
+        # Parallel, because one thread copies 5 GB/s: 8,000 images/s of float32 at S = 224.
         batch_per_replica,
         drop_remainder=True,
         num_parallel_calls=PARALLEL_BATCHES,
         deterministic=True,
     )
-    # Declared, since a dataset that might end costs a collective per step.
+    # The cardinality is declared: a dataset that might end costs a collective per step.
     return batches.apply(
         tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     ).prefetch(PREFETCHED_BATCHES)

@@ -1,4 +1,4 @@
-"""Inception preprocessing: JPEG bytes to the image the network sees, in training and in evaluation.
+"""Inception preprocessing: JPEG bytes become the network's input, in training and evaluation.
 
 slim's `preprocessing/inception_preprocessing.py`, which its recipe names `inception_v2`:
 `fast_mode`, no bounding boxes. Each function is a function of its arguments alone.
@@ -25,13 +25,13 @@ EDGE_COLUMNS = 1
 def train_view(
     jpeg: tf.Tensor, config: AugmentationConfig, size: int, seed: tf.Tensor
 ) -> tf.Tensor:
-    """One complete training view: random crop, TF1 bilinear resize, flip, brightness, saturation.
+    """Return one training view: random crop, TF1 bilinear resize, flip, brightness, saturation.
 
-    The two halves that training runs apart: `crop` on the host, `distort` on the device.
+    Training runs the two halves separately: `crop` on the host, `distort` on the device.
 
     Args:
         jpeg: Scalar string, an RGB or grayscale JPEG.
-        config: What to do.
+        config: The augmentation.
         size: S.
         seed: `int64 [2]`. The same seed gives the same view.
 
@@ -45,24 +45,24 @@ def train_view(
 def crop(
     jpeg: tf.Tensor, config: AugmentationConfig, size: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What differs from image to image in shape: crop and resize, and the draws for the rest.
+    """Crop and resize one image, and draw the random numbers of the other distortions.
 
     Only the crop leaves the decoder: rows above it are entropy-decoded but not transformed,
     rows below it are not read at all.
 
     Args:
         jpeg: Scalar string, an RGB or grayscale JPEG.
-        config: What to do.
+        config: The augmentation.
         size: S.
         seed: `int64 [2]`. The same seed gives the same view.
 
     Returns:
-        `(pixels, draws)`: `[S, S, 3]` in [0, 255] of type `config.pixels`, and `float32 [4]`
-        as `draw` gives it.
+        `(pixels, draws)`: `[S, S, 3]` in [0, 255] of type `config.pixels`, and the `float32 [4]`
+        of `draw`.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
     begin, extent = sample_crop(tf.io.extract_jpeg_shape(jpeg), config, seeds[0])
-    # As floats, because TensorFlow's kernel resizes those in half the time.
+    # TensorFlow's kernel resizes floats in half the time.
     pixels = _resize(tf.cast(_decode_window(jpeg, begin, extent), tf.float32), size)
     pixels = _heavy_augmentation(pixels, config, seed)
     if config.pixels == "uint8":
@@ -73,8 +73,8 @@ def crop(
 def _heavy_augmentation(
     pixels: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
 ) -> tf.Tensor:
-    """RandAugment and random erasing, of recipes that ask for them."""
-    fold_in = tf.random.experimental.stateless_fold_in  # other draws stay as they are
+    """Apply RandAugment and random erasing, which only some recipes use."""
+    fold_in = tf.random.experimental.stateless_fold_in  # other draws stay the same
     if config.randaugment_layers:
         layers, magnitude = config.randaugment_layers, config.randaugment_magnitude
         pixels = rand_augment(pixels, layers, magnitude, fold_in(seed, 1))
@@ -84,10 +84,10 @@ def _heavy_augmentation(
 
 
 def draw(config: AugmentationConfig, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The random numbers of one image's flip and colours.
+    """Return the random numbers of one image's flip and colours.
 
     Args:
-        config: What to do.
+        config: The augmentation.
         seeds: Four of `int64 [2]`: flip, brightness, saturation, order.
 
     Returns:
@@ -109,13 +109,13 @@ def draw(config: AugmentationConfig, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def distort(pixels: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Flip and colours of a whole batch, elementwise, so that it runs and fuses on any device.
+    """Flip a whole batch and change its colours, elementwise, so that it fuses on any device.
 
-    Brightness and saturation in slim's fast mode: no hue, no contrast, clipped once, at the end.
+    Brightness and saturation follow slim's fast mode: no hue, no contrast, one clip at the end.
 
     Args:
         pixels: `uint8` or `float32 [B, S, S, 3]` in [0, 255].
-        draws: `float32 [B, 4]` as `draw` gives them.
+        draws: `float32 [B, 4]`, results of `draw`.
 
     Returns:
         `float32 [B, S, S, 3]` in [-1, 1].
@@ -130,16 +130,16 @@ def distort(pixels: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
 
 def _saturate(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """`tf.image.adjust_saturation` without the detour over HSV.
+    """Return `tf.image.adjust_saturation` without the conversion to HSV and back.
 
     Scaling S at constant H and V moves each channel c to `V - (V - c) S' / S`; with
     S = (V - min) / V and S' = min(1, factor S), the quotient is `min(factor, V / (V - min))`.
-    (TensorFlow's op also turns a hue that rounds to 360 degrees gray: one pixel in a million.)
+    (TensorFlow's op also turns gray a hue that rounds to 360 degrees: one pixel in a million.)
     """
     red, green, blue = tf.split(images, 3, axis=-1)
     value = tf.maximum(tf.maximum(red, green), blue)
     spread = value - tf.minimum(tf.minimum(red, green), blue)
-    # Below zero, where brightness can take a pixel, TensorFlow's S is 0, too.
+    # Brightness can make a pixel negative, where TensorFlow's S is 0, too.
     scale = tf.minimum(factor, tf.math.divide_no_nan(tf.maximum(value, 0.0), spread))
     return value - (value - images) * scale
 
@@ -147,7 +147,7 @@ def _saturate(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 def sample_crop(
     shape: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A random crop; the whole image after 100 failures.
+    """Return a random crop; the whole image after 100 failures.
 
     Args:
         shape: `int32 [3]`: H, W and 3.
@@ -155,7 +155,7 @@ def sample_crop(
         seed: `int64 [2]`.
 
     Returns:
-        `(begin, extent)`, `int32 [3]` column, as `tf.slice` takes them.
+        `(begin, extent)`, each `int32 [3]`, the arguments of `tf.slice`.
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -171,12 +171,12 @@ def sample_crop(
 
 
 def eval_view(jpeg: tf.Tensor, size: int, config: EvaluationConfig) -> tf.Tensor:
-    """The image as evaluation sees it: `inception` or `resize_256`, see `EvaluationConfig`.
+    """Return the image that evaluation sees: `inception` or `resize_256`, see `EvaluationConfig`.
 
     Args:
         jpeg: Scalar string, an RGB or grayscale JPEG.
         size: S.
-        config: Which crop and which decoder.
+        config: The crop and the decoder.
 
     Returns:
         `float32 [S, S, 3]` in [-1, 1].
@@ -193,14 +193,14 @@ def eval_view(jpeg: tf.Tensor, size: int, config: EvaluationConfig) -> tf.Tensor
 
 
 def _central_window(shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `tf.image.central_crop` keeps of `int32 [3]` (H, W and 3): begin and extent."""
+    """Return begin and extent of what `tf.image.central_crop` keeps of `int32 [3]` (H, W, 3)."""
     sides = tf.cast(shape[:2], tf.float64)
     begin = tf.cast((sides - sides * EVAL_CROP_FRACTION) / 2, tf.int32)
     return begin, shape[:2] - 2 * begin
 
 
 def _central_square(image: tf.Tensor, size: int) -> tf.Tensor:
-    """`[H, W, 3]` to `[S, S, 3]`: shorter side to S * 256 / 224, then the centre."""
+    """Resize the shorter side to S * 256 / 224, and return the centre `[S, S, 3]`."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = size * RESIZE_TO_CROP / tf.reduce_min(sides)
     scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), size)
@@ -211,18 +211,18 @@ def _central_square(image: tf.Tensor, size: int) -> tf.Tensor:
 def _decode_window(
     jpeg: tf.Tensor, begin: tf.Tensor, extent: tf.Tensor, dct_method: str = ""
 ) -> tf.Tensor:
-    """Decode a part of a JPEG, to the bit as if all were decoded and then sliced.
+    """Decode a part of a JPEG, with the same bits as a slice of the whole.
 
     Args:
         jpeg: Scalar string.
         begin: `int32 [2 or more]`: top and left.
         extent: `int32 [2 or more]`: height and width.
-        dct_method: As `tf.io.decode_jpeg` takes it.
+        dct_method: Argument of `tf.io.decode_jpeg`.
 
     Returns:
         `uint8 [height, width, 3]`.
     """
-    # Where colour is subsampled, the decoder blends in the neighbouring column: give it one.
+    # Where colour is subsampled, the decoder needs the neighbouring column to blend it in.
     before = tf.minimum(begin[1], EDGE_COLUMNS)
     after = tf.minimum(tf.io.extract_jpeg_shape(jpeg)[1] - begin[1] - extent[1], EDGE_COLUMNS)
     window = tf.stack([begin[0], begin[1] - before, extent[0], before + extent[1] + after])
@@ -231,7 +231,7 @@ def _decode_window(
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
-    """`[H, W, 3]` to `[S, S, 3]` by TF1's kernel: no half-pixel centres, no antialiasing."""
+    """Resize `[H, W, 3]` to `[S, S, 3]` by TF1's kernel: no half-pixel centres, no antialiasing."""
     resized = tf.raw_ops.ResizeBilinear(
         images=image[tf.newaxis], size=[size, size], align_corners=False, half_pixel_centers=False
     )
@@ -239,5 +239,5 @@ def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _to_network_range(image: tf.Tensor) -> tf.Tensor:
-    """[0, 1] to [-1, 1]."""
+    """Map [0, 1] to [-1, 1]."""
     return (image - 0.5) * 2.0

@@ -1,7 +1,7 @@
 """RandAugment and random erasing as TensorFlow operations on one image; no Python per image.
 
 Cubuk et al. 2019 (arXiv 1909.13719) with the operations and ranges of timm's
-`rand-m9-mstd0.5`, which its MobileNetV2 figures were reached with; Zhong et al. 2017
+`rand-m9-mstd0.5`, with which its MobileNetV2 figures were reached; Zhong et al. 2017
 (arXiv 1708.04896). Images are `float32 [S, S, 3]` in [0, 255] throughout.
 """
 
@@ -14,8 +14,8 @@ import tensorflow as tf
 
 MAX_MAGNITUDE = 10.0
 MAGNITUDE_STDDEV = 0.5
-APPLY_PROBABILITY = 0.5  # of every drawn operation
-MEAN_COLOR = (124.0, 116.0, 104.0)  # of ImageNet; fills what a warp uncovers
+APPLY_PROBABILITY = 0.5  # probability of every drawn operation
+MEAN_COLOR = (124.0, 116.0, 104.0)  # mean of ImageNet; it fills what a warp uncovers
 STDDEV_COLOR = (58.0, 57.0, 57.0)
 ERASED_AREA = (0.02, 1 / 3)
 ERASED_ASPECT_RATIO = (0.3, 1 / 0.3)
@@ -29,8 +29,8 @@ def rand_augment(image: tf.Tensor, num_layers: int, magnitude: float, seed: tf.T
 
     Args:
         image: `float32 [S, S, 3]` in [0, 255].
-        num_layers: How many to draw.
-        magnitude: Mean strength, 0 to 10; every operation draws its own around it.
+        num_layers: Number of operations to draw.
+        magnitude: Mean strength, 0 to 10; every operation draws its own strength around it.
         seed: `int64 [2]`. The same seed gives the same image.
 
     Returns:
@@ -61,7 +61,7 @@ def random_erasing(image: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.
 
     Args:
         image: `float32 [S, S, 3]` in [0, 255].
-        probability: Of erasing anything.
+        probability: Probability that the image is changed.
         seed: `int64 [2]`.
 
     Returns:
@@ -93,14 +93,14 @@ def random_erasing(image: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.
 
 
 def _blend(degenerate: tf.Tensor, image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Timm's enhancement: factor 0.1 to 1.9 between a degenerate image and beyond the image."""
+    """Blend from a degenerate image to beyond the image, by timm's factor of 0.1 to 1.9."""
     factor = tf.abs(level) * 1.8 + 0.1
-    degenerate = tf.round(degenerate)  # Pillow's are whole levels
+    degenerate = tf.round(degenerate)  # Pillow rounds to whole levels
     return degenerate + factor * (image - degenerate)
 
 
 def _gray(image: tf.Tensor) -> tf.Tensor:
-    """`[S, S, 1]`, ITU-R 601 luma as Pillow's `L`."""
+    """Return `[S, S, 1]`, ITU-R 601 luma as in Pillow's mode `L`."""
     return tf.reduce_sum(image * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
 
 
@@ -110,7 +110,7 @@ def _auto_contrast(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def _equalize(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Each channel's histogram made flat, as Pillow's `ImageOps.equalize`."""
+    """Flatten each channel's histogram, as Pillow's `ImageOps.equalize`."""
 
     def channel(values: tf.Tensor) -> tf.Tensor:
         histogram = tf.math.bincount(values, minlength=256, maxlength=256)
@@ -156,7 +156,7 @@ def _brightness(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def _sharpness(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """Against Pillow's `SMOOTH` filter; the border stays as it is."""
+    """Blend with Pillow's `SMOOTH` filter; the border stays unchanged."""
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
     kernel = tf.tile(kernel[..., None, None], [1, 1, 3, 1])
     smooth = tf.nn.depthwise_conv2d(image[None], kernel, [1, 1, 1, 1], "VALID")[0]
@@ -166,7 +166,10 @@ def _sharpness(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
 
 
 def _warp(image: tf.Tensor, transform: list[tf.Tensor]) -> tf.Tensor:
-    """Output (x, y) shows input (a x + b y + c, d x + e y + f); bilinear, mean colour outside."""
+    """Warp so that output (x, y) shows input (a x + b y + c, d x + e y + f), bilinearly.
+
+    Pixels from outside the input get the mean colour.
+    """
     warped = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.concat([image, tf.ones_like(image[..., :1])], axis=-1)[None],
         transforms=tf.stack([tf.cast(number, tf.float32) for number in [*transform, 0.0, 0.0]])[

@@ -1,4 +1,4 @@
-"""Where a run's images come from: a records folder, its copy in memory, or nowhere."""
+"""Sources of a run's images: a records folder, its copy in memory, or synthetic data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from training.input import synthetic
 from training.input.data import Readable, Records, Share, training_batches
 from training.input.data_service import served
 
-CACHE_FRACTION = 0.5  # of this machine's memory, at most
+CACHE_FRACTION = 0.5  # largest share of this machine's memory
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Both splits, and who decodes the training one.
+    """Both splits, and the decoder of the training split.
 
     Attributes:
-        data_service: `grpc://host:port` of a tf.data service, None to decode here.
+        data_service: `grpc://host:port` of a tf.data service; None to decode in this process.
     """
 
     manifest: Manifest
@@ -37,7 +37,7 @@ class Source:
         """Open a records folder, or `SYNTHETIC`.
 
         Raises:
-            UsageError: It is not complete, or what is asked for does not go together.
+            UsageError: The folder is not complete, or the settings contradict each other.
         """
         manifest = synthetic.read_manifest(records)
         if records == SYNTHETIC:
@@ -68,7 +68,7 @@ class Source:
     def batches(
         self, config: RunConfig, share: Share, start_step: int, seed: int | None = None
     ) -> tf.data.Dataset:
-        """`training_batches` of a run, wherever they are made; `seed` if not the run's own."""
+        """Return the `training_batches` of a run, wherever they are made, for `seed` or its own."""
         size = config.variant.resolution
         batch = config.training.batch_per_replica
         if isinstance(self.train, SyntheticRecords):
@@ -103,7 +103,7 @@ class CachedRecords:
         self._jpegs, self._labels = tf.constant(jpegs), tf.constant(labels, tf.int64)
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
+        """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return self._jpegs[index], self._labels[index]
 
 
@@ -117,11 +117,11 @@ class SyntheticRecords:
         self._jpeg = tf.io.encode_jpeg(tf.cast(noise, tf.uint8))
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
+        """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return tf.identity(self._jpeg), index % self._num_classes + 1
 
     def batches(self, size: int, batch: int, pixels: str) -> tf.data.Dataset:
-        """One batch for ever, in the form of `training_batches`."""
+        """Repeat one batch for ever, in the form of `training_batches`."""
         noise = tf.random.stateless_uniform([batch, size, size, 3], [0, 1], 0.0, 255.0)
         draws = tf.tile([[0.0, 0.0, 1.0, 0.0]], [batch, 1])
         labels = tf.range(batch, dtype=tf.int64) % self._num_classes + 1

@@ -1,4 +1,4 @@
-"""From a process and its environment to a finished run, or to the exit code of its failure."""
+"""The run of one process, from its environment to a finished run or an error with an exit code."""
 
 from __future__ import annotations
 

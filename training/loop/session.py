@@ -1,4 +1,4 @@
-"""What one worker has while it trains: the run, its state, its data and the other workers."""
+"""The session of one worker: the run, its state, its data and the other workers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Session:
     """Everything that the loop and its actions share.
 
     Attributes:
-        job: What this worker was asked for.
-        run: The run as `config.json` has it.
+        job: The part of the run that this worker was given.
+        run: The run, as in `config.json`.
         strategy: How replicas work together.
         state: Model, optimizer and averages.
         source: Training and validation images.
-        board: What TensorBoard shows.
+        board: Pages of TensorBoard.
         watchdog: Bounds the time of every part and hears requests to stop.
-        collectives: What all workers have to know alike.
+        collectives: Exchange with the other workers.
         synchronize: Makes BN statistics the same on every replica.
     """
 

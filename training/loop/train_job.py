@@ -1,4 +1,4 @@
-"""What a worker is asked to train, with what and where."""
+"""The job of a worker: what it trains, with what data and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step and an evaluation measured: means, counts and accuracies, without TensorFlow."""
+"""Metrics of steps and evaluations: means, counts and accuracies, without TensorFlow."""
 
 __all__ = [
     "accuracy",

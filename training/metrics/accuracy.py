@@ -1,4 +1,4 @@
-"""Accuracy on a split: what was answered for each image, the counts, and the fractions."""
+"""Accuracy on a split: the answers for each image, the counts, and the fractions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of a variant: which convolutions its network has and what they cost."""
+"""The architecture of a variant: its convolutions and their cost."""
 
 from __future__ import annotations
 

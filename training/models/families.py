@@ -1,11 +1,11 @@
-"""The registry of model families: whatever lists or names families reads it."""
+"""The registry of model families; whatever lists or names families reads it."""
 
 from __future__ import annotations
 
 from training.models import mobilenet_v1, mobilenet_v2
 from training.models.model_family import ModelFamily
 
-# In the order of tables and lists.
+# Tables and lists follow this order.
 FAMILIES: dict[str, ModelFamily] = {
     family.name: family for family in (mobilenet_v2.FAMILY, mobilenet_v1.FAMILY)
 }

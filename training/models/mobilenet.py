@@ -38,7 +38,7 @@ def frozen_statistics() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable("mobilenet")
 class SlimL2(keras.regularizers.Regularizer):
-    """`weight_decay * sum(w^2) / 2`, as `slim.l2_regularizer`; Keras' own L2 has no half."""
+    """`weight_decay * sum(w^2) / 2`, as in `slim.l2_regularizer`; Keras' own L2 has no half."""
 
     def __init__(self, weight_decay: float) -> None:
         self.weight_decay = weight_decay

@@ -1,12 +1,12 @@
-"""Quantisation in training: the rounding that int8 will do, so that the weights learn to bear it.
+"""Quantization-aware training: training rounds as int8 will round, so that the weights adapt to it.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-Inference", section 3, with what TF-Lite does today: kernels symmetric per output channel in
-[-127, 127], activations asymmetric per tensor in 256 steps. Gradients pass straight through
+Inference", section 3, with the choices of today's TF-Lite: kernels symmetric per output channel
+in [-127, 127], activations asymmetric per tensor in 256 steps. Gradients pass straight through
 inside the range.
 
-Batch normalisation is left where it is. Folded into the kernel it only multiplies every output
-channel by a constant, and rounding per channel does not notice a constant.
+Batch normalisation stays unchanged. Folded into the kernel it only multiplies every output channel
+by a constant, and rounding per channel is invariant to a constant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-RANGE_MOMENTUM = 0.99  # of the activations' ranges over steps
+RANGE_MOMENTUM = 0.99  # decay of the activations' ranges per step
 BITS = 8
 
 
@@ -26,7 +26,7 @@ class QuantizedConv2D(layers.Conv2D):
     """A convolution whose kernel `[h, w, in, out]` is rounded per `out`."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """`[N, H, W, C]` to `[N, H', W', out]`."""
+        """Convolve `[N, H, W, C]` to `[N, H', W', out]`."""
         outputs = self.convolution_op(inputs, round_per_channel(self.kernel))
         return outputs + self.bias if self.use_bias else outputs
 
@@ -36,7 +36,7 @@ class QuantizedDepthwiseConv2D(layers.DepthwiseConv2D):
     """A depthwise convolution whose kernel `[h, w, C, 1]` is rounded per channel."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """`[N, H, W, C]` to `[N, H', W', C]`."""
+        """Convolve `[N, H, W, C]` to `[N, H', W', C]`."""
         rounded = round_per_channel(tf.squeeze(tf.convert_to_tensor(self.kernel), -1))
         return keras.ops.depthwise_conv(
             inputs,
@@ -49,19 +49,19 @@ class QuantizedDepthwiseConv2D(layers.DepthwiseConv2D):
 
 @keras.saving.register_keras_serializable("mobilenet")
 class QuantizedActivation(layers.Layer):
-    """Rounds what passes to 256 steps of a range that follows what it has seen in training."""
+    """A layer that rounds to 256 steps of a range, which follows the values seen in training."""
 
     def build(self, input_shape: Any) -> None:
-        """Two scalars, averaged and kept like BN statistics."""
+        """Create the two ends of the range, which are averaged and kept like BN statistics."""
         for name in ("low", "high"):
             variable = self.add_weight(name=name, initializer="zeros", trainable=False)
             setattr(self, name, variable)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """The same shape, rounded; unchanged as long as nothing was seen."""
+        """Return the inputs rounded; unchanged until training has shown values."""
         if training:
             seen = self.high - self.low > 0
-            # Zero is always in the range: padding and ReLU6 need it exactly.
+            # The range always contains zero, which padding and ReLU6 need exactly.
             batch = (
                 (self.low, tf.minimum(tf.reduce_min(inputs), 0.0)),
                 (self.high, tf.maximum(tf.reduce_max(inputs), 0.0)),
@@ -75,10 +75,10 @@ class QuantizedActivation(layers.Layer):
 
 
 def round_per_channel(kernel: tf.Tensor) -> tf.Tensor:
-    """`[..., C]` rounded to 255 symmetric steps per channel, its own largest value the range."""
+    """Round `[..., C]` to 255 symmetric steps per channel, whose range is its own largest value."""
     kernel = tf.convert_to_tensor(kernel)
     largest = tf.reduce_max(tf.abs(kernel), axis=list(range(len(kernel.shape) - 1)))
-    largest = tf.maximum(tf.stop_gradient(largest), 1e-8)  # a channel of zeros stays one
+    largest = tf.maximum(tf.stop_gradient(largest), 1e-8)  # a channel of zeros stays zero
     return tf.quantization.fake_quant_with_min_max_vars_per_channel(
         kernel, -largest, largest, num_bits=BITS, narrow_range=True
     )

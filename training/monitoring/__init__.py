@@ -1,4 +1,4 @@
-"""What people watch during a run: progress lines, TensorBoard and its pictures."""
+"""Monitoring of a run: progress lines, TensorBoard and its pictures."""
 
 __all__ = [
     "image_grid",

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written by the chief; in a bucket by way of this machine's disk."""
+"""TensorBoard's event files, written by the chief; a bucket gets them through a local folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Summaries:
         self._flush()
 
     def raw(self, step: int, *protos: Message) -> None:
-        """Write summaries that a plugin made, such as HParams'."""
+        """Write summaries of a plugin, such as HParams."""
         with self._writer.as_default(step):
             for proto in protos:
                 tf.summary.experimental.write_raw_pb(proto.SerializeToString(), step=step)
@@ -82,7 +82,7 @@ class Summaries:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def upload(self) -> None:
-        """Copy what has grown since the last time into the bucket, if that is where it goes."""
+        """Copy what has grown since the last upload into the bucket, if the run is in one."""
         if not self._uploads_to:
             return
         for folder, _, names in os.walk(self.folder):
@@ -100,7 +100,7 @@ class Summaries:
 
 
 def grid(images: np.ndarray) -> np.ndarray:
-    """Lay `[N, S, S, 3]` images in [-1, 1] out as `uint8 [5 S, 5 S, 3]`, row by row."""
+    """Return `[N, S, S, 3]` images in [-1, 1] as `uint8 [5 S, 5 S, 3]`, row by row."""
     side = images.shape[1]
     canvas = np.zeros((GRID_SIDE * side, GRID_SIDE * side, 3), np.uint8)
     for index, image in enumerate(images[: GRID_SIDE**2]):

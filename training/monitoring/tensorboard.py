@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard beside its scalars: images, histograms, errors, a profile."""
+"""TensorBoard's pages of a run besides its scalars: images, histograms, mistakes, a profile."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TensorBoard:
         )
 
     def histograms(self, step: int) -> None:
-        """Distributions of all weights and BN parameters, and of the memory of the devices."""
+        """Show distributions of all weights and BN parameters, and the memory of the devices."""
         if not self._summaries.enabled:
             return
         named = {}
@@ -111,7 +111,7 @@ class TensorBoard:
         self._summaries.histograms(step, named)
 
     def memory(self, step: int) -> None:
-        """Peak memory of every device, and of this process."""
+        """Return the peak memory of every device and of this process."""
         if not self._summaries.enabled:
             return
         # Linux gives KiB.
@@ -130,7 +130,7 @@ class TensorBoard:
         images: EvaluatedImages,
         records: Readable,
     ) -> None:
-        """Accuracies, confusion between classes, and what was most confidently wrong."""
+        """Show accuracies, confusion between classes, and the most confident mistakes."""
         if not self._summaries.enabled:
             return
         named = {"validation/top1": averaged.top1, "validation/top5": averaged.top5}
@@ -167,7 +167,7 @@ class TensorBoard:
         self._summaries.upload()
 
     def close(self) -> None:
-        """End what is open."""
+        """Close what is open."""
         self._profile.end()
         self._summaries.close()
 

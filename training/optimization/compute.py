@@ -1,4 +1,4 @@
-"""What `ComputeConfig` comes to on the devices that are here."""
+"""Consequences of `ComputeConfig` on the devices of this process."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from training.config import ComputeConfig
 
 
 def uses_xla(config: ComputeConfig) -> bool:
-    """Whether a replica's forward, backward and update are compiled."""
+    """Return whether a replica's forward pass, backward pass and update are compiled."""
     return _is_on(config.xla)
 
 
 def fuses_distortion(config: ComputeConfig) -> bool:
-    """Whether flip and colours are one compiled loop: ten times faster also on CPUs."""
+    """Return whether flip and colours are one compiled loop, ten times faster also on CPUs."""
     return uses_xla(config) or not _has_gpu()
 
 
 def dtype_policy(config: ComputeConfig) -> str:
-    """Keras' name for the precision of the network."""
+    """Return Keras' name for the precision of the network."""
     return "mixed_bfloat16" if _is_on(config.bfloat16) else "float32"
 
 
 def communication(config: ComputeConfig) -> tf.distribute.experimental.CommunicationOptions:
-    """How gradients are summed over workers and replicas."""
+    """Return how gradients are summed over workers and replicas."""
     implementations = tf.distribute.experimental.CommunicationImplementation
     return tf.distribute.experimental.CommunicationOptions(
         bytes_per_pack=config.bytes_per_pack,

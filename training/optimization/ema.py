@@ -11,16 +11,16 @@ import tensorflow as tf
 
 
 def decay_at(num_updates: tf.Tensor, decay: float) -> tf.Tensor:
-    """`min(decay, (1 + n) / (10 + n))`: full only from n = 89,990 at 0.9999."""
+    """Return `min(decay, (1 + n) / (10 + n))`: the full decay of 0.9999 only from n = 89,990."""
     n = tf.cast(num_updates, tf.float32)
     return tf.minimum(decay, (1.0 + n) / (10.0 + n))
 
 
 class ExponentialMovingAverage(tf.Module):
-    """Shadow variables, created inside a strategy's scope like what they follow.
+    """Shadow variables, created inside a strategy's scope like the variables that they follow.
 
-    They start at the variables' initial values and live per replica without
-    aggregation: equal wherever the variables are equal.
+    They start at the variables' initial values and live on each replica without aggregation; they
+    are equal wherever the variables are equal.
     """
 
     def __init__(self, variables: Sequence[tf.Tensor], decay: float) -> None:
@@ -37,10 +37,10 @@ class ExponentialMovingAverage(tf.Module):
         ]
 
     def update(self, variables: Sequence[tf.Tensor], num_updates: tf.Tensor) -> None:
-        """Move every shadow towards its variable; call in replica context after the step.
+        """Move every shadow towards its variable, in replica context after the step.
 
         Args:
-            variables: In the order given at construction.
+            variables: The variables in the order given at construction.
             num_updates: Gradient updates made so far, this one included.
         """
         rest = 1.0 - decay_at(num_updates, self.decay)

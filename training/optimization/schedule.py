@@ -9,7 +9,7 @@ from training.config import OptimizerConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """A recipe's learning rate for a number of replicas: a staircase, after a linear rise if any.
+    """A recipe's learning rate for a number of replicas: a staircase, perhaps after a linear rise.
 
     Attributes:
         start: Learning rate before any decay, of all replicas together.
@@ -33,9 +33,9 @@ class Schedule:
         batch_per_replica: int,
         num_replicas: int,
     ) -> Schedule:
-        """Follow from the number of replicas, so that any of them means the same recipe."""
+        """Return the schedule for a number of replicas; every number means the same recipe."""
 
-        def steps(epochs: float) -> int:  # truncated as slim truncates
+        def steps(epochs: float) -> int:  # truncated as in slim
             return int(num_examples * epochs / num_replicas / batch_per_replica)
 
         return cls(
@@ -46,10 +46,10 @@ class Schedule:
         )
 
     def at(self, step: int) -> float:
-        """`start * decay_rate^floor(step / decay_steps)`, times the part of the rise that is done.
+        """Return `start * decay_rate^floor(step / decay_steps)`, times the done part of the rise.
 
         Args:
-            step: Updates already made.
+            step: Number of updates so far.
         """
         rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return float(self.start * self.decay_rate ** (step // self.decay_steps) * rise)

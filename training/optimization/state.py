@@ -1,4 +1,4 @@
-"""Everything that a training step changes, and how it starts."""
+"""The state of training: everything that a step changes, and its initial values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TrainingState(tf.Module):
 
     @classmethod
     def of(cls, run: Run) -> TrainingState:
-        """The initial state of a run."""
+        """Return the initial state of a run."""
         return cls(
             run.config,
             num_outputs=run.num_outputs,

@@ -1,4 +1,4 @@
-"""Weights in and out: this project's, slim's and Keras'."""
+"""Weights from and to other formats: this project's, slim's and Keras'."""
 
 __all__ = [
     "content_digest",

@@ -1,4 +1,4 @@
-"""The digest by which a run remembers the weights that it started from."""
+"""The digest of the weights from which a run started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting from weights that someone else trained: fine-tuning, and importing published files."""
+"""Weights that others trained: fine-tuning from them, and importing published files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.workdir.workdir import Workdir
 logger = logging.getLogger(__name__)
 
 KERAS_ENDING = ".h5"
-BACKGROUND_MARGIN = 20.0  # of the logit below the least bias
+BACKGROUND_MARGIN = 20.0  # distance of the logit below the least bias
 
 
 def start_from(path: str, state: TrainingState) -> None:
@@ -33,8 +33,8 @@ def start_from(path: str, state: TrainingState) -> None:
     A classifier for another number of classes keeps its initial values, with a warning.
 
     Raises:
-        UsageError: There is no checkpoint.
-        DataError: It does not fit; lists what is missing and what has the wrong shape.
+        UsageError: The path holds no checkpoint.
+        DataError: The weights do not fit; the message lists missing variables and wrong shapes.
     """
     layout = state.layout
     wanted = slim_variables(state.model, layout)
@@ -62,16 +62,16 @@ def start_from(path: str, state: TrainingState) -> None:
 
 
 def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: str) -> Progress:
-    """Make a finished run out of published weights, to evaluate and export.
+    """Make a finished run of published weights, to evaluate and export it.
 
     Args:
         path: A slim checkpoint (prefix, folder or `.tgz`), or a `.weights.h5` of
             `keras.applications`, which has no background class: one that never wins is put
             before its classes.
-        variant: What it is.
-        workdir: Run to make.
-        weights: What the run's averages become: `ema`, `raw` or `notebook`; a Keras file
-            has but one kind.
+        variant: The variant of the weights.
+        workdir: Folder of the run to make.
+        weights: The kind that becomes the run's averages: `ema`, `raw` or `notebook`; a Keras
+            file has only one kind.
 
     Returns:
         The run's progress.
@@ -102,7 +102,7 @@ Named = dict[str, np.ndarray]
 
 
 def _read_slim(path: str, variant: Variant, weights: str) -> tuple[Named, Named, int]:
-    """Averages of the kind asked for, raw weights (the same if it has none), and the step."""
+    """Return the chosen averages, the raw weights (the same if there are none), and the step."""
     outputs = slim_checkpoint.head_shape(path, architecture(variant, 1))[-1:]
     if not outputs:
         raise UsageError(f"{path} holds no {variant.family} with a classifier")
@@ -114,7 +114,7 @@ def _read_slim(path: str, variant: Variant, weights: str) -> tuple[Named, Named,
 
 
 def _with_background(named: Named) -> Named:
-    """The same classifier with an output 0 whose logit is below every other's."""
+    """Return the classifier with a new output 0 whose logit is below every other."""
     padded = dict(named)
     for name in filter(is_head, named):
         value = named[name]

@@ -1,4 +1,4 @@
-"""Weights of `keras.applications` MobileNet and MobileNetV2, to and from our networks."""
+"""Weights of `keras.applications` MobileNet and MobileNetV2, to and from the networks here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.weights.slim_checkpoint import slim_variables
 
 
 def application(variant: Variant, num_outputs: int) -> keras.Model:
-    """The Keras network of `variant`, without weights, ending in logits."""
+    """Return the Keras network of `variant`, without weights, ending in logits."""
     return _application_of(variant).build()(
         input_shape=(variant.resolution, variant.resolution, 3),
         alpha=variant.width_multiplier,
@@ -59,16 +59,18 @@ def copy_weights(
         for our_layer, their_layer in pairs:
             source, target = (their_layer, our_layer) if to_ours else (our_layer, their_layer)
             for value, variable in zip(source.get_weights(), target.weights, strict=True):
-                # Their V2 classifier is a dense layer [C, N], ours a convolution [1, 1, C, N].
+                # Keras' V2 classifier is a dense layer [C, N]; the one here is a convolution.
                 variable.assign(value.reshape(variable.shape))
 
 
 def read_named(path: str, variant: Variant) -> dict[str, np.ndarray]:
-    """All weights of a `.weights.h5` of the Keras network, whatever its classes, by slim's names.
+    """Return all weights of a `.weights.h5` of the Keras network by slim's names.
+
+    The file may have any number of classes.
 
     Raises:
-        UsageError: There is no such file.
-        DataError: It is not of `variant`; lists what is missing or has another shape.
+        UsageError: The file does not exist.
+        DataError: The file does not fit `variant`; the message lists all problems.
     """
     layout = architecture(variant, _num_outputs(path, variant))
     model = mobilenet(layout, ModelConfig(), resolution=variant.resolution)
@@ -77,11 +79,11 @@ def read_named(path: str, variant: Variant) -> dict[str, np.ndarray]:
 
 
 def read_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
-    """Load a `.weights.h5` of the Keras network into ours.
+    """Load a `.weights.h5` of the Keras network into `model`.
 
     Raises:
-        UsageError: There is no such file.
-        DataError: Something is missing or has another shape; lists all of it.
+        UsageError: The file does not exist.
+        DataError: Variables are missing or have another shape; the message lists all of them.
     """
     theirs = application(variant, layout.classifier.out_channels)
     require_fit(f"{path} does not fit {theirs.name}", _expected(theirs), _shapes(path))
@@ -90,22 +92,22 @@ def read_weights(path: str, model: keras.Model, variant: Variant, layout: Archit
 
 
 def write_weights(path: str, model: keras.Model, variant: Variant, layout: Architecture) -> None:
-    """Write our weights as a `.weights.h5` that the Keras network loads."""
+    """Write the weights as a `.weights.h5` that the Keras network loads."""
     theirs = application(variant, layout.classifier.out_channels)
     copy_weights(model, theirs, variant, layout, to_ours=False)
     theirs.save_weights(path)
 
 
 def _num_outputs(path: str, variant: Variant) -> int:
-    """Classes of the classifier in a file; 1 if it has none, which then does not fit."""
-    unlikely = 7  # nothing else in the network is this wide
+    """Return the number of classes in a file; 1, which then does not fit, without a classifier."""
+    unlikely = 7  # no other layer of the network is this wide
     shapes = _expected(application(variant, unlikely))
     bias = next(name for name, shape in shapes.items() if shape == (unlikely,))
     return int(_shapes(path).get(bias, (1,))[0])
 
 
 def _expected(theirs: keras.Model) -> dict[str, tuple[int, ...]]:
-    """What a file of `theirs` holds."""
+    """Return the content that a file of `theirs` must have."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "expected.weights.h5")
         theirs.save_weights(path)

@@ -21,11 +21,11 @@ def load_state(workdir: Workdir, run: Run, step: int | None = None) -> TrainingS
     Args:
         workdir: The run's folder.
         run: The run in that folder.
-        step: Which checkpoint; the newest intact one if None.
+        step: Step of the checkpoint; None means the newest intact one.
 
     Raises:
-        UsageError: There is no checkpoint.
-        DataError: The checkpoint is not one of this run, or corrupt.
+        UsageError: The run has no checkpoint.
+        DataError: The checkpoint belongs to another run, or is corrupt.
     """
     state = TrainingState.of(run)
     load_into(state, workdir, step)
@@ -36,8 +36,8 @@ def load_into(state: TrainingState, workdir: Workdir, step: int | None = None) -
     """Load a checkpoint into an existing state, and its averages into `averaged_model`.
 
     Raises:
-        UsageError: There is no checkpoint.
-        DataError: The checkpoint is not one of this run, or corrupt.
+        UsageError: The run has no checkpoint.
+        DataError: The checkpoint belongs to another run, or is corrupt.
     """
     try:
         loaded = newest_intact(workdir) if step is None else (step, read_checkpoint(workdir, step))

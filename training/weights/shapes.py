@@ -1,4 +1,4 @@
-"""Whether a file of weights holds what a network needs."""
+"""The check that a file of weights fits a network."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from preprocessing.errors import DataError
 def require_fit(
     subject: str, needed: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]]
 ) -> None:
-    """Refuse weights that lack something or have it in another shape.
+    """Refuse weights that lack a variable or have one in another shape.
 
     Args:
-        subject: Start of the message, e.g. `x.ckpt does not fit`.
-        needed: Shapes by name.
-        found: Shapes by name; more names than needed are fine.
+        subject: Start of the message, for example `x.ckpt does not fit`.
+        needed: Needed shapes by name.
+        found: Shapes by name in the file; it may hold more names.
 
     Raises:
-        DataError: Lists all that is missing and all that has the wrong shape.
+        DataError: The weights do not fit; the message lists all missing variables and wrong shapes.
     """
     missing = [name for name in needed if name not in found]
     wrong = [

@@ -1,13 +1,12 @@
-"""The published checkpoints' own format: TF1 variables under slim's names.
+"""slim's checkpoints, the format of the published weights: TF1 variables under slim's names.
 
 slim keeps every model variable twice, raw and as `<name>/ExponentialMovingAverage`.
-Tools that read the published files (slim, TF Object Detection, DeepLab) read these.
+Tools that read the published files (slim, TF Object Detection, DeepLab) read these too.
 """
 
 from __future__ import annotations
 
 import os
-import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,19 +16,20 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing.errors import DataError, UsageError
+from preprocessing.storage.tgz import unpack
 from training.models.layout import Architecture
 from training.models.mobilenet import layer_name
 from training.weights.shapes import require_fit
 
 SHADOW = "/ExponentialMovingAverage"
 GLOBAL_STEP = "global_step"
-# slim's variables_to_restore() lists trainable variables only, so its mobilenet_example.ipynb
-# restores averages for what is trained and raw BN statistics: the weights `notebook`.
+# slim's variables_to_restore() lists only trainable variables, so its mobilenet_example.ipynb
+# restores averages of the trained variables and raw BN statistics: the weights `notebook`.
 _NOT_TRAINED = ("/moving_mean", "/moving_variance")
 
 
 def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, keras.Variable]:
-    """The model's variables by slim's names, in the order of computation."""
+    """Return the model's variables by slim's names, in the order of computation."""
     named: dict[str, keras.Variable] = {}
     for convolution in architecture.convolutions():
         scope = f"{architecture.scope}/{convolution.scope}"
@@ -45,7 +45,7 @@ def slim_variables(model: keras.Model, architecture: Architecture) -> dict[str, 
 
 
 def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Shapes by slim's names, without building a network."""
+    """Return the shapes by slim's names, without building a network."""
     shapes: dict[str, tuple[int, ...]] = {}
     for convolution in architecture.convolutions():
         scope = f"{architecture.scope}/{convolution.scope}"
@@ -63,7 +63,7 @@ def slim_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def is_head(name: str) -> bool:
-    """Whether a slim variable belongs to the classifier."""
+    """Return whether a slim variable belongs to the classifier."""
     return "/Logits/" in name
 
 
@@ -74,15 +74,15 @@ def read(
 
     Args:
         path: A checkpoint's prefix (`x.ckpt`), a folder or a `.tgz` that holds one.
-        shapes: Slim name to the shape that is needed.
-        weights: `ema`, `raw` or `notebook`.
+        shapes: Needed shapes by slim name.
+        weights: The kind of weights: `ema`, `raw` or `notebook`.
 
     Returns:
         Values by slim name, and the global step (0 if the file has none).
 
     Raises:
-        UsageError: There is no checkpoint.
-        DataError: Something is missing or has another shape; lists all of it.
+        UsageError: The path holds no checkpoint.
+        DataError: Variables are missing or have another shape; the message lists all of them.
     """
     with _prefix(path) as prefix:
         reader = _open(prefix, path)
@@ -95,13 +95,13 @@ def read(
 
 
 def has(path: str, names: Iterable[str]) -> bool:
-    """Whether a checkpoint holds all of `names`."""
+    """Return whether a checkpoint holds all of `names`."""
     with _prefix(path) as prefix:
         return set(names) <= set(_open(prefix, path).get_variable_to_shape_map())
 
 
 def head_shape(path: str, architecture: Architecture) -> tuple[int, ...]:
-    """Shape of the classifier's kernel in a checkpoint; empty if it has none."""
+    """Return the shape of the classifier's kernel in a checkpoint; empty if it has none."""
     name = f"{architecture.scope}/{architecture.classifier.scope}/weights"
     with _prefix(path) as prefix:
         shapes = _open(prefix, path).get_variable_to_shape_map()
@@ -119,8 +119,8 @@ def write(
     Args:
         prefix: Path without ending, e.g. `folder/mobilenet_v2_1.0_224.ckpt`.
         raw: Values by slim name.
-        averages: Their moving averages by the same names.
-        global_step: Updates made.
+        averages: Moving averages of the values, by the same names.
+        global_step: Number of updates.
     """
     tensors: dict[str, np.ndarray | tf.Tensor | np.int64] = {
         **raw,
@@ -151,18 +151,14 @@ def _averaged(name: str, weights: str) -> bool:
 
 @contextmanager
 def _prefix(path: str) -> Iterator[str]:
-    """The prefix of the one checkpoint that `path` is or holds."""
+    """Yield the prefix of the only checkpoint at `path`."""
     if os.path.exists(f"{path}.index"):
         yield path
     elif os.path.isdir(path):
         yield _only_prefix(path, path)
     elif os.path.isfile(path) and path.endswith((".tgz", ".tar.gz")):
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                with tarfile.open(path) as archive:
-                    _extract(archive, folder, path)
-            except (tarfile.TarError, EOFError) as error:
-                raise DataError(f"{path} is no complete .tgz ({error})") from error
+            unpack(path, folder, with_folders=True)
             yield _only_prefix(folder, path)
     else:
         raise UsageError(
@@ -171,26 +167,10 @@ def _prefix(path: str) -> Iterator[str]:
         )
 
 
-def _extract(archive: tarfile.TarFile, folder: str, shown: str) -> None:
-    """Files and folders only, none outside `folder`; Python 3.11.3 has no filter that does this.
-
-    Not as `fetch` does: published archives have folders in them, and names that begin with `./`.
-
-    Raises:
-        DataError: Anything else is in it; `shown` names the archive.
-    """
-    for member in archive:
-        target = os.path.normpath(os.path.join(folder, member.name))
-        inside = target == folder or target.startswith(folder + os.sep)
-        if not inside or not (member.isfile() or member.isdir()):
-            raise DataError(f"{shown}: member {member.name!r} is no file or folder inside it")
-        archive.extract(member, folder, set_attrs=False)  # its owner and mode mean nothing here
-
-
 def _only_prefix(folder: str, shown: str) -> str:
     prefixes = []
     for parent, folders, names in os.walk(folder):
-        if "saved_model.pb" in names:  # its variables are no checkpoint of slim's names
+        if "saved_model.pb" in names:  # its variables do not have slim's names
             folders.clear()
         prefixes += [
             os.path.join(parent, name.removesuffix(".index"))

@@ -1,7 +1,7 @@
-"""A bound on attempts without progress, kept in the workdir: ends endless crash loops.
+"""A bound on attempts without progress, kept in the workdir, which ends endless crash loops.
 
-A cluster restarts whatever exits with 143, and so it should; but a run that crashes again
-and again before its next checkpoint would do so for ever.
+A cluster restarts every process that exits with 143; a run that always crashes before its next
+checkpoint would be restarted for ever.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One trainer per workdir: a lock on this machine, a lease where several machines could write.
 
-The lease is a file that its holder rewrites every few seconds. Whoever finds one waits as
-long as it may stay unchanged; if it changes, its holder is alive. No clocks are compared.
+The lease is a file that its holder rewrites every few seconds. A process that finds a lease
+waits as long as it may stay unchanged; if it changes, its holder is alive. No clocks are compared.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ def _lease(workdir: Workdir, seconds: float = LEASE_SECONDS) -> Iterator[None]:
     finally:
         done.set()
         renewing.join(seconds)
-        with contextlib.suppress(Exception):  # otherwise the next trainer waits until it lapses
+        with contextlib.suppress(
+            Exception
+        ):  # otherwise the next trainer waits until the lease lapses
             stored = _read(path)
             if stored and stored.holder == ours.holder:
                 storage.remove(path)

@@ -1,4 +1,4 @@
-"""The contract of `progress.json`: how far a run is."""
+"""The contract of `progress.json`: the progress of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.metrics.accuracy import Accuracy
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a run is; None for what is not known yet.
+    """The progress of a run; None stands for what is not known yet.
 
     Attributes:
         step: Updates made.

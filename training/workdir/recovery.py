@@ -1,4 +1,4 @@
-"""Recovery from a loss that is not finite: back to the last checkpoint, then with other data.
+"""Recovery from a loss that is not finite: back to the last checkpoint, then on with other data.
 
 The same data would give the same loss again. The decision is kept in the workdir, so that a run
 that is resumed later is the run that recovered.

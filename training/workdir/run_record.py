@@ -1,4 +1,4 @@
-"""The contract of `config.json`: what a run is made of and what it was resolved against."""
+"""The contract of `config.json`: the settings of a run, its data and its code."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ class Run:
 
     @property
     def config_digest(self) -> str:
-        """SHA-256 of what decides the result: not how often the host looks in."""
+        """SHA-256 of all that decides the result, without the rhythm of the host's work."""
         return storage.digest_of(self._deciding())
 
     def differences(self, wanted: Run) -> list[str]:
-        """Return what would make `wanted` another run than this one."""
+        """Return the settings that would make `wanted` another run than this one."""
         return differences(self._deciding(), wanted._deciding())
 
     def to_json(self) -> Json:
-        """Return the fields by name; what is absent is an empty string."""
+        """Return the fields by name; an empty string stands for None."""
         return {
             **dataclasses.asdict(self),
             "config": self.config.to_json(),

@@ -1,6 +1,6 @@
 """One training run on disk: `config.json`, `checkpoints/`, `tensorboard/`, `progress.json`.
 
-TensorFlow is not imported here, so that a finished run is recognised in no time.
+TensorFlow is not imported here, so that a finished run is recognised at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.workdir.run_record import Run
 
 @dataclass(frozen=True, slots=True)
 class Workdir:
-    """The folder of one run, local or in a bucket: its paths, and what it says of the run."""
+    """The folder of one run, local or in a bucket: its paths and the content of its files."""
 
     path: str
 
@@ -29,12 +29,12 @@ class Workdir:
 
     @property
     def config_file(self) -> str:
-        """What the run is made of."""
+        """File that describes the run."""
         return self.file(run_record.FILE)
 
     @property
     def progress_file(self) -> str:
-        """How far the run is."""
+        """File with the progress of the run."""
         return self.file("progress.json")
 
     @property
@@ -49,11 +49,11 @@ class Workdir:
 
     @property
     def final_evaluation_file(self) -> str:
-        """What `mobilenet evaluate` found."""
+        """File with the result of `mobilenet evaluate`."""
         return self.file("evaluation.json")
 
     def evaluation_file(self, step: int) -> str:
-        """Return where the accuracy of the checkpoint of `step` is, whoever measured it."""
+        """Return the file with the accuracy of the checkpoint of `step`, whoever measured it."""
         return storage.join(self.path, "evaluations", f"{step}.json")
 
     def file(self, name: str) -> str:
@@ -122,7 +122,7 @@ class Workdir:
         }
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
-        """Keep the accuracy of a checkpoint."""
+        """Write the accuracy of a checkpoint."""
         storage.make_folder(self.file("evaluations"))
         storage.write_json(self.evaluation_file(evaluation.step), evaluation.to_json())
 

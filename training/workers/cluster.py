@@ -1,4 +1,4 @@
-"""Who this process is: the only reader of TF_CONFIG."""
+"""The cluster of a process, read from TF_CONFIG; no other module reads it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Cluster:
     def from_environment(cls) -> Cluster:
         """Read TF_CONFIG; without it (one pod, one process) this is the only worker.
 
-        In a pod of an Indexed Job, which has none, it is made and set for TensorFlow to read.
+        In a pod of an Indexed Job, which has no TF_CONFIG, it is made and set for TensorFlow.
 
         Raises:
             UsageError: TF_CONFIG is not the JSON that the Training Operator writes.

@@ -1,4 +1,4 @@
-"""Collectives: what all workers have to agree on at a step boundary."""
+"""Collectives: the values on which all workers agree at a step boundary."""
 
 from __future__ import annotations
 

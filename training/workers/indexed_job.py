@@ -1,4 +1,4 @@
-"""TF_CONFIG for pods that no TensorFlow operator started: of an Indexed Job or a JobSet."""
+"""TF_CONFIG for pods of an Indexed Job or a JobSet, which no TensorFlow operator started."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from preprocessing.errors import UsageError
 
 
 def tf_config(environment: Mapping[str, str]) -> str:
-    """TF_CONFIG from what an Indexed Job's pod knows.
+    """Return the TF_CONFIG that follows from the environment of an Indexed Job's pod.
 
     Args:
-        environment: `MOBILENET_WORKERS` their number, `MOBILENET_WORKER_ADDRESS` the address of
-            each with `{index}` in it, `JOB_COMPLETION_INDEX` which of them this is (set by
-            Kubernetes).
+        environment: `MOBILENET_WORKERS`, the number of workers; `MOBILENET_WORKER_ADDRESS`, the
+            address of each, with `{index}` in it; `JOB_COMPLETION_INDEX`, the index of this worker
+            (set by Kubernetes).
 
     Returns:
-        As the Training Operator writes it; empty for one worker alone, as there.
+        The text that the Training Operator would write; empty for a single worker, as there.
 
     Raises:
         UsageError: One of the three is missing or wrong.

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.publish import gate, published_index
-from pipeline.publish.archive import unpack
 from pipeline.publish.download import fetch
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.storage.tgz import unpack
 from tests.emulator import Emulator
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 from tests.pipeline.publish.test_publication import files, publish_to

@@ -1,4 +1,4 @@
-"""Checks after each loop: what makes a run stop before it saves anything."""
+"""Checks after each loop, which stop a run before it saves anything."""
 
 from __future__ import annotations
 

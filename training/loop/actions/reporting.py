@@ -1,4 +1,4 @@
-"""What people see of a run: TensorBoard's pages, progress lines and `progress.json`."""
+"""Reports of a run: TensorBoard's pages, progress lines and `progress.json`."""
 
 from __future__ import annotations
 
