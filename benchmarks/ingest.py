@@ -111,7 +111,7 @@ def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     # What a prepare of a hundred images takes is not work on images: Python, imports, Beam.
     starts = [run(prepare_command(small, work / "records", "--workers=2")) for _ in range(3)]
     start = Cost(
-        min(each.wall_seconds for each in starts), min(each.core_seconds for each in starts)
+        min(start.wall_seconds for start in starts), min(start.core_seconds for start in starts)
     )
     wall_us: dict[str, float] = {}  # per image, of the best round
     core_us: dict[str, float] = {}
@@ -126,7 +126,7 @@ def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
                 f"{cost.core_seconds / num_images * 1e6:.0f} core microseconds an image",
                 file=sys.stderr,
             )
-    for name in (each for each in CONTESTANTS if each.startswith("ours")):
+    for name in (contestant for contestant in CONTESTANTS if contestant.startswith("ours")):
         wall_us[name] -= start.wall_seconds / arguments.images * 1e6
         core_us[name] -= start.core_seconds / arguments.images * 1e6
     if min(wall_us.values()) <= 0:

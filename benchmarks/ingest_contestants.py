@@ -201,10 +201,10 @@ def parts(source: str, out: str, num_images: int) -> dict[str, int]:
         "list": microseconds(lambda: list(islice(find_source(source).images("train"), num_images))),
         "read": microseconds(lambda: deque(read_images(references), maxlen=0)),
         "header and trailer": microseconds(
-            lambda: [jpeg.is_complete(each, jpeg.read_header(each)) for each in contents]
+            lambda: [jpeg.is_complete(content, jpeg.read_header(content)) for content in contents]
         ),
         "serialise and CRC-32C": microseconds(
-            lambda: [len(tfrecord.record(features("n00000000", each))) for each in contents]
+            lambda: [len(tfrecord.record(features("n00000000", content))) for content in contents]
         ),
         "SHA-256": microseconds(hash_all),
         "write": microseconds(write),

@@ -55,14 +55,14 @@ def main() -> None:
     jpegs = make_jpegs(64)
     with tempfile.TemporaryDirectory() as folder:
         full = _write_records(f"{folder}/full", jpegs)
-        small = _write_records(f"{folder}/small", [_shrink(each) for each in jpegs])
+        small = _write_records(f"{folder}/small", [_shrink(jpeg) for jpeg in jpegs])
         ways = _ways(f"{folder}/full", full, f"{folder}/small", small, jpegs)
         milliseconds = _measure(ways, options.images, options.rounds)
     _report(milliseconds)
 
 
 def _write_records(folder: str, jpegs: list[bytes]) -> Manifest:
-    labelled = [(each, 1 + number % NUM_CLASSES) for number, each in enumerate(jpegs * 8)]
+    labelled = [(jpeg, 1 + number % NUM_CLASSES) for number, jpeg in enumerate(jpegs * 8)]
     splits = {"train": labelled, "validation": labelled[:1]}
     return write_records(folder, splits, NUM_CLASSES)
 
@@ -208,7 +208,7 @@ def _wait_for_buffers() -> None:
 
 
 def _report(milliseconds: dict[str, list[float]]) -> None:
-    middle = {name: statistics.median(each) for name, each in milliseconds.items()}
+    middle = {name: statistics.median(samples) for name, samples in milliseconds.items()}
     print(f"{'':46}{'CPU ms':>8}{f'images/s on {CORES} cores':>24}", file=sys.stderr)
     for name, spent in middle.items():
         print(f"{name:46}{spent:8.3f}{CORES * 1000 / spent:24.0f}", file=sys.stderr)

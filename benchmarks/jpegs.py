@@ -49,7 +49,7 @@ def _natural(random: np.random.Generator, height: int, width: int) -> Image.Imag
 def _of_about(image: Image.Image, target_bytes: float) -> bytes:
     """The encoding of the quality whose size is nearest to `target_bytes`."""
     encoded = [_encode(image, quality) for quality in range(80, 98, 1)]
-    return min(encoded, key=lambda each: abs(len(each) - target_bytes))
+    return min(encoded, key=lambda jpeg: abs(len(jpeg) - target_bytes))
 
 
 def _encode(image: Image.Image, quality: int) -> bytes:

@@ -66,7 +66,7 @@ def _seconds(cores: list[int], per_cluster: int) -> float:
     """Seconds of the slowest of as many workers as `cores`, in clusters of so many."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in cores]
-        workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+        workers = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in sockets]
     processes = [
         subprocess.Popen(
             ["taskset", "-c", str(core), sys.executable, *MODULE, "--worker", *sys.argv[1:]],

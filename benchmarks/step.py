@@ -40,9 +40,9 @@ def main() -> None:
         return
     found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
     for number in range(options.rounds):
-        for name, each in found.items():
-            each.append(_in_process(name, options))
-            print(f"round {number}: {name} {each[-1]}", file=sys.stderr)
+        for name, measured in found.items():
+            measured.append(_in_process(name, options))
+            print(f"round {number}: {name} {measured[-1]}", file=sys.stderr)
     overhead = _in_process("overhead", options)
 
     def ratio(key: str) -> float:
@@ -65,7 +65,7 @@ def main() -> None:
 def _in_process(name: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.step", f"--only={name}"]
     command += [f"--variant={options.variant}", f"--batch={options.batch}"]
-    command += [f"--steps={options.steps}", *(f"--set={each}" for each in options.set)]
+    command += [f"--steps={options.steps}", *(f"--set={setting}" for setting in options.set)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return measured
@@ -106,7 +106,10 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
             batch, targets = next(iterator)
             with tf.GradientTape() as tape:
                 value = loss(targets, model(batch, training=True))
-            gradients = tape.gradient(value, [each.value for each in model.trainable_variables])
+            gradients = tape.gradient(
+                value,
+                [variable.value for variable in model.trainable_variables],
+            )
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
     return _timed(lambda count: run(tf.constant(count)), options.steps)

@@ -93,11 +93,11 @@ class Export:
         return Records(self.records, self.manifest, "train")
 
 
-def export(what: Export, output: str) -> ExportMetrics:
+def export(job: Export, output: str) -> ExportMetrics:
     """Convert, run and compare every format, then let `output` appear.
 
     Args:
-        what: The run, records and tolerances.
+        job: The run, records and tolerances.
         output: A folder that must not exist yet.
 
     Returns:
@@ -112,47 +112,47 @@ def export(what: Export, output: str) -> ExportMetrics:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         os.makedirs(partial)
-        metrics = _export_to(partial, what)
+        metrics = _export_to(partial, job)
         storage.write_json(os.path.join(partial, directory.METRICS), metrics.to_json())
         os.replace(partial, output)
     except DisagreementError as error:
         picture = f"{output}.worst.png"
-        _show_worst(what, error, picture)
+        _show_worst(job, error, picture)
         raise CheckFailedError(f"{error}; the worst are shown in {picture}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return metrics
 
 
-def _export_to(folder: str, what: Export) -> ExportMetrics:
+def _export_to(folder: str, job: Export) -> ExportMetrics:
     """Write all files but metrics.json into `folder` and return what was measured on them."""
-    state = load_state(what.workdir, what.run)
+    state = load_state(job.workdir, job.run)
     calibrated = calibration.take(
-        what.training,
-        what.run.config.evaluation,
-        what.run.num_classes,
-        what.variant.resolution,
+        job.training,
+        job.run.config.evaluation,
+        job.run.num_classes,
+        job.variant.resolution,
     )
-    sources = _sources(what, state, calibrated.images)
+    sources = _sources(job, state, calibrated.images)
     files = _write_files(folder, sources)
     storage.write_json(
-        os.path.join(folder, calibration.FILE), calibrated.listing(what.manifest.digest)
+        os.path.join(folder, calibration.FILE), calibrated.listing(job.manifest.digest)
     )
-    storage.write_json(os.path.join(folder, CONFIG_FILE), what.run.to_json())
+    storage.write_json(os.path.join(folder, CONFIG_FILE), job.run.to_json())
 
-    predictions = _compare(what, _runners(files, sources))
-    _require_agreement(predictions, what.int8_tolerance)
-    _require_same_from_jpeg(what, files[SAVED_MODEL.name])
+    predictions = _compare(job, _runners(files, sources))
+    _require_agreement(predictions, job.int8_tolerance)
+    _require_same_from_jpeg(job, files[SAVED_MODEL.name])
     per_image.write(folder, predictions)
-    history.write(folder, what.workdir)
+    history.write(folder, job.workdir)
     reference = predictions[REFERENCE]
     flatbuffers = {
         item.name: storage.read_bytes(files[item.name]) for item in EXPORT_FORMATS if item.is_tflite
     }
     return ExportMetrics(
-        variant=what.variant,
-        recipe=what.run.config.recipe,
-        weights=what.weights,
+        variant=job.variant,
+        recipe=job.run.config.recipe,
+        weights=job.weights,
         macs=sources.layout.macs,
         parameters=sources.layout.parameters,
         formats={name: measured(scores, reference) for name, scores in predictions.items()},
@@ -162,27 +162,27 @@ def _export_to(folder: str, what: Export) -> ExportMetrics:
         latency=_latencies(flatbuffers),
         input_contract=sources.contract,
         calibration=calibrated.summary(),
-        rejected=len(what.manifest.rejects),
+        rejected=len(job.manifest.rejects),
         lineage=Lineage(
             checkpoint_step=sources.state.step,
-            records_digest=what.manifest.digest,
-            config_digest=what.run.config_digest,
-            git_commit=what.run.git_commit,
+            records_digest=job.manifest.digest,
+            config_digest=job.run.config_digest,
+            git_commit=job.run.git_commit,
         ),
         versions={name: importlib.metadata.version(name) for name in VERSIONED_PACKAGES},
         files=directory.file_digests(folder),
     )
 
 
-def _sources(what: Export, state: TrainingState, calibration_images: np.ndarray) -> ExportSources:
-    config = what.run.config
+def _sources(job: Export, state: TrainingState, calibration_images: np.ndarray) -> ExportSources:
+    config = job.run.config
     return ExportSources(
-        variant=what.variant,
+        variant=job.variant,
         state=state,
-        weights=what.weights,
+        weights=job.weights,
         evaluation=config.evaluation,
-        contract=input_contract(what.variant.resolution, config.evaluation, what.manifest),
-        labels=labels(what.manifest),
+        contract=input_contract(job.variant.resolution, config.evaluation, job.manifest),
+        labels=labels(job.manifest),
         calibration_images=calibration_images,
         quantized=config.model.quantized,
     )
@@ -210,13 +210,13 @@ def _runners(files: Mapping[str, str], sources: ExportSources) -> dict[str, Runn
     }
 
 
-def _compare(what: Export, formats: Mapping[str, Runner]) -> dict[str, Predictions]:
+def _compare(job: Export, formats: Mapping[str, Runner]) -> dict[str, Predictions]:
     """Return the predictions of every format on every validation image, from one pass."""
-    records = what.validation
+    records = job.validation
     batches = evaluation_batches(
         records,
-        what.run.config.evaluation,
-        size=what.variant.resolution,
+        job.run.config.evaluation,
+        size=job.variant.resolution,
         batch_per_replica=BATCH,
         share=SINGLE_PROCESS,
     ).take(evaluation_steps(records.num_examples, BATCH))
@@ -246,16 +246,16 @@ def _require_agreement(
         )
 
 
-def _require_same_from_jpeg(what: Export, saved_model: str) -> None:
+def _require_same_from_jpeg(job: Export, saved_model: str) -> None:
     """Compare the SavedModel's two signatures on the first validation images."""
-    records = what.validation
+    records = job.validation
     read = [
         records.read(tf.constant(index, tf.int64))
         for index in range(min(NUM_JPEG, records.num_examples))
     ]
     encoded = [jpeg.numpy() for jpeg, _ in read]
     truth = np.asarray([int(label) for _, label in read])
-    size, config = what.variant.resolution, what.run.config.evaluation
+    size, config = job.variant.resolution, job.run.config.evaluation
     images = np.stack([eval_view(jpeg, size, config).numpy() for jpeg in encoded])
     require_same_answers(
         "saved_model's signature jpeg",
@@ -273,14 +273,14 @@ def _latencies(flatbuffers: Mapping[str, bytes]) -> Latencies:
     )
 
 
-def _show_worst(what: Export, error: DisagreementError, picture: str) -> None:
+def _show_worst(job: Export, error: DisagreementError, picture: str) -> None:
     """Name the worst images on stderr and draw them."""
-    records, size = what.validation, what.variant.resolution
-    names = ["background", *(image_class.text for image_class in what.manifest.classes)]
+    records, size = job.validation, job.variant.resolution
+    names = ["background", *(image_class.text for image_class in job.manifest.classes)]
     tiles = []
     for index in error.images:
         jpeg, label = records.read(tf.constant(index, tf.int64))
-        view = eval_view(jpeg, size, what.run.config.evaluation).numpy()
+        view = eval_view(jpeg, size, job.run.config.evaluation).numpy()
         caption = f"validation image {index}\n{names[int(label)]}\n{error.name}"
         tiles.append(captioned(view_image(view, WORST_PIXELS), caption))
         logger.warning(

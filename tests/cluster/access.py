@@ -73,7 +73,7 @@ class AnyCluster:
             if error.status == 404:
                 return False
             raise
-        return kind in {each["name"] for each in served}
+        return kind in {resource["name"] for resource in served}
 
     def require(self, kind: str) -> None:
         """Skip the test on a cluster of the user that lacks what it is about."""
@@ -84,7 +84,7 @@ class AnyCluster:
         """The `tfjobs`, `jobsets`, `jobs` or `pods` of a run, oldest first."""
         path = f"{of_namespace(kind)}?labelSelector=mobilenet/run={run}"
         return sorted(
-            self.api.get(path)["items"], key=lambda each: each["metadata"]["creationTimestamp"]
+            self.api.get(path)["items"], key=lambda item: item["metadata"]["creationTimestamp"]
         )
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -127,8 +127,11 @@ def is_ready(api: Api, node: str) -> bool:
         found = api.get(f"/api/v1/nodes/{node}")
     except ApiError:
         return False
-    conditions = {each["type"]: each["status"] for each in found["status"].get("conditions", [])}
-    taints = {each["key"] for each in found["spec"].get("taints", [])}
+    conditions = {
+        condition["type"]: condition["status"]
+        for condition in found["status"].get("conditions", [])
+    }
+    taints = {taint["key"] for taint in found["spec"].get("taints", [])}
     return conditions.get("Ready") == "True" and not any(
-        each.startswith("node.kubernetes.io/") for each in taints
+        taint.startswith("node.kubernetes.io/") for taint in taints
     )

@@ -117,7 +117,7 @@ class Api:
 
     def _credentials(self) -> dict[str, str]:
         parts = self._configuration.auth_settings().values()
-        return {each["key"]: each["value"] for each in parts}
+        return {part["key"]: part["value"] for part in parts}
 
     def _request(
         self,
@@ -170,10 +170,10 @@ class Informer:
 
     def _follow(self) -> None:
         listed = self._api.get(self._path)
-        there = {item["metadata"]["uid"]: item for item in listed["items"] or []}
-        for uid in set(self.objects) - set(there):
+        current = {item["metadata"]["uid"]: item for item in listed["items"] or []}
+        for uid in set(self.objects) - set(current):
             self._changed(self.objects.pop(uid), True)
-        for item in there.values():
+        for item in current.values():
             self._see(item)
         self._listed.set()
         for event in self._api.watch(self._path, listed["metadata"]["resourceVersion"]):

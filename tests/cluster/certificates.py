@@ -64,8 +64,8 @@ class Authority:
         """
         key = _new_key()
         names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
-        for each in ("127.0.0.1", *addresses):
-            names.append(x509.IPAddress(ipaddress.ip_address(each)))
+        for address in ("127.0.0.1", *addresses):
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
         certificate = (
             _builder(_name(user, group), self._name, key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

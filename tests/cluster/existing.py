@@ -90,10 +90,12 @@ def _reached(kubeconfig: Path) -> Api:
 def _documents(cluster: AnyCluster) -> list[Object]:
     """All that is installed."""
     rendered = cluster.kubectl("kustomize", str(PLATFORM))
-    documents = [each for each in yaml.safe_load_all(rendered) if each["kind"] not in SERVERS]
-    for each in documents:
-        if each["kind"] == "PersistentVolumeClaim":
-            each["spec"]["storageClassName"] = ""  # ours, not one of the user's
+    documents = [
+        document for document in yaml.safe_load_all(rendered) if document["kind"] not in SERVERS
+    ]
+    for document in documents:
+        if document["kind"] == "PersistentVolumeClaim":
+            document["spec"]["storageClassName"] = ""  # ours, not one of the user's
     if cluster.serves("localqueues"):
         documents += yaml.safe_load_all(QUEUE.read_text())
     return [volume(Path("/nowhere")), *documents]
@@ -101,7 +103,9 @@ def _documents(cluster: AnyCluster) -> list[Object]:
 
 def _cluster_wide(documents: list[Object]) -> str:
     """What is in no namespace, the namespace itself too, as YAML."""
-    return yaml.safe_dump_all(each for each in documents if "namespace" not in each["metadata"])
+    return yaml.safe_dump_all(
+        document for document in documents if "namespace" not in document["metadata"]
+    )
 
 
 def _refuse(cluster: AnyCluster, documents: list[Object]) -> None:
@@ -111,15 +115,15 @@ def _refuse(cluster: AnyCluster, documents: list[Object]) -> None:
             "Operator there (docs/operations.md), or unset KUBECONFIG"
         )
     wanted = _cluster_wide(documents)
-    there = cluster.kubectl("get", "-f=-", "--ignore-not-found", "-o=name", stdin=wanted).split()
-    there += cluster.kubectl("get", "nodes", f"--selector={SIMULATED}", "-o=name").split()
-    if there:
+    existing = cluster.kubectl("get", "-f=-", "--ignore-not-found", "-o=name", stdin=wanted).split()
+    existing += cluster.kubectl("get", "nodes", f"--selector={SIMULATED}", "-o=name").split()
+    if existing:
         raise RuntimeError(
-            f"KUBECONFIG's cluster has {', '.join(there)}, which these tests would make and "
+            f"KUBECONFIG's cluster has {', '.join(existing)}, which these tests would make and "
             "delete: use another cluster, or delete them if a killed run of the tests left them"
         )
-    kinds = {each["kind"] for each in yaml.safe_load_all(wanted)} | {"Node"}
-    if denied := sorted(each for each in kinds if not _may_delete(cluster, each)):
+    kinds = {document["kind"] for document in yaml.safe_load_all(wanted)} | {"Node"}
+    if denied := sorted(kind for kind in kinds if not _may_delete(cluster, kind)):
         raise RuntimeError(
             f"KUBECONFIG's user may not delete {', '.join(denied)}, and the tests clean up after "
             "themselves: use an administrator's"

@@ -131,16 +131,16 @@ class Operator:
 
     def _call_on_loopback(self, part: Any) -> None:
         if isinstance(part, list):
-            for each in part:
-                self._call_on_loopback(each)
+            for item in part:
+                self._call_on_loopback(item)
         if not isinstance(part, dict):
             return
         if "service" in (client := part.get("clientConfig") or {}):
             path = client.pop("service").get("path", "")
             client["url"] = f"https://127.0.0.1:{self.webhook_port}{path}"
             client["caBundle"] = base64.b64encode(self._authority.pair.certificate).decode()
-        for each in part.values():
-            self._call_on_loopback(each)
+        for item in part.values():
+            self._call_on_loopback(item)
 
 
 def training_operator(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:

@@ -27,7 +27,7 @@ LAYOUT = "tests/cluster/test_layouts.py::test_exit_code_143_restarts_the_worker"
 def everything(cluster: Cluster) -> Counter[str]:
     """All objects by kind and name, but what only says what happened."""
     kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
-    listed = ",".join(each for each in kinds if not each.startswith("events"))
+    listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
     return Counter(cluster.kubectl("get", listed, "-A", "-o=name").split())
 
 

@@ -50,8 +50,8 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
 
     def gone() -> bool:
         for kind in filter(cluster.serves, ("tfjobs", "jobsets")):
-            for each in cluster.jobs(kind, run):
-                cluster.api.delete(f"{of_namespace(kind)}/{each['metadata']['name']}")
+            for job in cluster.jobs(kind, run):
+                cluster.api.delete(f"{of_namespace(kind)}/{job['metadata']['name']}")
         return not cluster.jobs("pods", run)
 
     until("its pods are gone", gone)
@@ -85,17 +85,19 @@ def test_workers_are_admitted_scheduled_and_told_who_they_are(gpus: AnyCluster, 
     assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = workers(gpus, job, "Running")
     assert {pod["spec"]["nodeName"] for pod in pods} == {NODE}
-    names = [f"{job}-train-1-worker-{each}.{NAMESPACE}.svc:2222" for each in range(len(pods))]
+    names = [f"{job}-train-1-worker-{index}.{NAMESPACE}.svc:2222" for index in range(len(pods))]
     for index, pod in enumerate(pods):
         (container,) = pod["spec"]["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == str(8 // LAYOUTS[layout])
-        configs = [each["value"] for each in container["env"] if each["name"] == "TF_CONFIG"]
+        configs = [
+            variable["value"] for variable in container["env"] if variable["name"] == "TF_CONFIG"
+        ]
         expected = {
             "cluster": {"worker": names},
             "task": {"type": "worker", "index": index},
             "environment": "cloud",
         }
-        assert [json.loads(each) for each in configs] == ([expected] if len(pods) > 1 else [])
+        assert [json.loads(config) for config in configs] == ([expected] if len(pods) > 1 else [])
 
 
 @pytest.mark.parametrize("job", ["2x4"], indirect=True)
@@ -110,7 +112,7 @@ def test_exit_code_143_restarts_the_worker(gpus: AnyCluster, job: str) -> None:
     until("the operator makes a new worker", replaced)
     assert workers(gpus, job)[0]["metadata"]["uid"] == first["metadata"]["uid"]
     (tfjob,) = gpus.jobs("tfjobs", job)
-    kinds = {each["type"] for each in tfjob["status"]["conditions"]}
+    kinds = {condition["type"] for condition in tfjob["status"]["conditions"]}
     assert "Restarting" in kinds or tfjob["status"]["replicaStatuses"]["Worker"].get("active") == 2
     assert "Failed" not in kinds
 
@@ -122,8 +124,8 @@ def test_exit_code_3_fails_the_job_for_good(gpus: AnyCluster, job: str) -> None:
     assert watched.code == 3, watched.err
     (tfjob,) = gpus.jobs("tfjobs", job)
     assert any(
-        each["type"] == "Failed" and each["status"] == "True"
-        for each in tfjob["status"]["conditions"]
+        condition["type"] == "Failed" and condition["status"] == "True"
+        for condition in tfjob["status"]["conditions"]
     )
 
 
@@ -133,7 +135,7 @@ def test_pods_of_a_jobset_can_tell_who_they_are(gpus: AnyCluster, jobset: str) -
     told = []
     for pod in pods:
         (container,) = pod["spec"]["containers"]
-        fields = {each["name"]: each.get("value", "") for each in container["env"]}
+        fields = {variable["name"]: variable.get("value", "") for variable in container["env"]}
         assert "TF_CONFIG" not in fields
         fields["JOB_COMPLETION_INDEX"] = pod["metadata"]["labels"][
             "batch.kubernetes.io/job-completion-index"
@@ -143,7 +145,7 @@ def test_pods_of_a_jobset_can_tell_who_they_are(gpus: AnyCluster, jobset: str) -
             f"{pod['spec']['hostname']}.{pod['spec']['subdomain']}:2222"
             == (told[-1]["cluster"]["worker"][told[-1]["task"]["index"]])
         )
-    assert [each["task"]["index"] for each in told] == [0, 1]
+    assert [config["task"]["index"] for config in told] == [0, 1]
 
 
 def test_exit_code_143_restarts_all_pods_of_a_jobset(gpus: AnyCluster, jobset: str) -> None:

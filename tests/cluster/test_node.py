@@ -269,7 +269,7 @@ def test_nothing_outlives_the_node(cluster: Cluster, run: Any, tmp_path: Path) -
         running(cluster, name)
         files = (tmp_path / "another" / "pods").glob
         noted = "default_orphan_*/main/*/pid"
-        pid = until("its id is noted", lambda: "".join(each.read_text() for each in files(noted)))
+        pid = until("its id is noted", lambda: "".join(file.read_text() for file in files(noted)))
         another.kill()
         until("its processes are gone", lambda: not Path(f"/proc/{pid}").exists())
     finally:

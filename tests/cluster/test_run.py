@@ -33,9 +33,9 @@ RUN = (
 def conditions(job: Object) -> set[str]:
     """What is true of a job."""
     return {
-        each["type"]
-        for each in job.get("status", {}).get("conditions") or []
-        if each["status"] == "True"
+        condition["type"]
+        for condition in job.get("status", {}).get("conditions") or []
+        if condition["status"] == "True"
     }
 
 
@@ -101,7 +101,8 @@ def test_both_workers_trained_together(platform: Cluster, whole: str) -> None:
     for worker in range(2):
         pod = pod_of(platform, f"{whole}-train-1-worker-{worker}")
         environment = {
-            each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]
+            variable["name"]: variable.get("value")
+            for variable in pod["spec"]["containers"][0]["env"]
         }
         assert json.loads(environment["TF_CONFIG"] or "") == {
             "cluster": {
@@ -116,10 +117,10 @@ def test_its_state_its_log_and_the_health_of_the_cluster_are_shown(
     platform: Cluster, whole: str
 ) -> None:
     shown = platform.mobilenet("jobs", "--format=json")
-    (row,) = (each for each in shown.result["runs"] if each["run"] == whole)
+    (row,) = (run for run in shown.result["runs"] if run["run"] == whole)
     assert (row["state"], row["restarts"]) == ("succeeded", 0)
-    said = platform.mobilenet("logs", whole, "--stage=train", "--worker=0", "--tail=3")
-    assert f"train: step {STEPS}/{STEPS}" in said.out
+    shown = platform.mobilenet("logs", whole, "--stage=train", "--worker=0", "--tail=3")
+    assert f"train: step {STEPS}/{STEPS}" in shown.out
     healthy = platform.mobilenet("doctor", "--overlay=local")
     assert healthy.code == 0, healthy.err
     assert "tfjobs.kubeflow.org v1." in healthy.err
@@ -287,4 +288,4 @@ def test_a_permanent_failure_is_not_retried(platform: Cluster, whole: str) -> No
     assert "exit code 2" in launched.err
     (job,) = platform.jobs("tfjobs", run)
     assert "Failed" in conditions(job)
-    assert "Restarting" not in {each["type"] for each in job["status"]["conditions"]}
+    assert "Restarting" not in {condition["type"] for condition in job["status"]["conditions"]}

@@ -18,9 +18,9 @@ OVERLAYS = ("local", "gke")
 PLATFORM_COMPONENTS = ("data-service-servers", "flink-cluster", "kueue-queue")
 JOB_COMPONENTS = tuple(
     sorted(
-        each.name
-        for each in (ROOT / "components").iterdir()
-        if each.name not in PLATFORM_COMPONENTS
+        component.name
+        for component in (ROOT / "components").iterdir()
+        if component.name not in PLATFORM_COMPONENTS
     )
 )
 CASES = [
@@ -47,4 +47,4 @@ def built(overlay: str, half: str, component: str) -> tuple[Manifest, ...]:
         command = [str(tools.program("kustomize")), "build", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        return tuple(each for each in yaml.safe_load_all(done.stdout) if each)
+        return tuple(doc for doc in yaml.safe_load_all(done.stdout) if doc)

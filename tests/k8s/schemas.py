@@ -45,7 +45,7 @@ def _standalone(schema: Any, definitions: dict[str, Any]) -> Any:
 
     def inside(part: Any) -> Any:
         if isinstance(part, list):
-            return [inside(each) for each in part]
+            return [inside(item) for item in part]
         if not isinstance(part, dict):
             return part
         if isinstance(reference := part.get("$ref"), str):
@@ -64,7 +64,7 @@ def _custom_schemas() -> dict[tuple[str, str, str], Any]:
     found = {}
     for module in tools.CRDS:
         for path in tools.crd_folder(module).glob("*.yaml"):
-            if not any(each in path.name for each in tools.CRD_NAMES):
+            if not any(crd_name in path.name for crd_name in tools.CRD_NAMES):
                 continue
             for crd in yaml.load_all(path.read_text(), Loader=yaml.CSafeLoader):
                 if not crd or crd["kind"] != "CustomResourceDefinition":
@@ -79,7 +79,7 @@ def _custom_schemas() -> dict[tuple[str, str, str], Any]:
 def closed(schema: Any) -> Any:
     """The schema with no other properties than those it names."""
     if isinstance(schema, list):
-        return [closed(each) for each in schema]
+        return [closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     found = {key: closed(value) for key, value in schema.items()}

@@ -52,8 +52,8 @@ def shadow(doc: Manifest) -> Manifest:
 def schema_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Schemas of every kind that any case has."""
     folder = tmp_path_factory.mktemp("schemas")
-    kinds = {(each["apiVersion"], each["kind"]) for case in CASES for each in built(*case)}
-    kinds = {each for each in kinds if each[1] not in NO_SCHEMA}
+    kinds = {(doc["apiVersion"], doc["kind"]) for case in CASES for doc in built(*case)}
+    kinds = {kind for kind in kinds if kind[1] not in NO_SCHEMA}
     schemas.write(folder, KUBERNETES_VERSIONS, kinds)
     return folder
 
@@ -85,8 +85,8 @@ def check(docs: list[Manifest], version: str, schema_folder: Path, tmp_path: Pat
 def test_kubeconform_finds_nothing(
     overlay: str, half: str, component: str, version: str, schema_folder: Path, tmp_path: Path
 ) -> None:
-    docs = [each for each in built(overlay, half, component) if each["kind"] not in NO_SCHEMA]
-    docs += [shadow(each) for each in docs if each["kind"] == "TFJob"]
+    docs = [doc for doc in built(overlay, half, component) if doc["kind"] not in NO_SCHEMA]
+    docs += [shadow(doc) for doc in docs if doc["kind"] == "TFJob"]
     assert f"Valid: {len(docs)}, " in check(docs, version, schema_folder, tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_kubeconform_would_find_a_typo(schema_folder: Path, tmp_path: Path) -> N
         ("TFJob", lambda doc: doc["spec"]["runPolicy"].update(cleanPodPolice="All")),
         ("Job", lambda doc: doc["spec"].update(backofLimit=1)),
     ):
-        doc = next(each for each in built("local", "jobs", "") if each["kind"] == kind)
+        doc = next(doc for doc in built("local", "jobs", "") if doc["kind"] == kind)
         doc = json.loads(json.dumps(doc))
         spoil(doc)
         with pytest.raises(AssertionError, match=r"cleanPodPolice|backofLimit"):
@@ -125,10 +125,10 @@ def test_kube_score_finds_nothing_critical(
     overlay: str, half: str, component: str, tmp_path: Path
 ) -> None:
     docs = list(built(overlay, half, component))
-    docs += [shadow(each) for each in docs if each["kind"] == "TFJob"]
+    docs += [shadow(doc) for doc in docs if doc["kind"] == "TFJob"]
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump_all(docs))
-    ignored = [f"--ignore-test={each}" for each in NOT_WANTED]
+    ignored = [f"--ignore-test={test}" for test in NOT_WANTED]
     done = subprocess.run(
         [str(tools.program("kube-score")), "score", "-o=json", *ignored, str(path)],
         capture_output=True,
@@ -183,7 +183,7 @@ def expanded(argument: str, values: dict[str, str]) -> str:
 @every_case
 def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: str) -> None:
     docs = built(overlay, half, component)
-    (settings,) = (each for each in docs if each["kind"] == "ConfigMap")
+    (settings,) = (doc for doc in docs if doc["kind"] == "ConfigMap")
     commands = set()
     for doc in docs:
         template = pod_template(doc)
@@ -191,8 +191,8 @@ def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: s
             if container.get("command") != ["mobilenet"]:
                 continue
             values = dict(settings["data"])
-            values |= {each["name"]: each.get("value", "") for each in container["env"]}
-            arguments = [expanded(each, values) for each in container["args"]]
+            values |= {variable["name"]: variable.get("value", "") for variable in container["env"]}
+            arguments = [expanded(argument, values) for argument in container["args"]]
             parsed = parse(arguments)
             commands.add(parsed.command)
     stages = {"prepare", "train", "evaluate", "export", "publish"}
@@ -203,9 +203,9 @@ def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: s
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_flinks_workers_run_the_image_that_has_beams_entry_point(overlay: str) -> None:
     docs = built(overlay, "platform", "flink-cluster")
-    (flink,) = (each for each in docs if each["kind"] == "FlinkDeployment")
+    (flink,) = (doc for doc in docs if doc["kind"] == "FlinkDeployment")
     containers = flink["spec"]["taskManager"]["podTemplate"]["spec"]["containers"]
-    (worker,) = (each for each in containers if each["name"] == "beam-worker")
+    (worker,) = (container for container in containers if container["name"] == "beam-worker")
     assert worker["image"].rpartition("/")[2] == "mobilenet-worker:0.1.0"
     stage = (ROOT.parent / "Dockerfile").read_text().partition(" AS worker\n")[2]
     assert f"ENTRYPOINT {json.dumps(worker['command'])}" in stage.partition("\nFROM ")[0]
@@ -226,47 +226,49 @@ def test_what_pods_name_is_there(overlay: str) -> None:
     platform = list(built(overlay, "platform", ""))
     for component in ("", *JOB_COMPONENTS):
         docs = [*platform, *built(overlay, "jobs", component)]
-        there = {(each["kind"], each["metadata"]["name"]) for each in docs}
+        present = {(doc["kind"], doc["metadata"]["name"]) for doc in docs}
         for doc in docs:
             template = pod_template(doc)
             if template is None:
                 continue
             spec = template["spec"]
-            assert ("ServiceAccount", spec["serviceAccountName"]) in there
+            assert ("ServiceAccount", spec["serviceAccountName"]) in present
             for volume in spec["volumes"]:
                 if claim := volume.get("persistentVolumeClaim"):
-                    assert ("PersistentVolumeClaim", claim["claimName"]) in there
-            mounted = {each["name"] for each in spec["containers"][0]["volumeMounts"]}
-            own = {each["metadata"]["name"] for each in doc["spec"].get("volumeClaimTemplates", [])}
-            assert mounted <= {each["name"] for each in spec["volumes"]} | own
+                    assert ("PersistentVolumeClaim", claim["claimName"]) in present
+            mounted = {mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+            own = {
+                claim["metadata"]["name"] for claim in doc["spec"].get("volumeClaimTemplates", [])
+            }
+            assert mounted <= {volume["name"] for volume in spec["volumes"]} | own
             for source in spec["containers"][0].get("envFrom", []):
-                assert ("ConfigMap", source["configMapRef"]["name"]) in there
+                assert ("ConfigMap", source["configMapRef"]["name"]) in present
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_network_policies_name_components_that_exist(overlay: str) -> None:
     docs = [*built(overlay, "platform", ""), *built(overlay, "jobs", "")]
     templates = [template for doc in docs if (template := pod_template(doc))]
-    there = {each["metadata"]["labels"][render.STAGE_LABEL] for each in templates}
+    present = {template["metadata"]["labels"][render.STAGE_LABEL] for template in templates}
     named = set(
         re.findall(
             r'"app.kubernetes.io/component": "([\w-]+)"',
-            json.dumps([each["spec"] for each in docs if each["kind"] == "NetworkPolicy"]),
+            json.dumps([doc["spec"] for doc in docs if doc["kind"] == "NetworkPolicy"]),
         )
     )
-    assert named - {"postgres"} <= there
+    assert named - {"postgres"} <= present
     assert any(
-        each["kind"] == "NetworkPolicy"
-        and each["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-        for each in docs
+        doc["kind"] == "NetworkPolicy"
+        and doc["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        for doc in docs
     )
 
 
 def test_the_namespace_enforces_what_the_pods_keep() -> None:
     for overlay in OVERLAYS:
         docs = built(overlay, "platform", "")
-        (namespace,) = (each for each in docs if each["kind"] == "Namespace")
+        (namespace,) = (doc for doc in docs if doc["kind"] == "Namespace")
         labels = namespace["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-        names = {each["metadata"].get("namespace", "mobilenet") for each in docs}
+        names = {doc["metadata"].get("namespace", "mobilenet") for doc in docs}
         assert names == {"mobilenet"}

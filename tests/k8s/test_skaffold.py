@@ -43,7 +43,7 @@ def skaffold(*arguments: str) -> str:
 def test_render_puts_what_was_built_into_every_pod(profile: str, tmp_path: Path) -> None:
     """TFJobs too, which skaffold leaves alone unless told otherwise."""
     config = yaml.safe_load(skaffold("diagnose", "--yaml-only", f"--profile={profile}"))
-    artifacts = [each["image"] for each in config["build"]["artifacts"]]
+    artifacts = [artifact["image"] for artifact in config["build"]["artifacts"]]
     built = [{"imageName": name, "tag": f"{name}:just-built"} for name in artifacts]
     (tmp_path / "build.json").write_text(json.dumps({"builds": built}))
     text = skaffold(
@@ -53,8 +53,8 @@ def test_render_puts_what_was_built_into_every_pod(profile: str, tmp_path: Path)
         "--digest-source=tag",
     )
     images = set(re.findall(r"image: (\S+)", text))
-    assert images - {"postgres:17.6-bookworm"} == {each["tag"] for each in built}
-    kinds = {each["kind"] for each in yaml.safe_load_all(text) if each}
+    assert images - {"postgres:17.6-bookworm"} == {image["tag"] for image in built}
+    kinds = {doc["kind"] for doc in yaml.safe_load_all(text) if doc}
     assert {"TFJob", "Job", "Deployment", "Namespace"} <= kinds
 
 
@@ -62,10 +62,13 @@ def test_render_puts_what_was_built_into_every_pod(profile: str, tmp_path: Path)
 def test_diagnose_sees_targets_that_the_dockerfile_has(profile: str) -> None:
     config = yaml.safe_load(skaffold("diagnose", "--yaml-only", f"--profile={profile}"))
     stages = re.findall(r"^FROM .* AS (\S+)", (REPOSITORY / "Dockerfile").read_text(), re.M)
-    targets = [each["docker"]["target"] for each in config["build"]["artifacts"]]
+    targets = [artifact["docker"]["target"] for artifact in config["build"]["artifacts"]]
     assert set(targets) <= set(stages)
     for artifact, target in zip(config["build"]["artifacts"], targets, strict=True):
         assert artifact["image"].endswith(f"mobilenet-{target}")
     (verify,) = config["verify"]
     assert parse(verify["container"]["args"]).command == "plan"
-    assert {each["resourceName"] for each in config["portForward"]} == {"tensorboard", "mlflow"}
+    assert {forwarded["resourceName"] for forwarded in config["portForward"]} == {
+        "tensorboard",
+        "mlflow",
+    }

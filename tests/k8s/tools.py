@@ -77,7 +77,7 @@ def _go(*arguments: str, **environment: str) -> str:
 
 if __name__ == "__main__":
     try:
-        for each in (*INSTALLED, "skaffold"):
-            program(each)
+        for tool in (*INSTALLED, "skaffold"):
+            program(tool)
     except pytest.fail.Exception as error:
         sys.exit(str(error))

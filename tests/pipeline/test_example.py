@@ -26,10 +26,10 @@ def test_every_format_says_in_the_notebook_what_it_said_when_it_was_exported(
     shown = notebook.cells[-1].outputs
     assert any("image/png" in output.get("data", {}) for output in shown), "no plot"
     lines = "".join(output.text for output in shown if output.get("name") == "stdout").splitlines()
-    said = {line[:24].strip(): line[24:].split(", ") for line in lines}
+    printed = {line[:24].strip(): line[24:].split(", ") for line in lines}
     labels = (exported.folder / "labels.txt").read_text().splitlines()
-    assert set(said) == {*exported.metrics.formats, "saved_model, from JPEG"}
-    for name, top_five in said.items():
+    assert set(printed) == {*exported.metrics.formats, "saved_model, from JPEG"}
+    for name, top_five in printed.items():
         assert len(top_five) == 5
         best, _, probability = top_five[0].strip().rpartition(" ")
         kept = per_image.read(str(exported.folder), name.partition(",")[0])

@@ -162,8 +162,8 @@ def devkit() -> bytes:
 
 def train_boxes(*, nested: bool) -> bytes:
     files = {
-        f"{stem.split('_')[0]}/{stem}.xml": each.xml(stem.split("_")[0], stem)
-        for stem, each in ANNOTATIONS.items()
+        f"{stem.split('_')[0]}/{stem}.xml": annotation.xml(stem.split("_")[0], stem)
+        for stem, annotation in ANNOTATIONS.items()
     }
     if not nested:
         return gzip.compress(tar(files), mtime=0)
@@ -182,7 +182,12 @@ def train_boxes(*, nested: bool) -> bytes:
 
 def validation_boxes() -> bytes:
     return gzip.compress(
-        tar({f"val/{s}.xml": each.xml("val", s) for s, each in VALIDATION_ANNOTATIONS.items()}),
+        tar(
+            {
+                f"val/{s}.xml": annotation.xml("val", s)
+                for s, annotation in VALIDATION_ANNOTATIONS.items()
+            }
+        ),
         mtime=0,
     )
 
@@ -225,12 +230,12 @@ def write_kaggle(folder: Path, *, boxes: bool = True) -> Path:
     for name, image in VALIDATION_IMAGES.items():
         files[f"ILSVRC/Data/CLS-LOC/val/{name}"] = image
     if boxes:
-        for stem, each in ANNOTATIONS.items():
+        for stem, annotation in ANNOTATIONS.items():
             synset = stem.split("_")[0]
-            xml = each.xml(synset, stem)
+            xml = annotation.xml(synset, stem)
             files[f"ILSVRC/Annotations/CLS-LOC/train/{synset}/{stem}.xml"] = xml
-        for stem, each in VALIDATION_ANNOTATIONS.items():
-            files[f"ILSVRC/Annotations/CLS-LOC/val/{stem}.xml"] = each.xml("val", stem)
+        for stem, annotation in VALIDATION_ANNOTATIONS.items():
+            files[f"ILSVRC/Annotations/CLS-LOC/val/{stem}.xml"] = annotation.xml("val", stem)
     solution = ["ImageId,PredictionString"]
     for name in reversed(VALIDATION_IMAGES):  # the real one is in no order either
         solution.append(f"{name[:-5]},{synset_of(name)} 1 2 30 40 {synset_of(name)} 3 4 5 6 ")

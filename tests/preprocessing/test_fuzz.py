@@ -240,7 +240,7 @@ def test_sources(official: Path) -> None:
 
 
 def test_xml() -> None:
-    sound = [each.xml(stem.split("_")[0], stem) for stem, each in ANNOTATIONS.items()]
+    sound = [annotation.xml(stem.split("_")[0], stem) for stem, annotation in ANNOTATIONS.items()]
 
     def attempt(chance: random.Random) -> None:
         for xmin, ymin, xmax, ymax in boxes_of(
@@ -307,7 +307,7 @@ def mutate_json(value: Any, chance: random.Random) -> Any:
     if isinstance(value, dict) and value and chance.random() < 0.9:
         name = chance.choice(list(value))
         if chance.random() < 0.1:
-            return {key: each for key, each in value.items() if key != name}
+            return {key: item for key, item in value.items() if key != name}
         return {**value, name: mutate_json(value[name], chance)}
     if isinstance(value, list) and value and chance.random() < 0.9:
         place = chance.randrange(len(value))

@@ -62,7 +62,7 @@ def test_counts_rejects_and_repairs_are_exact(records: Path) -> None:
     manifest = Manifest.read(str(records))
     assert manifest.num_examples("train") == 1437
     assert manifest.num_examples("validation") == 360
-    assert [each.key for each in manifest.rejects] == ["train/n99900003/n99900003_144.JPEG"]
+    assert [reject.key for reject in manifest.rejects] == ["train/n99900003/n99900003_144.JPEG"]
     assert "truncated" in manifest.rejects[0].reason
     assert manifest.repaired == {"CMYK JPEG": 1, "PNG": 1}
 
@@ -156,5 +156,5 @@ def test_a_file_far_too_large_for_an_image_is_a_reject_and_is_not_read(tmp_path:
     with open(source / "train" / "n01440764" / "film.JPEG", "wb") as stream:
         stream.truncate(40 << 30)
     manifest = ingest(source, tmp_path / "records")
-    assert [each.key for each in manifest.rejects] == ["train/n01440764/film.JPEG"]
+    assert [reject.key for reject in manifest.rejects] == ["train/n01440764/film.JPEG"]
     assert "more than 134217728 bytes" in manifest.rejects[0].reason

@@ -53,10 +53,10 @@ def planned(folder: Path, images: Source, **changed: Any) -> tuple[IngestPlan, d
 def test_a_reference_survives_its_plan_file() -> None:
     for odd in ("a\tb\n\r\u2028", 'quote"\\', "é日", os.fsdecode(b"\xff\xfe")):
         for number in range(3):
-            there = reference(number, key=f"train/{odd}/x", path=f"/{odd}")
-            line = encode_reference(there)
+            image = reference(number, key=f"train/{odd}/x", path=f"/{odd}")
+            line = encode_reference(image)
             assert len(line.splitlines()) == 1
-            assert decode_reference(line.rstrip(b"\n")) == there
+            assert decode_reference(line.rstrip(b"\n")) == image
 
 
 def test_the_order_of_the_source_does_not_matter(tmp_path: Path) -> None:
@@ -75,13 +75,13 @@ def test_all_images_are_there_once_in_shards_that_differ_by_at_most_one(tmp_path
         for shard in plan.shards
         if shard.split == "train"
     ]
-    assert sorted(each.key for shard in shards for each in shard) == sorted(
-        each.key for each in images
+    assert sorted(image.key for shard in shards for image in shard) == sorted(
+        image.key for image in images
     )
     assert {len(shard) for shard in shards} == {143}
     for shard, content in zip(plan.shards, shards, strict=False):
         assert shard.num_images == len(content)
-        assert shard.num_bytes == sum(each.size for each in content)
+        assert shard.num_bytes == sum(image.size for image in content)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_fingerprint_sees_options_but_not_where_the_source_is(
     tmp_path: Path, options: ImageOptions
 ) -> None:
     images = [reference(number) for number in range(50)]
-    moved = [dataclasses.replace(each, path="/elsewhere.tar") for each in images]
+    moved = [dataclasses.replace(image, path="/elsewhere.tar") for image in images]
     plan, _ = planned(tmp_path / "a", source(images))
     assert planned(tmp_path / "b", source(moved))[0].fingerprint == plan.fingerprint
     other, _ = planned(tmp_path / "c", source(images), image=options)

@@ -117,11 +117,11 @@ def losses(
 
 def reduced_bytes(steps: TrainSteps) -> list[int]:
     """What the all-reduces of one replica sum in one step: the traced graph, counted."""
-    graphs = [each.graph for each in steps._run._list_all_concrete_functions()]
+    graphs = [function.graph for function in steps._run._list_all_concrete_functions()]
     sizes = {}
     while graphs:
         graph = graphs.pop()
-        graphs += [each.graph for each in graph._functions.values()]
+        graphs += [function.graph for function in graph._functions.values()]
         for operation in graph.get_operations():
             if operation.type.startswith("CollectiveReduce"):
                 sizes[operation.name] = 4 * operation.inputs[0].shape.num_elements()

@@ -58,7 +58,7 @@ def main() -> None:
             "tests.cluster.kubelet needs root, Go and Debian's packages containerd, runc, iproute2 "
             f"and containernetworking-plugins; missing: {', '.join(missing)}"
         )
-    if absent := [str(each) for each in arguments.archives if not each.is_file()]:
+    if absent := [str(archive) for archive in arguments.archives if not archive.is_file()]:
         sys.exit(f"{', '.join(absent)} not found: write it with docker save or buildah push")
     built(), built_kubelet()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -129,7 +129,7 @@ def whole_run(cluster: AnyCluster, data: Path) -> None:
     timed(
         "tensorboard, mlflow and the supervisor are ready",
         lambda: all(
-            each["status"].get("readyReplicas") for each in cluster.api.get(servers)["items"]
+            item["status"].get("readyReplicas") for item in cluster.api.get(servers)["items"]
         ),
     )
     mobilenet(

@@ -196,7 +196,7 @@ def hierarchies() -> list[Path]:
     """The machine's cgroup trees: one, or with version 1 one for each controller."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
-    return [each for each in CGROUPS.iterdir() if (each / "cgroup.procs").exists()]
+    return [path for path in CGROUPS.iterdir() if (path / "cgroup.procs").exists()]
 
 
 def remove_cgroups(folder: Path) -> None:

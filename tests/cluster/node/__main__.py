@@ -116,7 +116,9 @@ def stay(api: Api, name: str, port: int) -> None:
 def come_back(api: Api, name: str, port: int) -> None:
     """After an API server that was long away, leases alone do not make a node ready again."""
     conditions = api.get(f"/api/v1/nodes/{name}")["status"]["conditions"]
-    if any(each["type"] == "Ready" and each["status"] != "True" for each in conditions):
+    if any(
+        condition["type"] == "Ready" and condition["status"] != "True" for condition in conditions
+    ):
         register(api, name, port)
 
 

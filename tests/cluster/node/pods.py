@@ -85,16 +85,16 @@ class Pod(threading.Thread):
 
     def _run_containers(self) -> str:
         spec = self._pod["spec"]
-        for each in [*(spec.get("initContainers") or []), *spec["containers"]]:
-            self._statuses[each["name"]] = waiting(each, "ContainerCreating")
+        for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
+            self._statuses[container["name"]] = waiting(container, "ContainerCreating")
         self._report("Pending")
         volumes = self._persistent_volumes()
         if volumes is None:
             return "Failed"
         policy = spec.get("restartPolicy", "Always")
         initial = "OnFailure" if policy == "Always" else policy
-        for each in spec.get("initContainers") or []:
-            if self._run_to_the_end([each], volumes, initial, "Pending") != 0:
+        for container in spec.get("initContainers") or []:
+            if self._run_to_the_end([container], volumes, initial, "Pending") != 0:
                 return "Failed"
         code = self._run_to_the_end(spec["containers"], volumes, policy, "Running")
         return "Succeeded" if code == 0 else "Failed"
@@ -201,11 +201,11 @@ class Pod(threading.Thread):
         while running:
             if self._deleted.is_set() and not asked:
                 asked = True
-                for each in running.values():
-                    each.signal(signal.SIGTERM)
+                for process in running.values():
+                    process.signal(signal.SIGTERM)
             if asked and time.monotonic() >= (self._deadline or 0):
-                for each in running.values():
-                    each.signal(signal.SIGKILL)
+                for process in running.values():
+                    process.signal(signal.SIGKILL)
             changed = self._probe(running)
             for spec in specs:
                 name = spec["name"]
@@ -228,13 +228,13 @@ class Pod(threading.Thread):
     def _probe(self, running: dict[str, Container]) -> bool:
         """Ask the containers that say how whether they are ready; whether that changed."""
         before = {name: self._statuses[name] for name in running}
-        for name, each in running.items():
-            self._statuses[name] = each.status()
+        for name, process in running.items():
+            self._statuses[name] = process.status()
         return any(self._statuses[name]["ready"] != before[name]["ready"] for name in running)
 
     def _report(self, phase: str, reason: str = "", message: str = "") -> None:
-        initial = [each["name"] for each in self._pod["spec"].get("initContainers") or []]
-        names = [each["name"] for each in self._pod["spec"]["containers"]]
+        initial = [container["name"] for container in self._pod["spec"].get("initContainers") or []]
+        names = [container["name"] for container in self._pod["spec"]["containers"]]
         ready = phase == "Running" and all(self._statuses[name]["ready"] for name in names)
         started = phase != "Pending"
         self._set("Initialized", started or not initial)

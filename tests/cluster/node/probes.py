@@ -19,7 +19,7 @@ def passes(probe: Object, container: Object, network: int) -> bool:
         container: Whose; its ports have names.
         network: Process id of the network's holder.
     """
-    ports = {each.get("name"): each["containerPort"] for each in container.get("ports") or []}
+    ports = {port.get("name"): port["containerPort"] for port in container.get("ports") or []}
     asked = probe.get("httpGet") or probe["tcpSocket"]
     port = ports.get(asked["port"], asked["port"])
 

@@ -55,7 +55,7 @@ class FakeApi:
         ]
         if field := query.get("fieldSelector"):
             name = field.partition("=")[2]
-            found = [each for each in found if each["involvedObject"]["name"] == name]
+            found = [event for event in found if event["involvedObject"]["name"] == name]
         return found
 
 
@@ -98,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         split = urlsplit(self.path)
-        path, query = split.path, {key: each[0] for key, each in parse_qs(split.query).items()}
+        path, query = split.path, {key: values[0] for key, values in parse_qs(split.query).items()}
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
         self.api.requests.append((self.command, path, query))
         if self.api.silent:
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
             while not self.api.silent:
                 with self.api.changed:
                     found = self.api.under(path, query)
-                    versions = json.dumps([each["metadata"]["resourceVersion"] for each in found])
+                    versions = json.dumps([item["metadata"]["resourceVersion"] for item in found])
                     if versions == seen:
                         self.api.changed.wait(0.2)
                         continue
@@ -163,8 +163,8 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(201, self.api.put(full, body))
 
     def _put(self, path: str, query: dict[str, str], body: Any) -> None:
-        there = self.api.objects[path]["metadata"]["resourceVersion"]
-        if body["metadata"].get("resourceVersion") != there:
+        stored = self.api.objects[path]["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion") != stored:
             return self._refuse(409, "Conflict", "the object has been modified")
         return self._answer(200, self.api.put(path, body))
 

@@ -66,7 +66,7 @@ def test_watch_ends_with_the_exit_code_of_the_stage_that_failed(
     condition(platform, f"{TFJOBS}/run-train-1", "Failed")
     line = ran(capsys, "watch", "run", code=4)
     assert "run run failed: run-train-1-worker-0 ended with exit code 4" in line
-    assert not [each for each in platform.objects if each.startswith(JOBS)]
+    assert not [path for path in platform.objects if path.startswith(JOBS)]
 
 
 def test_mistakes_are_one_line_and_2(

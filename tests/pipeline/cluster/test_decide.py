@@ -55,7 +55,7 @@ def decided(record: Record, *attempts: Attempt, step: int = 0, hours: float = 0)
     return decide.decide(
         record,
         list(attempts),
-        live_pods=sum(not pod.ended for each in attempts for pod in each.pods),
+        live_pods=sum(not pod.ended for attempt in attempts for pod in attempt.pods),
         step=step,
         now=NOW + timedelta(hours=hours),
     )
@@ -150,8 +150,8 @@ def test_only_kueue_suspends_a_queued_job(run: Record) -> None:
     queued = dataclasses.replace(run, spec=dataclasses.replace(run.spec, queued=True))
     waiting, running = attempt("queued"), attempt("running", pod(0))
     assert decided(queued, waiting) == decide.Wait()
-    for each in (waiting, running):
-        assert decided(queued.with_state(stopped=True), each) == decide.Remove(each)
+    for tried in (waiting, running):
+        assert decided(queued.with_state(stopped=True), tried) == decide.Remove(tried)
 
 
 def test_the_deadline_stops_a_run_and_a_resume_gives_it_as_long_again(run: Record) -> None:
@@ -168,8 +168,8 @@ def test_the_deadline_stops_a_run_and_a_resume_gives_it_as_long_again(run: Recor
 def test_a_finished_run_is_left_alone_whatever_is_there(run: Record) -> None:
     for outcome in ("succeeded", "failed"):
         finished = run.with_state(outcome=outcome)
-        for each in ("running", "failed", "suspended"):
-            assert decided(finished, attempt(each)) == decide.Wait()
+        for phase in ("running", "failed", "suspended"):
+            assert decided(finished, attempt(phase)) == decide.Wait()
 
 
 def test_a_resumed_run_sets_its_last_failure_aside(run: Record) -> None:

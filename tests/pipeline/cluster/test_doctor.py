@@ -35,7 +35,7 @@ def put_node(api: FakeApi, name: str, labels: dict[str, str]) -> None:
 
 
 def wrong(gateway: Gateway) -> list[str]:
-    return [each.text for each in doctor.examine(gateway, "local") if each.wrong]
+    return [finding.text for finding in doctor.examine(gateway, "local") if finding.wrong]
 
 
 def test_a_healthy_cluster_has_no_findings(healthy: FakeApi, gateway: Gateway) -> None:

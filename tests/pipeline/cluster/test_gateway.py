@@ -35,13 +35,13 @@ def test_a_tfjob_passes_through_the_sdk_unchanged(
 ) -> None:
     """Its models know fewer fields than the API; and it ignores labels given beside the job."""
     queued = launch.first_objects(rendered("--queue").record)[0]
-    for each in (tfjob, queued):
-        each["metadata"]["name"] += str(len(api.objects))
-        gateway.create(each)
-        stored = api.objects[f"{JOBS}/{each['metadata']['name']}"]
-        assert stored["spec"] == each["spec"]
-        assert stored["metadata"]["labels"] == each["metadata"]["labels"]
-        assert gateway.need("TFJob", each["metadata"]["name"])["spec"] == each["spec"]
+    for job in (tfjob, queued):
+        job["metadata"]["name"] += str(len(api.objects))
+        gateway.create(job)
+        stored = api.objects[f"{JOBS}/{job['metadata']['name']}"]
+        assert stored["spec"] == job["spec"]
+        assert stored["metadata"]["labels"] == job["metadata"]["labels"]
+        assert gateway.need("TFJob", job["metadata"]["name"])["spec"] == job["spec"]
     assert {path for method, path, _ in api.requests if method == "POST"} == {JOBS}
 
 

@@ -29,7 +29,7 @@ def own_environment() -> Iterator[None]:
 @pytest.mark.parametrize(("layout", "workers"), [("1x8", 1), ("2x4", 2), ("8x1", 8)])
 def test_both_renderers_run_the_same_pods(layout: str, workers: int) -> None:
     tfjob, jobset = (
-        first(gpu_run(layout, f"--backend={each}"), "train") for each in ("tfjob", "jobset")
+        first(gpu_run(layout, f"--backend={backend}"), "train") for backend in ("tfjob", "jobset")
     )
     assert (tfjob["kind"], jobset["kind"]) == ("TFJob", "JobSet")
     assert jobset["metadata"]["labels"] == tfjob["metadata"]["labels"]
@@ -39,9 +39,9 @@ def test_both_renderers_run_the_same_pods(layout: str, workers: int) -> None:
     assert pod is not None
     assert same is not None
     container = pod["spec"]["containers"][0]
-    added = [each for each in container["env"] if each["name"] in ADDED]
-    assert {each["name"] for each in added} == ADDED
-    container["env"] = [each for each in container["env"] if each["name"] not in ADDED]
+    added = [variable for variable in container["env"] if variable["name"] in ADDED]
+    assert {variable["name"] for variable in added} == ADDED
+    container["env"] = [variable for variable in container["env"] if variable["name"] not in ADDED]
     assert pod["spec"].pop("restartPolicy") == "Never"
     assert pod == same
 
@@ -57,7 +57,7 @@ def test_each_pod_makes_the_tf_config_that_the_operator_would(
     for variable in pod["spec"]["containers"][0]["env"]:
         if variable["name"] in ADDED:
             monkeypatch.setenv(variable["name"], variable["value"])
-    peers = [f"run-train-1-worker-0-{each}.run-train-1:2222" for each in range(workers)]
+    peers = [f"run-train-1-worker-0-{worker}.run-train-1:2222" for worker in range(workers)]
     for index in range(workers):
         monkeypatch.setenv("JOB_COMPLETION_INDEX", str(index))
         monkeypatch.delenv("TF_CONFIG", raising=False)
@@ -96,8 +96,8 @@ def test_a_pod_of_no_indexed_job_is_told_so(
 
 
 def test_the_permanent_exit_codes_are_those_of_the_command_line() -> None:
-    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
-    codes = {each.exit_code for each in kinds if issubclass(each, errors.PermanentError)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.PermanentError)}
     assert codes == set(PERMANENT_EXIT_CODES)
     job = first(gpu_run("2x4", "--backend=jobset"), "train")["spec"]["replicatedJobs"][0]
     (rule,) = job["template"]["spec"]["podFailurePolicy"]["rules"]

@@ -11,7 +11,7 @@ README = Path(__file__).parents[3] / "README.md"
 
 
 def test_the_line_that_the_readme_shows_is_understood() -> None:
-    line = next(each for each in README.read_text().splitlines() if each.startswith("train: step"))
+    line = next(text for text in README.read_text().splitlines() if text.startswith("train: step"))
     progress = parse(line)
     assert progress is not None
     assert line.startswith(f"train: step {progress.step}/{progress.num_steps}  ")

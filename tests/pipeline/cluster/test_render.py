@@ -67,7 +67,7 @@ def test_a_tfjob_is_as_the_operator_and_multi_worker_training_need_it(layout: st
 
 def test_a_run_is_in_every_object_and_changes_nothing_else(cpu_run: launch.Rendered) -> None:
     templates = render.render("local", ("cpu",), "mobilenet")
-    kinds = {each["kind"] for each in templates}
+    kinds = {template["kind"] for template in templates}
     for stage in cpu_run.record.spec.stages:
         job = first(cpu_run, stage)
         assert job["metadata"]["name"] == f"run-{stage}-1"
@@ -77,16 +77,17 @@ def test_a_run_is_in_every_object_and_changes_nothing_else(cpu_run: launch.Rende
         assert pod["metadata"]["labels"][render.RUN_LABEL] == "run"
         assert pod["metadata"]["labels"][render.ATTEMPT_LABEL] == "1"
         environment = {
-            each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]
+            variable["name"]: variable.get("value")
+            for variable in pod["spec"]["containers"][0]["env"]
         }
         assert environment["RUN"] == "run"
         if stage == "train":
             assert environment["VARIANT"] == "mobilenet_v2_0.35_64"
             assert environment["RECIPE"] == "demo"
         (template,) = (
-            each
-            for each in templates
-            if each["kind"] in registry.kinds() and each["metadata"]["name"] == stage
+            template
+            for template in templates
+            if template["kind"] in registry.kinds() and template["metadata"]["name"] == stage
         )
         original = render.pod_template(template)
         assert original is not None
@@ -100,7 +101,9 @@ def test_settings_of_the_recipe_reach_the_trainer_and_nobody_else() -> None:
     for stage in run.record.spec.stages:
         pod = render.pod_template(first(run, stage))
         assert pod is not None
-        added = [each for each in pod["spec"]["containers"][0]["args"] if "--set" in each]
+        added = [
+            argument for argument in pod["spec"]["containers"][0]["args"] if "--set" in argument
+        ]
         assert added == (
             ["--set=optimizer.momentum=0.8", "--set=seed=3"] if stage == "train" else []
         )
@@ -125,8 +128,8 @@ def test_a_queued_job_waits_for_kueue_from_its_first_moment() -> None:
 
 def test_all_is_all_22_variants_under_different_names() -> None:
     runs = launch.from_arguments(parse(["launch", "--overlay=local", "--all"]))
-    assert len({each.record.name for each in runs}) == len(runs) == 22
-    assert all(each.record.spec.queued for each in runs)
+    assert len({run.record.name for run in runs}) == len(runs) == 22
+    assert all(run.record.spec.queued for run in runs)
 
 
 def test_pipeline_prepares_first(cpu_run: launch.Rendered) -> None:

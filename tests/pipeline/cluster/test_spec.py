@@ -49,8 +49,8 @@ def test_the_default_name_follows_from_everything_that_decides_the_run(cpu_run: 
         {"backend": "jobset"},
         {"prepare": True},
     ]
-    others = [dataclasses.replace(spec, **each) for each in changes]  # type: ignore[arg-type]
-    assert len({each.default_name for each in (spec, *others)}) == len(others) + 1
+    others = [dataclasses.replace(spec, **change) for change in changes]  # type: ignore[arg-type]
+    assert len({run_spec.default_name for run_spec in (spec, *others)}) == len(others) + 1
 
 
 def test_a_spec_survives_its_record(cpu_run: Rendered) -> None:

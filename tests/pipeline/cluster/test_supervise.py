@@ -36,7 +36,9 @@ def condition(api: FakeApi, path: str, kind: str) -> None:
     """Give a job a condition."""
     doc = dict(api.objects[path])
     conditions = [
-        each for each in doc.get("status", {}).get("conditions", []) if each["type"] != kind
+        condition
+        for condition in doc.get("status", {}).get("conditions", [])
+        if condition["type"] != kind
     ]
     doc["status"] = {"conditions": [*conditions, {"type": kind, "status": "True"}]}
     api.put(path, doc)
@@ -102,9 +104,9 @@ def operator(api: FakeApi) -> Any:
         started[0].start()
 
     yield start
-    for each in started:
-        each.stopped.set()
-        each.join()
+    for thread in started:
+        thread.stopped.set()
+        thread.join()
 
 
 def test_a_run_passes_all_its_stages(
@@ -122,8 +124,8 @@ def test_a_disrupted_attempt_is_followed_by_another(
     operator("run-train-1", "run-export-1")
     (ended,) = supervise.supervise(gateway, ["run"], stay=False, tell=lambda line: None)
     assert ended.state.outcome == "succeeded"
-    assert [each for each in jobs(api) if "train" in each] == ["run-train-1", "run-train-2"]
-    assert [each for each in jobs(api) if "export" in each] == ["run-export-1", "run-export-2"]
+    assert [job for job in jobs(api) if "train" in job] == ["run-train-1", "run-train-2"]
+    assert [job for job in jobs(api) if "export" in job] == ["run-export-1", "run-export-2"]
 
 
 def test_answers_that_fail_are_survived(
@@ -165,11 +167,11 @@ def test_two_supervisors_at_once_submit_each_attempt_once(
         )
         for _ in range(3)
     ]
-    for each in others:
-        each.start()
-    for each in others:
-        each.join(60)
-        assert not each.is_alive()
+    for other in others:
+        other.start()
+    for thread in others:
+        thread.join(60)
+        assert not thread.is_alive()
     assert record.read(gateway, "run").state.outcome == "succeeded"
     assert len(jobs(api)) == 5
 
@@ -179,7 +181,7 @@ def test_a_budget_belongs_to_its_job_and_names_its_pods(
 ) -> None:
     for _ in range(2):
         supervise.Supervisor(gateway, lambda line: None).advance("run")
-    (path,) = (each for each in api.objects if "poddisruptionbudgets" in each)
+    (path,) = (object_path for object_path in api.objects if "poddisruptionbudgets" in object_path)
     (owner,) = api.objects[path]["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"]) == ("TFJob", "run-train-1")
     assert owner["uid"] == api.objects[f"{TFJOBS}/run-train-1"]["metadata"]["uid"]
@@ -343,7 +345,7 @@ def test_a_run_whose_record_is_deleted_is_left_alone_and_the_others_are_not(
         supervise.supervise(gateway, ["run", "other"], stay=False, tell=tell)
     assert record.read(gateway, "other").state.outcome == "succeeded"
     assert sum("its record was deleted" in line for line in lines) == 1
-    assert [each for each in jobs(api) if each.startswith("run-")] == ["run-train-1"]
+    assert [job for job in jobs(api) if job.startswith("run-")] == ["run-train-1"]
 
 
 def test_a_supervisor_of_all_runs_survives_that_one_is_deleted(

@@ -75,8 +75,8 @@ def test_publish_says_why_not_and_the_alias_follows_what_is_published(
     before = (published / "index.json").read_bytes()
     capsys.readouterr()
     assert main(["publish", str(worse), *options, "--overwrite"]) == 5
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1].startswith(
+    printed = capsys.readouterr().err.splitlines()
+    assert printed[-1].startswith(
         f"mobilenet: {VARIANT}: top-1 0.9000 is below 0.9500 of the champion"
     )
     assert (published / "index.json").read_bytes() == before

@@ -65,14 +65,14 @@ def test_index_page_card_and_plots_show_what_was_measured(tmp_path: Path) -> Non
     row = "| 4 | 0.39 | 97.0 | – | – | 100.0 | – | – | 97.0 | +0.0 | 0.25 | 0.25 | – |"  # noqa: RUF001
     assert f"| [{VARIANT}]({VARIANT}.tgz) {row}" in (folder / "README.md").read_text()
     card = (folder / f"{VARIANT}.md").read_text()
-    for said in (
+    for text in (
         "`momentum` 0.9",
         "r" * 64,
         "| tflite_int8 | 97.0 | 100.0 | 0.25 |",
         "- color: RGB",
         "## Limits",
     ):
-        assert said in card
+        assert text in card
     for name in ("madds_top1_accuracy.svg", "mnet_v1_vs_v2_latency.svg"):
         assert f"]({name})" in (folder / "README.md").read_text()
         assert (folder / name).read_bytes().startswith(b"<?xml")

@@ -267,8 +267,8 @@ def at_once(uri: str, *groups: list[Path]) -> None:
         process.stdin.close()
     for process in started:
         assert process.stderr
-        said = process.stderr.read()
-        assert process.wait() == 0, said.decode()
+        printed = process.stderr.read()
+        assert process.wait() == 0, printed.decode()
 
 
 def require_nothing_lost(uri: str, folders: list[Path]) -> None:

@@ -38,7 +38,7 @@ def test_flags_of_dataflow_may_be_written_in_two_words() -> None:
 def test_a_missing_flag_of_dataflow_is_named(missing: str) -> None:
     name = missing.partition("=")[0]
     with pytest.raises(UsageError, match=f"DataflowRunner also needs {name}="):
-        beam_options([each for each in FLAGS if each != missing], "gs://s", "gs://r")
+        beam_options([flag for flag in FLAGS if flag != missing], "gs://s", "gs://r")
 
 
 def test_dataflow_cannot_read_a_local_folder() -> None:
@@ -51,7 +51,7 @@ def test_the_graph_for_dataflow_names_the_image_and_carries_no_references(
 ) -> None:
     """Translated by Beam's own runner up to the point where it would ask the service."""
     arguments = beam_options(
-        [*(each.replace("gs://bucket", emulator.bucket) for each in FLAGS)], "gs://s", "gs://r"
+        [*(flag.replace("gs://bucket", emulator.bucket) for flag in FLAGS)], "gs://s", "gs://r"
     )
     arguments += ["--dry_run=True", "--no_auth", f"--staging_location={emulator.bucket}/staging"]
     shards = [
@@ -69,6 +69,6 @@ def test_the_graph_for_dataflow_names_the_image_and_carries_no_references(
     (environment,) = graph.components.environments.values()
     assert environment.urn == "beam:env:docker:v1"
     assert b"registry/mobilenet-ingest-worker:1" in environment.payload
-    names = {each.unique_name for each in graph.components.transforms.values()}
+    names = {transform.unique_name for transform in graph.components.transforms.values()}
     assert {"Write", "Shards", "Shards/MaybeReshuffle/Reshuffle"} <= names
     assert len(graph.SerializeToString()) < 200_000  # Dataflow takes 10 MB

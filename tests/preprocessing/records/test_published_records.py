@@ -142,7 +142,7 @@ def test_the_layout_does_not_change_a_byte(tmp_path: Path) -> None:
             (write_official, lambda folder: write_official(folder, kit=False), write_kaggle)
         )
     ]
-    assert len({each.digest for each in digests}) == 1
+    assert len({digest.digest for digest in digests}) == 1
 
 
 @pytest.mark.parametrize("adobe", [True, False])

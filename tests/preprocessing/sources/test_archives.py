@@ -29,8 +29,10 @@ def listed(folder: Path) -> dict[str, list[ImageReference]]:
 
 def test_labels_follow_the_sorted_synsets_from_one(archives: Path) -> None:
     source = find_source(str(archives))
-    assert [each.index for each in source.classes] == list(range(1, 11))
-    assert [each.synset for each in source.classes] == sorted(e.synset for e in source.classes)
+    assert [image_class.index for image_class in source.classes] == list(range(1, 11))
+    assert [image_class.synset for image_class in source.classes] == sorted(
+        e.synset for e in source.classes
+    )
     assert source.classes[0].text == "zero"
     assert {split: len(images) for split, images in listed(archives).items()} == {
         "train": 1438,  # 1,437 and the truncated one

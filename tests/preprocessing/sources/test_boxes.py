@@ -20,7 +20,7 @@ def by_the_book(xml: bytes, folder: str) -> list[str]:
     """Lines of slim's sorted CSV without the file name, written from its description."""
     root = ElementTree.fromstring(xml)
     width, height = (int(next(root.iter(name)).text or "") for name in ("width", "height"))
-    label = next((each.text for each in root.iter("name")), None)
+    label = next((element.text for element in root.iter("name")), None)
     lines = []
     for box in root.iter("bndbox"):
         xs = sorted(int(box.findtext(name, "")) / width for name in ("xmin", "xmax"))

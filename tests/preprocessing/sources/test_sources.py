@@ -50,11 +50,11 @@ def test_every_layout_gives_the_same_keys_labels_texts_boxes_and_bytes(
     layout: str, tmp_path: Path
 ) -> None:
     source = find_source(str(LAYOUTS[layout](tmp_path / "source")))
-    assert [(each.synset, each.text, each.index) for each in source.classes] == [
-        (synset, words, label) for label, (synset, (words, _)) in enumerate(CLASSES.items(), 1)
-    ]
+    assert [
+        (image_class.synset, image_class.text, image_class.index) for image_class in source.classes
+    ] == [(synset, words, label) for label, (synset, (words, _)) in enumerate(CLASSES.items(), 1)]
     for split, images in (("train", TRAIN), ("validation", VALIDATION_IMAGES)):
-        listed = {each.key: each for each in source.images(split)}
+        listed = {image.key: image for image in source.images(split)}
         assert listed.keys() == {f"{split}/{synset_of(name)}/{name}" for name in images}
         for reference in listed.values():
             name = reference.filename
@@ -78,11 +78,11 @@ def test_a_url_is_as_good_as_a_path(layout: str, tmp_path: Path) -> None:
     local = LAYOUTS[layout](tmp_path / "source")
     url = f"memory://{tmp_path.name}"
     fsspec.filesystem("memory").put(f"{local}/", f"{url}/", recursive=True)
-    here, there = find_source(str(local)), find_source(url)
-    assert here.classes == there.classes
+    local_source, remote_source = find_source(str(local)), find_source(url)
+    assert local_source.classes == remote_source.classes
     for split in SPLITS:
-        remote = {each.key: each for each in there.images(split)}
-        for reference in here.images(split):
+        remote = {image.key: image for image in remote_source.images(split)}
+        for reference in local_source.images(split):
             other = remote.pop(reference.key)
             assert other.path.startswith("memory://")
             assert (other.label, other.boxes) == (reference.label, reference.boxes)
@@ -101,16 +101,16 @@ def test_a_bucket_behind_a_failing_network_lists_the_same(
         if path.is_file():
             storage.write_bytes(f"{url}/{path.relative_to(local)}", path.read_bytes())
     before = flaky_emulator.faults.total()
-    here, there = find_source(str(local)), find_source(url)
-    assert here.classes == there.classes
+    local_source, remote_source = find_source(str(local)), find_source(url)
+    assert local_source.classes == remote_source.classes
     for split in SPLITS:
         remote = {
-            (each.key, each.offset, each.size, each.label, each.boxes)
-            for each in there.images(split)
+            (image.key, image.offset, image.size, image.label, image.boxes)
+            for image in remote_source.images(split)
         }
         assert remote == {
-            (each.key, each.offset, each.size, each.label, each.boxes)
-            for each in here.images(split)
+            (image.key, image.offset, image.size, image.label, image.boxes)
+            for image in local_source.images(split)
         }
     assert flaky_emulator.faults.total() > before
 
@@ -119,7 +119,7 @@ def test_boxes_are_optional(tmp_path: Path) -> None:
     for write in (write_official, write_kaggle):
         folder = write(tmp_path / write.__name__, boxes=False)
         for split in SPLITS:
-            assert not any(each.boxes for each in find_source(str(folder)).images(split))
+            assert not any(image.boxes for image in find_source(str(folder)).images(split))
 
 
 def test_an_unknown_folder_is_told_all_that_was_looked_for(tmp_path: Path) -> None:
@@ -187,11 +187,11 @@ def test_any_classes_do_for_a_folder_per_class(tmp_path: Path) -> None:
     (tmp_path / "train" / ".DS_Store").write_bytes(b"")
     (tmp_path / "train" / "Äpfel" / ".DS_Store").write_bytes(b"")
     source = find_source(str(tmp_path))
-    assert [(each.synset, each.text) for each in source.classes] == [
+    assert [(image_class.synset, image_class.text) for image_class in source.classes] == [
         ("zebra fish", "zebra fish"),
         ("Äpfel", "Äpfel"),
     ]
-    assert [each.key for each in source.images("train")] == [
+    assert [image.key for image in source.images("train")] == [
         "train/zebra fish/1.jpg",
         "train/Äpfel/1.jpg",
     ]
@@ -202,7 +202,7 @@ def test_links_to_images_are_followed(tmp_path: Path) -> None:
         (tmp_path / split / "a").mkdir(parents=True)
     (tmp_path / "elsewhere").write_bytes(b"12345")
     (tmp_path / "train" / "a" / "1.jpg").symlink_to(tmp_path / "elsewhere")
-    assert [each.size for each in find_source(str(tmp_path)).images("train")] == [5]
+    assert [image.size for image in find_source(str(tmp_path)).images("train")] == [5]
 
 
 def test_a_link_to_nothing_is_no_image_less(tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ def test_ingest_over_a_failing_network_loses_and_doubles_nothing(
     upload(small, source)
     manifest = ingest(source, records, num_shards=SHARDS)
     assert manifest.digest == Manifest.read(str(tmp_path / "records")).digest
-    there = downloaded(records)
-    assert set(there) == set(content(tmp_path / "records"))
-    for name, written in there.items():
+    stored = downloaded(records)
+    assert set(stored) == set(content(tmp_path / "records"))
+    for name, written in stored.items():
         if name != MANIFEST:  # it names the source
             assert written == (tmp_path / "records" / name).read_bytes()
     assert all(flaky_emulator.faults[fault] for fault in FAULTS), flaky_emulator.faults
@@ -112,15 +112,15 @@ def test_a_killed_ingest_into_a_bucket_is_completed(
         while process.poll() is None and len(reports(records)) < 5:
             time.sleep(0.01)
         process.kill()
-    there = reports(records)
-    assert 5 <= len(there) < 66
-    before = {name: generation(f"{records}/{name}") for name in there}
+    stored = reports(records)
+    assert 5 <= len(stored) < 66
+    before = {name: generation(f"{records}/{name}") for name in stored}
     assert not storage.exists(f"{records}/{MANIFEST}")
     with pytest.raises(UsageError, match=r"seed 0 \(now 1\)"):
         ingest(small, records, num_shards=shards, seed=1)
     written = ingest(small, records, num_shards=shards)
     assert written.digest == ingest(small, tmp_path / "records", num_shards=shards).digest
-    assert {name: generation(f"{records}/{name}") for name in there} == before  # not written anew
+    assert {name: generation(f"{records}/{name}") for name in stored} == before  # not written again
     assert reports(records) == []
 
 

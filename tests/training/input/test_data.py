@@ -50,7 +50,7 @@ def labels_of(
         share=share,
         start_step=start_step,
     ).take(steps * share.local_replicas)
-    labels = np.stack([each for *_, each in batches.as_numpy_iterator()])
+    labels = np.stack([batch_labels for *_, batch_labels in batches.as_numpy_iterator()])
     return labels.reshape(steps, share.local_replicas, batch)
 
 
@@ -104,7 +104,7 @@ def test_the_views_also_resume(validation: Records) -> None:
             start_step=start_step,
         )
         batches = finished(batches).take(steps)
-        return np.stack([each for each, _ in batches.as_numpy_iterator()])
+        return np.stack([batch_images for batch_images, _ in batches.as_numpy_iterator()])
 
     assert np.array_equal(images(0, 4)[2:], images(2, 2))
 

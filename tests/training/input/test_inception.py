@@ -263,7 +263,7 @@ def test_seed_by_seed_the_fast_view_is_the_simple_one(mode: str, order: ColorOrd
         )
 
     pairs = tf.data.Dataset.range(60).map(lambda i: views(tf.stack([tf.constant(3, tf.int64), i])))
-    fast, simple = (np.stack(each) for each in zip(*pairs.as_numpy_iterator(), strict=True))
+    fast, simple = (np.stack(views) for views in zip(*pairs.as_numpy_iterator(), strict=True))
     # TensorFlow's HSV loses the colour of a pixel whose hue lies a rounding below 360 degrees.
     assert np.mean(np.abs(fast - simple) > 1e-5) < 1e-5
 

@@ -114,11 +114,11 @@ def test_the_same_seed_gives_the_same_image_and_others_differ(photo: Image.Image
     assert all(
         np.array_equal(augmented(seed), known) for seed, known in zip(seeds, results, strict=True)
     )
-    assert all(each.min() >= 0 and each.max() <= 255 for each in results)
-    unchanged = sum(np.array_equal(each, image) for each in results)
+    assert all(result.min() >= 0 and result.max() <= 255 for result in results)
+    unchanged = sum(np.array_equal(result, image) for result in results)
     assert 4 <= unchanged <= 30  # a quarter: both operations skipped
     assert (
-        len({each.tobytes() for each in results}) >= 30
+        len({result.tobytes() for result in results}) >= 30
     )  # an equalised or inverted image can come twice
 
 

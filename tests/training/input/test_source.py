@@ -42,7 +42,7 @@ def test_a_cache_larger_than_half_the_memory_is_refused(
 
 def test_a_cache_does_not_make_another_run(records: Path) -> None:
     manifest = Manifest.read(str(records))
-    plain, cached = (Run.create(config_of(*each), manifest, 1) for each in ((), (CACHE,)))
+    plain, cached = (Run.create(config_of(*settings), manifest, 1) for settings in ((), (CACHE,)))
     assert plain.config_digest == cached.config_digest
 
 

@@ -39,7 +39,7 @@ def test_every_image_counts_once_on_one_and_on_two_replicas(
         found.append(
             Evaluator(strategy, model, validation, config.evaluation, batch_per_replica=batch).run()
         )
-    assert {each.examples for each in found} == {360}
+    assert {counts.examples for counts in found} == {360}
     assert len(set(found)) == 1
 
     read = [validation.read(tf.constant(index, tf.int64)) for index in range(360)]

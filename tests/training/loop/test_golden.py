@@ -74,7 +74,9 @@ def test_variables_have_slims_names_and_shapes_in_slims_order(key: str) -> None:
     variant = Variant(f"mobilenet_{version}", width, 96)
     layout = architecture(variant, int(outputs))
     model = mobilenet(layout, ModelConfig(), resolution=96)
-    found = [(name, list(each.shape)) for name, each in slim_variables(model, layout).items()]
+    found = [
+        (name, list(variable.shape)) for name, variable in slim_variables(model, layout).items()
+    ]
     assert found == list(json.loads((DATA / "variables.json").read_text())[key].items())
     assert {name: list(shape) for name, shape in slim_shapes(layout).items()} == dict(found)
 

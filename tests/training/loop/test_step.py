@@ -34,14 +34,16 @@ def alone() -> Training:
 
 
 def per_replica(strategy: tf.distribute.Strategy, variable: Any) -> list[np.ndarray]:
-    return [each.numpy() for each in strategy.experimental_local_results(variable)]
+    return [
+        replica_value.numpy() for replica_value in strategy.experimental_local_results(variable)
+    ]
 
 
 def statistics(state: TrainingState) -> list[Any]:
     return [
-        each.value
-        for each in state.model.variables
-        if each.path.split("/")[-1].startswith("moving")
+        variable.value
+        for variable in state.model.variables
+        if variable.path.split("/")[-1].startswith("moving")
     ]
 
 
@@ -54,7 +56,8 @@ def test_weights_are_equal_on_all_replicas_and_statistics_are_not(
         first, second = per_replica(two_replicas, variable.value)
         assert np.array_equal(first, second)
     drift = [
-        np.ptp(per_replica(two_replicas, each), axis=0).max() for each in statistics(pair.state)
+        np.ptp(per_replica(two_replicas, statistic), axis=0).max()
+        for statistic in statistics(pair.state)
     ]
     assert max(drift) > 0.01
 
@@ -71,7 +74,7 @@ def test_synchronised_statistics_are_equal_everywhere_and_those_of_the_policy(
     ]
     watched = statistics(state) + [state.ema.shadows[i] for i in indices]
     assert len(watched) == 2 * 104
-    before = [per_replica(two_replicas, each) for each in watched]
+    before = [per_replica(two_replicas, variable) for variable in watched]
     assert any(not np.array_equal(first, second) for first, second in before)
     statistics_synchronizer(two_replicas, state, policy)()
     for variable, (first, second) in zip(watched, before, strict=True):
@@ -88,7 +91,7 @@ def test_looking_does_not_change_the_average_over_replicas(
     pair.start_over()
     pair.run(3)
     synchronize()
-    plain = [each.numpy() for each in statistics(pair.state)]
+    plain = [statistic.numpy() for statistic in statistics(pair.state)]
     pair.start_over()
     for _ in range(3):
         pair.run(1)

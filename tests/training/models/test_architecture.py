@@ -55,8 +55,8 @@ def test_v1_counts_are_those_of_the_original_code(width: str) -> None:
         for resolution in (224, 192, 160, 128)
     ]
     macs, parameters = V1_EXACT[width]
-    assert [each.macs for each in layouts] == macs
-    assert {each.parameters for each in layouts} == {parameters}
+    assert [layout.macs for layout in layouts] == macs
+    assert {layout.parameters for layout in layouts} == {parameters}
 
 
 def test_there_are_22_and_16_published_variants() -> None:

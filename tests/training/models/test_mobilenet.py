@@ -32,7 +32,7 @@ TOTALS = {
 @pytest.mark.parametrize("width", TOTALS)
 def test_variables_are_as_many_as_slims(width: str) -> None:
     model = build(width)
-    trainable = sum(int(np.prod(each.shape)) for each in model.trainable_variables)
+    trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert (trainable, model.count_params()) == TOTALS[width]
     assert len(model.trainable_variables) == 158
     assert len(model.variables) == 262
@@ -69,7 +69,7 @@ def test_every_trainable_variable_gets_a_gradient() -> None:
         loss = tf.reduce_mean(
             keras.losses.sparse_categorical_crossentropy(np.arange(8) % 5, logits, True)
         )
-    variables = [each.value for each in model.trainable_variables]
+    variables = [variable.value for variable in model.trainable_variables]
     for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
         assert tf.reduce_max(tf.abs(gradient)) > 0, variable.name
 

@@ -81,7 +81,7 @@ def test_the_network_has_the_same_slim_variables_and_trains_every_one() -> None:
     images = RANDOM.uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(rounded(images, training=True) ** 2)
-    gradients = tape.gradient(loss, [each.value for each in rounded.trainable_variables])
+    gradients = tape.gradient(loss, [variable.value for variable in rounded.trainable_variables])
     assert len(gradients) == len(plain.trainable_variables)
     for gradient in gradients:
         assert np.isfinite(gradient).all()
@@ -101,21 +101,21 @@ def test_rounding_in_training_moves_predictions_as_far_as_the_int8_file_does() -
         RANDOM.normal(0, 0.05, (64, 32, 32, 3)),
     )
     images = np.clip(colors + noise, -1, 1).astype(np.float32)
-    for each in LAYOUT.convolutions():
-        if not each.linear:
-            rounded.get_layer(f"{layer_name(each.scope)}_BatchNorm").beta.assign(
-                np.full(each.out_channels, 1.5)
+    for convolution in LAYOUT.convolutions():
+        if not convolution.linear:
+            rounded.get_layer(f"{layer_name(convolution.scope)}_BatchNorm").beta.assign(
+                np.full(convolution.out_channels, 1.5)
             )
-    norms = [each for each in rounded.layers if each.name.endswith("_BatchNorm")]
+    norms = [layer for layer in rounded.layers if layer.name.endswith("_BatchNorm")]
     for norm in norms:
         norm.momentum = 0.0
     rounded(images, training=True)
     for name, variable in slim_variables(rounded, LAYOUT).items():
         slim_variables(plain, LAYOUT)[name].assign(variable)
     # Ranges as the file's calibration finds them: of the network as it is evaluated.
-    for each in rounded.layers:
-        if isinstance(each, QuantizedActivation):
-            for weight in each.weights:
+    for layer in rounded.layers:
+        if isinstance(layer, QuantizedActivation):
+            for weight in layer.weights:
                 weight.assign(0.0)
     for norm in norms:
         norm.trainable = False
@@ -125,7 +125,7 @@ def test_rounding_in_training_moves_predictions_as_far_as_the_int8_file_does() -
     exact, simulated = (
         tf.nn.softmax(model(images, training=False)).numpy() for model in (plain, rounded)
     )
-    by_file, by_training = (np.abs(each - exact).mean() for each in (found, simulated))
+    by_file, by_training = (np.abs(outputs - exact).mean() for outputs in (found, simulated))
     assert by_file / 2 < by_training < by_file * 2
     assert by_file < np.std(exact, axis=0).mean()
 

@@ -66,7 +66,7 @@ def one_pass(*overrides: str, by_the_batch: bool = False) -> Pass:
     with contextlib.nullcontext() if by_the_batch else normalising_by_moving_statistics():
         found, (loss, *_) = gradients(images, labels, seed)
     (function,) = traced(gradients._run)
-    flat = np.concatenate([each.numpy().ravel() for each in found])
+    flat = np.concatenate([gradient.numpy().ravel() for gradient in found])
     return Pass(state, flat, float(loss), function)
 
 
@@ -101,7 +101,7 @@ def test_the_segments_are_the_network_block_by_block(plain: Pass) -> None:
     for part in parts:
         x = part(x, training=False)
     np.testing.assert_allclose(x, state.features(images, training=False), rtol=1e-6)
-    inside = [id(each) for part in parts for each in part.trainable_variables]
+    inside = [id(variable) for part in parts for variable in part.trainable_variables]
     assert len(inside) == len(set(inside)) == len(state.features.trainable_variables)
 
 
@@ -109,7 +109,7 @@ def test_bfloat16_rounds_activations_and_keeps_weights_and_loss_in_float32(plain
     rounded = one_pass("compute.bfloat16=on")
     # All of them but the classifier.
     assert rounded.convolutions == ["bfloat16"] * (CONVOLUTIONS - 1) + ["float32"]
-    assert {each.dtype for each in values(rounded.state.model)} == {tf.float32}
+    assert {value.dtype for value in values(rounded.state.model)} == {tf.float32}
     assert rounded.state.averaged_model.output.dtype == "float32"
     assert rounded.loss == pytest.approx(plain.loss, rel=2 * BFLOAT16_ROUNDING)
     # A convolution and its normalisation round, forward and backward.
@@ -133,11 +133,13 @@ def test_a_compiled_step_is_the_same_step() -> None:
     exact = one_step()
     compiled = one_step("compute.xla=on", "compute.recompute=true")
     inside = (compiled.steps._gradients._run, compiled.steps._apply)
-    assert all(is_compiled(each) for function in inside for each in traced(function))
+    assert all(is_compiled(inner) for function in inside for inner in traced(function))
     few = 4 * CONVOLUTIONS * FLOAT32_ROUNDING
     # What the optimizer remembers of the first step is its gradient.
     remembered = [
-        np.concatenate([each.numpy().ravel() for each in training.state.optimizer.variables])
+        np.concatenate(
+            [variable.numpy().ravel() for variable in training.state.optimizer.variables]
+        )
         for training in (exact, compiled)
     ]
     assert distance(remembered[1], remembered[0]) < few

@@ -33,8 +33,8 @@ def arrays(model: keras.Model, layout: Architecture, offset: float = 0) -> dict[
     named = slim_variables(model, layout)
     random = np.random.default_rng(int(offset * 10))
     return {
-        name: random.normal(offset, 1, each.shape).astype(np.float32)
-        for name, each in named.items()
+        name: random.normal(offset, 1, variable.shape).astype(np.float32)
+        for name, variable in named.items()
     }
 
 
@@ -56,10 +56,10 @@ def shapes() -> dict[str, tuple[int, ...]]:
 def test_names_and_shapes_are_slims_and_each_has_its_shadow(
     written: tuple[Path, dict[str, dict]],
 ) -> None:
-    there = tf.train.load_checkpoint(str(written[0])).get_variable_to_shape_map()
+    stored = tf.train.load_checkpoint(str(written[0])).get_variable_to_shape_map()
     expected = {name: list(shape) for name, shape in shapes().items()}
     expected |= {name + SHADOW: shape for name, shape in list(expected.items())}
-    assert there == {**expected, "global_step": []}
+    assert stored == {**expected, "global_step": []}
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema"])
@@ -112,8 +112,8 @@ def test_the_folder_and_the_published_archive_are_read_too(
     if form == "tgz":
         path = tmp_path / "mobilenet_v2_0.35_96.tgz"
         with tarfile.open(path, "w:gz") as archive:
-            for each in prefix.parent.iterdir():
-                archive.add(each, each.name)
+            for file in prefix.parent.iterdir():
+                archive.add(file, file.name)
     found, _ = slim_checkpoint.read(str(path), shapes())
     assert np.array_equal(
         found["MobilenetV2/Conv/weights"], values["ema"]["MobilenetV2/Conv/weights"]

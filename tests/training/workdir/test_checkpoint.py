@@ -99,9 +99,9 @@ def test_a_corrupt_newest_one_falls_back_aloud_to_the_one_before(
     saved(workdir, 3)
     damage(workdir, f"ckpt-3.{part}")
     assert restored(workdir) == (2, 2.0)
-    said = capsys.readouterr().err
-    assert "ckpt-3" in said
-    assert "falling back to the checkpoint before it" in said
+    printed = capsys.readouterr().err
+    assert "ckpt-3" in printed
+    assert "falling back to the checkpoint before it" in printed
 
 
 def test_when_none_is_intact_it_does_not_start_over_silently(workdir: Workdir) -> None:

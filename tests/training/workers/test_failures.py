@@ -79,8 +79,8 @@ def test_corrupt_records_are_replaced_counted_and_named_up_to_the_limit(
         else:
             with pytest.raises(DataError, match="2 corrupt records, more than the 1 that"):
                 broken.raise_if_too_many_corrupt()
-    said = capsys.readouterr().err
-    assert all(f"{file} at byte 0" in said for file in files)
+    printed = capsys.readouterr().err
+    assert all(f"{file} at byte 0" in printed for file in files)
 
 
 def test_a_missing_shard_is_named_with_the_steps(copied: Path, tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def cluster(records: Path, *arguments: str | int) -> list[dict[str, Any]]:
 def two_workers(module: str, *arguments: Path | str | int) -> list[str]:
     """What two workers of a cluster print."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
+    addresses = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in sockets]
+    for bound in sockets:
+        bound.close()
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", module, *map(str, arguments)],

@@ -50,8 +50,8 @@ class Page(HTMLParser):
 def test_an_export_without_its_records(tmp_path: Path) -> None:
     report(str(make_export(tmp_path / "e")), str(tmp_path / "report.html"), None)
     page = Page(tmp_path / "report.html")
-    for said in ("Worst mistakes", "3 of 100 images are wrong", "Pass --records", "r" * 64):
-        assert said in page.text
+    for text in ("Worst mistakes", "3 of 100 images are wrong", "Pass --records", "r" * 64):
+        assert text in page.text
     assert all(address.startswith("#") for address in page.addresses), "not self-contained"
 
 
