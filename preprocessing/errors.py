@@ -15,45 +15,65 @@ RETRY_EXIT_CODE = 143  # 128 + SIGTERM: the Training Operator restarts exit code
 
 
 class PermanentError(Exception):
-    """A failure whose message is one clear line; `exit_code` tells its kind."""
+    """A failure whose message is one clear line; `exit_code` tells its kind, `meaning` names it."""
 
     exit_code = 1
+    meaning = "another failure"
 
 
 class UsageError(PermanentError):
     """The request is impossible: a wrong name, path, option or combination."""
 
     exit_code = 2
+    meaning = "wrong usage"
 
 
 class DataError(PermanentError):
     """The data is wrong: a broken archive, too many rejects, a corrupt record."""
 
     exit_code = 3
+    meaning = "bad data"
 
 
 class NonFiniteLossError(PermanentError):
     """The loss became NaN or infinite; a retry from the same checkpoint would end alike."""
 
     exit_code = 4
+    meaning = "loss not finite"
 
 
 class CheckFailedError(PermanentError):
     """An artefact disagrees with its checkpoint or is below the champion; nothing was written."""
 
     exit_code = 5
+    meaning = "an export disagrees with its checkpoint or is below the champion"
 
 
 class StorageFullError(PermanentError):
     """The disk, quota or bucket is full; finished work is intact."""
 
     exit_code = 6
+    meaning = "no space left"
 
 
 class RetryError(Exception):
     """A peer or the machine went away while the work was in order; run it again."""
 
     exit_code = RETRY_EXIT_CODE
+    meaning = "interrupted or lost a peer, run it again to continue"
+
+
+ERRORS: tuple[type[PermanentError] | type[RetryError], ...] = (
+    UsageError,
+    DataError,
+    NonFiniteLossError,
+    CheckFailedError,
+    StorageFullError,
+    RetryError,
+)
+PERMANENT_EXIT_CODES = sorted(
+    {PermanentError.exit_code, *(error.exit_code for error in ERRORS if error is not RetryError)}
+)
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:

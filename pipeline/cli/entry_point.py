@@ -7,22 +7,23 @@ import json
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from pipeline.cli.command import Command
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
-from preprocessing.errors import PermanentError, RetryError, describe_os_error
+from preprocessing.errors import ERRORS, PermanentError, RetryError, describe_os_error
 
 logger = logging.getLogger(__name__)
 
-EXIT_CODES = """\
-exit codes:
-  0 done; 2 wrong usage; 3 bad data; 4 loss not finite; 5 an export disagrees with its
-  checkpoint or is below the champion; 6 no space left; 143 interrupted or lost a peer, run it
-  again to continue
-"""
+EXIT_CODES = "exit codes:\n" + textwrap.fill(
+    "; ".join(["0 done", *(f"{error.exit_code} {error.meaning}" for error in ERRORS)]),
+    width=94,
+    initial_indent="  ",
+    subsequent_indent="  ",
+)
 
 
 class _Parser(argparse.ArgumentParser):

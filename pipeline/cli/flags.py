@@ -6,10 +6,10 @@ import argparse
 import socket
 from typing import TYPE_CHECKING
 
+from training.config.recipes import DEFAULT_RECIPE, RECIPES
+
 if TYPE_CHECKING:
     from training.config import RunConfig
-
-RECIPE_HELP = "published, improved, demo, quantized or demo_quantized [published]"
 
 
 def add_variant(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,10 @@ def add_variant(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add `--recipe P`."""
-    parser.add_argument("--recipe", default="published", help=RECIPE_HELP)
+    *others, last = RECIPES
+    parser.add_argument(
+        "--recipe", default=DEFAULT_RECIPE, help=f"{', '.join(others)} or {last} [{DEFAULT_RECIPE}]"
+    )
 
 
 def add_records(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,13 @@ from pipeline.export.predictions import (
 from preprocessing import storage
 from preprocessing.errors import CheckFailedError
 from preprocessing.records.schema import Manifest
-from training.input.data import SINGLE_PROCESS, Records, evaluation_batches, evaluation_steps
+from training.input.data import (
+    EVALUATION_BATCH,
+    SINGLE_PROCESS,
+    Records,
+    evaluation_batches,
+    evaluation_steps,
+)
 from training.input.inception import eval_view
 from training.models.variants import Variant
 from training.monitoring.image_grid import captioned, grid, view_image
@@ -49,7 +55,6 @@ from training.workdir.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
-BATCH = 100  # images per step of the comparison
 WORST_PIXELS, WORST_COLUMNS = 224, 4  # picture of the worst images of a format
 NUM_JPEG = 20  # images on which the signature for encoded images is compared
 VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
@@ -217,9 +222,9 @@ def _compare(job: Export, formats: Mapping[str, Runner]) -> dict[str, Prediction
         records,
         job.run.config.evaluation,
         size=job.variant.resolution,
-        batch_per_replica=BATCH,
+        batch_per_replica=EVALUATION_BATCH,
         share=SINGLE_PROCESS,
-    ).take(evaluation_steps(records.num_examples, BATCH))
+    ).take(evaluation_steps(records.num_examples, EVALUATION_BATCH))
     scores: dict[str, list[np.ndarray]] = {name: [] for name in formats}
     truths: list[np.ndarray] = []
     with tqdm(total=records.num_examples, desc="export: comparing", unit=" images") as progress:

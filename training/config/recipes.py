@@ -133,6 +133,7 @@ def demo_quantized(variant: Variant) -> RunConfig:
     )
 
 
+DEFAULT_RECIPE = "published"
 RECIPES: dict[str, Callable[[Variant], RunConfig]] = {
     build.__name__: build for build in (published, improved, demo, quantized, demo_quantized)
 }

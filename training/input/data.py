@@ -27,6 +27,7 @@ from training.input.inception import crop, distort, eval_view
 logger = logging.getLogger(__name__)
 
 READ_BUFFER_BYTES = 128 * 1024  # about one ImageNet record
+EVALUATION_BATCH = 100  # images per replica and step, as in slim's eval_image_classifier
 PARALLEL_BATCHES = 2
 PREFETCHED_BATCHES = 4  # ahead of the devices' own buffers
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.records.schema import Manifest
-from training.input.data import Records
+from training.input.data import EVALUATION_BATCH, Records
 from training.loop.evaluate import Evaluator
 from training.monitoring.summaries import Summaries
 from training.monitoring.tensorboard import TensorBoard
@@ -22,8 +22,7 @@ from training.workdir.workdir import Workdir
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
-BATCH = 100  # slim's eval_image_classifier
-FOLDER = "follow"  # of event files, beside those of the trainer
+FOLDER = "follow"  # folder of its event files, next to those of the trainer
 
 
 def follow(workdir: Workdir, records_folder: str, manifest: Manifest) -> Evaluation | None:
@@ -40,7 +39,7 @@ def follow(workdir: Workdir, records_folder: str, manifest: Manifest) -> Evaluat
         state.averaged_model,
         records,
         run.config.evaluation,
-        batch_per_replica=BATCH,
+        batch_per_replica=EVALUATION_BATCH,
     )
     events = storage.join(workdir.tensorboard_folder, FOLDER)
     board = TensorBoard(Summaries(events, enabled=True), run, manifest, state)

@@ -82,9 +82,8 @@ def _evaluate(workdir: Workdir, run: Run, records: str, manifest: Manifest) -> F
     import_tensorflow()
     import tensorflow as tf
 
-    from training.input.data import Records
+    from training.input.data import EVALUATION_BATCH, Records
     from training.loop.evaluate import Evaluator
-    from training.loop.follow import BATCH
     from training.weights.run_weights import load_state
     from training.workers.failures import explained
 
@@ -95,7 +94,7 @@ def _evaluate(workdir: Workdir, run: Run, records: str, manifest: Manifest) -> F
             state.averaged_model,
             Records(records, manifest, "validation"),
             run.config.evaluation,
-            batch_per_replica=BATCH,
+            batch_per_replica=EVALUATION_BATCH,
         ).run()
     return FinalEvaluation(
         workdir=workdir.path,

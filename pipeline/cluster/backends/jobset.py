@@ -11,15 +11,8 @@ from typing import Any
 
 from pipeline.cluster.backends.backend import Backend, Manifest, Operator
 from pipeline.cluster.backends.tfjob import workers
-from preprocessing import errors
+from preprocessing.errors import PERMANENT_EXIT_CODES
 
-PERMANENT_EXIT_CODES = sorted(
-    {
-        error.exit_code
-        for error in vars(errors).values()
-        if isinstance(error, type) and issubclass(error, errors.PermanentError)
-    }
-)
 # Restarts of all workers after exit codes of 128 and more; `watch` limits those without progress.
 MAX_RESTARTS = 100
 PORT = 2222

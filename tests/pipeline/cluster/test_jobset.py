@@ -10,9 +10,8 @@ from unittest import mock
 import pytest
 
 from pipeline.cluster import render
-from pipeline.cluster.backends.jobset import PERMANENT_EXIT_CODES
 from preprocessing import errors
-from preprocessing.errors import UsageError
+from preprocessing.errors import PERMANENT_EXIT_CODES, UsageError
 from tests.pipeline.cluster.test_render import first, gpu_run
 from training.workers.cluster import Cluster
 
