@@ -23,6 +23,8 @@ FAKE_LOG = "2026-01-01T00:00:00.0Z stdout F train: step 5/100  loss 2.0  top-1 0
 SIMULATED = "mobilenet/simulated"  # label of the nodes, whose value says by whom, and taint
 C = TypeVar("C", bound=AnyCluster)
 
+NODE = "mobilenet-gpu-0"  # the node with simulated GPUs
+
 
 class Simulator:
     """kwok, for the nodes of one session: those of other kwoks on the cluster are not its own.

@@ -19,7 +19,7 @@ from tests.cluster.access import NAMESPACE, REPOSITORY, WAIT_SECONDS, is_ready, 
 from tests.cluster.api import ApiError
 from tests.cluster.existing import existing_platform
 from tests.cluster.own import Cluster
-from tests.cluster.test_layouts import NODE
+from tests.cluster.simulated import NODE
 
 LAYOUT = "tests/cluster/test_layouts.py::test_exit_code_143_restarts_the_worker"
 

@@ -9,11 +9,10 @@ import pytest
 
 from tests.cluster.access import NAMESPACE, AnyCluster, of_namespace, until
 from tests.cluster.api import Object
-from tests.cluster.simulated import gpu_node
+from tests.cluster.simulated import NODE, gpu_node
 from training.workers import indexed_job
 
 LAYOUTS = {"8x1": 8, "2x4": 2, "1x8": 1}
-NODE = "mobilenet-gpu-0"
 FAIL = "pod-container-running-failed.stage.kwok.x-k8s.io"
 
 

@@ -14,16 +14,10 @@ from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import Manifest, read_record_offsets
 from preprocessing.shards import REPORTS
 from tests.conftest import ingest
+from tests.preprocessing.content import content
 from tests.preprocessing.layouts import write_folders
 
 CALLED = {"train": 0, "validation": 0}
-
-
-def content(folder: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-    }
 
 
 def test_the_folder_has_the_published_form(records: Path) -> None:

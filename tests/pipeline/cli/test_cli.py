@@ -12,19 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.entry_point import command_named, parse, parser
-from tests.conftest import Outcome, mobilenet
+from tests.conftest import mobilenet
+from tests.pipeline.cli.outcomes import refused
 
 VARIANT = "--variant=mobilenet_v2_0.35_64"
-
-
-def refused(outcome: Outcome, code: int, *words: str) -> None:
-    """One line that holds `words`, the exit code and no traceback."""
-    assert outcome.code == code, outcome.err
-    lines = [line for line in outcome.err.splitlines() if line.startswith("mobilenet")]
-    assert len(lines) == 1, outcome.err
-    assert "Traceback" not in outcome.err
-    for word in words:
-        assert word in lines[0]
 
 
 def test_help_imports_neither_tensorflow_nor_beam_nor_mlflow() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
+from tests.pipeline.cluster.cluster_objects import JOBS, TFJOBS, condition, put_pod
 from tests.pipeline.cluster.conftest import CPU
 from tests.pipeline.cluster.fake_api import FakeApi
-from tests.pipeline.cluster.test_supervise import JOBS, TFJOBS, condition, put_pod
 
 V1 = "/api/v1/namespaces/mobilenet"
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.cluster import render
 from preprocessing import errors
 from preprocessing.errors import PERMANENT_EXIT_CODES, UsageError
-from tests.pipeline.cluster.test_render import first, gpu_run
+from tests.pipeline.cluster.rendering import first, gpu_run
 from training.workers.cluster import Cluster
 
 ADDED = {"MOBILENET_WORKERS", "MOBILENET_WORKER_ADDRESS"}

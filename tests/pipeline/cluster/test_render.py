@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,20 +11,8 @@ from pipeline.cli.entry_point import parse
 from pipeline.cluster import launch, render
 from pipeline.cluster.backends import registry
 from preprocessing.errors import UsageError
-from tests.pipeline.cluster.conftest import CPU, LOCAL, rendered
-
-GPU_RUN = ["--variant=mobilenet_v2_1.0_224"]
-
-
-def first(run: launch.Rendered, stage: str) -> dict[str, Any]:
-    """The job of a stage's first attempt."""
-    record = run.record
-    return render.attempt(record.stages[stage], record.spec, record.name, 1)[0]
-
-
-def gpu_run(layout: str, *flags: str) -> launch.Rendered:
-    arguments = parse([*LOCAL, *GPU_RUN, f"--layout={layout}", *flags])
-    return launch.from_arguments(arguments)[0]
+from tests.pipeline.cluster.conftest import CPU, rendered
+from tests.pipeline.cluster.rendering import GPU_RUN, first, gpu_run
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Outcome, mobilenet
-from tests.pipeline.cli.test_cli import refused
-from tests.pipeline.publish.test_publication import make_export
+from tests.pipeline.an_export import make_export
+from tests.pipeline.cli.outcomes import refused
 
 TRAIN = (
     "train",

@@ -21,7 +21,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.tgz import unpack
 from tests.emulator import Emulator
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
-from tests.pipeline.publish.test_publication import files, publish_to
+from tests.pipeline.publish.publishing import files, publish_to
 
 
 @pytest.fixture

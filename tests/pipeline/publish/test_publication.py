@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import random
 import subprocess
 import sys
@@ -20,33 +21,17 @@ from pipeline.export import directory
 from pipeline.publish import published_index
 from pipeline.publish.archive import pack
 from pipeline.publish.download import fetch
-from pipeline.publish.publication import publish
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from tests.emulator import Emulator
-from tests.pipeline.an_export import VARIANT, make_export, metrics_of
-
-
-def publish_to(
-    export: Path, folder: Path | str, overwrite: bool = False
-) -> published_index.PublishedEntry:
-    metrics = metrics_of(export)
-    registered = published_index.RegistryReference(model=metrics.variant.name, version=1)
-    return publish(str(export), metrics, registered, str(folder), overwrite=overwrite)
+from tests.pipeline.an_export import VARIANT, make_export
+from tests.pipeline.publish.publishing import files, publish_to
 
 
 def packed(export: Path) -> bytes:
     stream = io.BytesIO()
     pack(str(export), stream)
     return stream.getvalue()
-
-
-def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_packing_is_reproducible_and_holds_every_file_flat(tmp_path: Path) -> None:
@@ -198,33 +183,61 @@ def test_a_damaged_or_newer_index_is_refused_and_left_alone(
     assert (folder / "index.json").read_bytes() == content
 
 
+# A publication that announces each request to the bucket and waits until it may send it.
 PUBLISHER = """
-import sys
+import sys, threading
 from pipeline.export import directory
 from pipeline.publish.publication import publish
 from pipeline.publish.published_index import RegistryReference
+from preprocessing.storage import retries
+
+lock, send = threading.Lock(), retries.retry
+def announced(path, operation):
+    with lock:
+        print("request", flush=True)
+        sys.stdin.readline()
+    return send(path, operation)
+retries.retry = announced
+
 export, folder = sys.argv[1:]
 metrics = directory.read_metrics(export)
-print("ready", flush=True)
 reference = RegistryReference(model=metrics.variant.name, version=1)
 publish(export, metrics, reference, folder, overwrite=True)
 """
+
+
+def let_send(publisher: subprocess.Popen[str], num_requests: float) -> int:
+    """Let a publisher send some requests, and return how many it sent; fewer if it ended."""
+    assert publisher.stdin
+    assert publisher.stdout
+    sent = 0
+    while sent < num_requests and publisher.stdout.readline() == "request\n":
+        publisher.stdin.write("go\n")
+        publisher.stdin.flush()
+        sent += 1
+    return sent
 
 
 @pytest.mark.slow
 def test_a_reader_never_sees_a_broken_model_however_often_publishing_is_killed(
     emulator: Emulator, tmp_path: Path
 ) -> None:
-    """Five SIGKILLs at random moments while an older model is replaced in a real bucket."""
+    """Five SIGKILLs, each during another request, while a model in a real bucket is replaced."""
     folder = f"{emulator.bucket}/mobilenet_v2/checkpoints"
     rng = random.Random(6)
     old, new = (
         make_export(tmp_path / f"{top1}", top1=top1, flatbuffer=rng.randbytes(8 << 20))
         for top1 in (0.9, 0.95)
     )
-    started = time.monotonic()
-    publish_to(old, folder)
-    publication_seconds = time.monotonic() - started
+
+    def publisher(export: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PUBLISHER, str(export), folder]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    first = publisher(old)
+    num_requests = let_send(first, math.inf)
+    assert first.wait() == 0
     seen: list[float] = []
     broken: list[BaseException] = []
     done = threading.Event()
@@ -241,13 +254,9 @@ def test_a_reader_never_sees_a_broken_model_however_often_publishing_is_killed(
     reader = threading.Thread(target=poll)
     reader.start()
     killed = 0
-    for _ in range(5):
-        child = subprocess.Popen(
-            [sys.executable, "-c", PUBLISHER, str(new), folder], stdout=subprocess.PIPE
-        )
-        assert child.stdout
-        assert child.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0, publication_seconds))
+    for number in range(5):
+        child = publisher(new)
+        let_send(child, 1 + number * num_requests // 5)
         child.kill()
         killed += child.wait() != 0
     assert not broken

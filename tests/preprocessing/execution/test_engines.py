@@ -23,7 +23,7 @@ from preprocessing.shards import REPORTS
 from preprocessing.sources import archives as official
 from tests.conftest import ingest, mobilenet
 from tests.flink import job_server_jar
-from tests.preprocessing.test_ingest import content
+from tests.preprocessing.content import content
 
 PATIENCE_SECONDS = 60.0
 

@@ -19,7 +19,7 @@ from preprocessing.records.schema import MANIFEST, SPLITS, Manifest
 from preprocessing.shards import REPORTS
 from tests.conftest import ingest
 from tests.emulator import FAULTS, Emulator
-from tests.preprocessing.test_ingest import content
+from tests.preprocessing.content import content
 
 SHARDS = {"train": 4, "validation": 2}
 

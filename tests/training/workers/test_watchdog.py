@@ -17,12 +17,13 @@ dog = ProcessWatchdog(grace_seconds={grace})
 def go(): print("go", flush=True)
 {body}
 """
+STUCK = "dog.listen(); go()\nwhile True: time.sleep(1)"
 
 
-def run(body: str, *signals: signal.Signals, grace: float = 60) -> tuple[int, str, float]:
-    """Exit code, stderr, and seconds from `go` to the end, at which the first signal is sent.
+def run(body: str, *signals: signal.Signals, grace: float = 60) -> tuple[int, str]:
+    """Return exit code and stderr of a process that gets the first signal after it printed `go`.
 
-    A second one is sent until the process is gone, because two of a kind that wait are one.
+    The second signal is sent until the process is gone, because two equal pending signals are one.
     """
     child = subprocess.Popen(
         [sys.executable, "-c", GUARDED.format(body=body, grace=grace)],
@@ -32,33 +33,32 @@ def run(body: str, *signals: signal.Signals, grace: float = 60) -> tuple[int, st
     )
     assert child.stdout
     assert child.stdout.readline() == "go\n"
-    started = time.monotonic()
     for number in signals[:1]:
         child.send_signal(number)
-    while len(signals) > 1 and child.poll() is None and time.monotonic() < started + 60:
+    while len(signals) > 1 and child.poll() is None:
         time.sleep(0.1)
         child.send_signal(signals[1])
-    _, err = child.communicate(timeout=60)
-    return child.returncode, err, time.monotonic() - started
+    _, err = child.communicate(timeout=120)
+    return child.returncode, err
 
 
 def test_a_step_that_does_not_end_ends_the_process_with_143_stacks_first() -> None:
-    code, err, _ = run("dog.expect('3 training steps', 0.5)\ngo()\ntime.sleep(60)")
+    code, err = run("dog.expect('3 training steps', 0.5)\ngo()\nsignal.pause()")
     assert code == 143
     assert "3 training steps took longer than 0.5 s" in err
     assert '<string>", line' in err  # where it was
 
 
 def test_a_step_in_time_is_forgotten() -> None:
-    body = "go()\nfor _ in range(8): dog.expect('a step', 3); time.sleep(0.5)\nos._exit(0)"
-    assert run(body)[0] == 0
+    body = "dog.expect('a step', 5); dog.expect('a long step', 600); go()"
+    assert run(f"{body}\ntime.sleep(6)\nos._exit(0)")[0] == 0
 
 
 def test_code_that_never_lets_python_run_is_ended_too() -> None:
     """As creating a MultiWorkerMirroredStrategy does; by a signal, which counts as a retry."""
     body = "import training.workers.watchdog as g; g.LAST_RESORT_SECONDS = 2\n"
     body += "dog.expect('x', 0.5)\ngo()\nctypes.PyDLL(None).pause()"
-    code, err, _ = run(body)
+    code, err = run(body)
     assert code == -signal.SIGALRM
     assert '<string>", line' in err
 
@@ -70,23 +70,22 @@ def test_a_signal_is_a_request_that_the_loop_sees(number: signal.Signals) -> Non
 
 
 def test_a_request_that_is_not_answered_ends_the_process_within_the_grace() -> None:
-    code, err, seconds = run("dog.listen(); go()\ntime.sleep(60)", signal.SIGTERM, grace=2)
+    code, err = run(STUCK, signal.SIGTERM, grace=2)
     assert code == 143
     assert "no checkpoint within 2 s of the signal (loop.grace_seconds)" in err
-    assert seconds < 60
 
 
 def test_ctrl_c_twice_means_now() -> None:
-    assert run("dog.listen(); go()\ntime.sleep(60)", signal.SIGINT, signal.SIGINT)[0] == 143
+    assert run(STUCK, signal.SIGINT, signal.SIGINT)[0] == 143
 
 
 def test_a_signal_before_anyone_listens_is_not_lost() -> None:
     body = "go()\nwhile signal.SIGTERM not in signal.sigpending(): time.sleep(0.01)\n"
     for then in ("raise_if_signalled()", "dog.listen(); time.sleep(0.2)\nassert False"):
         wanted = "StoppedError" if "raise" in then else "AssertionError"
-        code, err, _ = run(body + then, signal.SIGTERM)
+        code, err = run(body + then, signal.SIGTERM)
         assert (code, wanted in err) == (1, True)
-    code, _, _ = run(
+    code, _ = run(
         f"{body}dog.listen()\nwhile not dog.stop_requested: time.sleep(0.01)\nos._exit(7)",
         signal.SIGTERM,
     )

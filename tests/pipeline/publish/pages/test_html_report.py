@@ -16,7 +16,7 @@ from pipeline.publish.pages.html_report import report
 from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of, write_metrics
-from tests.pipeline.publish.test_publication import publish_to
+from tests.pipeline.publish.publishing import publish_to
 
 VOID = {"meta", "img", "br", "link"}
 

@@ -1,0 +1,15 @@
+"""Outcomes of commands that are refused."""
+
+from __future__ import annotations
+
+from tests.conftest import Outcome
+
+
+def refused(outcome: Outcome, code: int, *words: str) -> None:
+    """One line that holds `words`, the exit code and no traceback."""
+    assert outcome.code == code, outcome.err
+    lines = [line for line in outcome.err.splitlines() if line.startswith("mobilenet")]
+    assert len(lines) == 1, outcome.err
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in lines[0]

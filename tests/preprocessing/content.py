@@ -1,0 +1,13 @@
+"""Content of a folder, to compare two of them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
