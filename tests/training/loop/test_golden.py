@@ -1,21 +1,16 @@
-"""Figures that the original TF1 slim code produced, from weights that are a formula.
-
-`tests/data/golden.npz`; weights are drawn from each variable's slim name.
-"""
+"""Figures of the original TF1 slim code, from inputs that are formulas (`tests/data/README.md`)."""
 
 from __future__ import annotations
 
 import json
-import re
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data import golden_inputs
 from tests.training.well_conditioned import round_weights
 from training.config import EvaluationConfig, ModelConfig, RunConfig, override
 from training.input.inception import eval_view
@@ -26,45 +21,26 @@ from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
 from training.weights.slim_checkpoint import slim_shapes, slim_variables
 
-DATA = Path(__file__).parents[2] / "data"
+DATA = golden_inputs.FOLDER
 GOLDEN = np.load(DATA / "golden.npz")
 ROUNDING = 1e-6  # relative change of a weight: a few of float32's last places
 RUNS = sorted({key.split("/")[0] for key in GOLDEN.files if key.startswith("train_")})
 
 
-def formula(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    random = np.random.Generator(np.random.PCG64(zlib.crc32(("pub" + name).encode())))
-    kind = name.split("/")[-1]
-    if kind == "depthwise_weights":
-        value = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:2]))
-    elif kind == "weights":
-        value = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1]))
-    elif kind in ("gamma", "moving_variance"):
-        value = random.uniform(0.5, 1.5, shape)
-    else:
-        value = random.standard_normal(shape) * 0.1
-    return value.astype(np.float32)
-
-
-def images(seed: int, count: int, resolution: int) -> np.ndarray:
-    random = np.random.Generator(np.random.PCG64(seed))
-    return random.uniform(-1, 1, (count, resolution, resolution, 3)).astype(np.float32)
-
-
 def assign_formula(model: keras.Model, variant: Variant, outputs: int) -> None:
     for name, variable in slim_variables(model, architecture(variant, outputs)).items():
-        variable.assign(formula(name, tuple(variable.shape)))
+        variable.assign(golden_inputs.weights(name, tuple(variable.shape)))
 
 
 @pytest.mark.parametrize("key", [key for key in GOLDEN.files if key.startswith("logits_")])
 def test_logits_are_the_originals(key: str) -> None:
-    version, width, resolution, seed = re.fullmatch(
-        r"logits_(v\d)_([\d.]+)_(\d+)_seed(\d+)_pub", key
-    ).groups()  # type: ignore[union-attr]
+    match = golden_inputs.LOGITS.fullmatch(key)
+    assert match
+    version, width, resolution, seed = match.groups()
     variant = Variant(f"mobilenet_{version}", width, int(resolution))
     model = mobilenet(architecture(variant, 1001), ModelConfig(), resolution=variant.resolution)
     assign_formula(model, variant, 1001)
-    logits = model(images(int(seed), 2, variant.resolution), training=False).numpy()
+    logits = model(golden_inputs.images(int(seed), 2, variant.resolution), training=False).numpy()
     assert np.abs(logits - GOLDEN[key]).max() <= 2e-4 * GOLDEN[key].std()
 
 
@@ -106,11 +82,7 @@ class TenSteps:
     """The training run of one key of the figures, repeatable from rounded initial weights."""
 
     def __init__(self, key: str, strategy: tf.distribute.Strategy) -> None:
-        match = re.fullmatch(
-            r"train_(v\d)_([\d.]+)_(\d+)_seed(\d+)_pub_steps(\d+)_batch(\d+)x(\d+)_classes(\d+)"
-            r"_lr([\d.]+)_smooth0\.1",
-            key,
-        )
+        match = golden_inputs.TRAINING.fullmatch(key)
         assert match
         self.seed, self.steps, self.batch, replicas, self.outputs = map(int, match.groups()[3:8])
         self.variant = Variant(f"mobilenet_{match[1]}", match[2], int(match[3]))
@@ -161,9 +133,8 @@ class TenSteps:
         )
 
     def _batches(self) -> tf.data.Dataset:
-        random = np.random.Generator(np.random.PCG64(self.seed + 1))
-        labels = random.integers(1, self.outputs, (self.count,)).reshape(-1, self.batch)
-        pictures = images(self.seed, self.count, self.variant.resolution)
+        labels = golden_inputs.labels(self.seed, self.count, self.outputs).reshape(-1, self.batch)
+        pictures = golden_inputs.images(self.seed, self.count, self.variant.resolution)
         pictures = pictures.reshape(-1, self.batch, *pictures.shape[1:])
         return tf.data.Dataset.from_tensor_slices((pictures, labels)).repeat()
 
