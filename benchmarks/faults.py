@@ -96,9 +96,10 @@ def _mistakes(folder: Path) -> list[tuple[str, ...]]:
         (records / "train-00000-of-00008").unlink()
         return str(records)
 
-    def train(records: str, *more: str, **environment: str) -> Outcome:
+    def train(records: str, *more: str, tf_config: str | None = None) -> Outcome:
         workdir = tempfile.mkdtemp(dir=folder)
-        return mobilenet(*arguments(Path(records)), f"--workdir={workdir}/w", *more, **environment)
+        flags = (*arguments(Path(records)), f"--workdir={workdir}/w", *more)
+        return mobilenet(*flags) if tf_config is None else mobilenet(*flags, TF_CONFIG=tf_config)
 
     records = str(folder / "records")
     absent = {
@@ -113,11 +114,11 @@ def _mistakes(folder: Path) -> list[tuple[str, ...]]:
         (
             "the other worker never comes, 5 s allowed",
             lambda: train(
-                records, "--set=loop.startup_timeout_seconds=5", TF_CONFIG=json.dumps(absent)
+                records, "--set=loop.startup_timeout_seconds=5", tf_config=json.dumps(absent)
             ),
         ),
     ]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for text, case in cases:
         started = time.monotonic()
         outcome = case()

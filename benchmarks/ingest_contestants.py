@@ -19,8 +19,9 @@ from typing import Any
 from preprocessing.images import jpeg
 from preprocessing.images.reader import read_images
 from preprocessing.records import schema, tfrecord
-from preprocessing.sources import archives, find_source
+from preprocessing.sources import archives
 from preprocessing.sources.references import ImageReference
+from preprocessing.sources.registry import find_source
 
 
 class Clock:

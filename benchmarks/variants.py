@@ -32,6 +32,7 @@ from pipeline.publish.pages.accuracy_table import PUBLISHED_V2
 from pipeline.publish.published_index import unpublished_entry
 from preprocessing.records.schema import Manifest
 from training.models.variants import PUBLISHED_VARIANTS
+from training.workdir.workdir import Workdir
 
 NUM_CLASSES = 1000
 TRAIN, VALIDATION = 64, 50  # images; all of the former calibrate int8
@@ -64,9 +65,8 @@ def main() -> None:
         given.plot.write_bytes(plots.latency(entries))
     v2 = [name for name in names if name in PUBLISHED_V2]
     if len(v2) > 2:
-        ranks = spearman(
-            [timed[name][FLOAT] for name in v2], [PUBLISHED_V2[name].pixel1_ms for name in v2]
-        )
+        published = [PUBLISHED_V2[name].pixel1_ms or 0.0 for name in v2]  # V2's table has all
+        ranks = spearman([timed[name][FLOAT] for name in v2], published)
         print(f"\nSpearman with the published Pixel 1 column, {len(v2)} variants: {ranks:.4f}")
     ratio = np.median([timed[name][INT8] / timed[name][FLOAT] for name in names])
     print(f"int8 over float32, median over {len(names)} variants: {ratio:.3f}")
@@ -83,14 +83,14 @@ def exported(name: str, output: Path, int8_tolerance: float) -> ExportMetrics:
         manifest = Manifest.read(str(records))
         shutil.rmtree(workdir, ignore_errors=True)
         run = write_run(workdir, name, records, manifest)
-        what = Export(
-            workdir=str(workdir),
+        job = Export(
+            workdir=Workdir(str(workdir)),
             records=str(records),
             run=run,
             manifest=manifest,
             int8_tolerance=int8_tolerance,
         )
-        export(what, str(folder))
+        export(job, str(folder))
         keras.utils.clear_session()
         shutil.rmtree(workdir)
         for large in folder.glob("*"):
@@ -115,8 +115,8 @@ def latencies(output: Path, measured: dict[str, ExportMetrics]) -> dict[str, dic
 
 def spearman(a: list[float], b: list[float]) -> float:
     """Correlation of ranks."""
-    ranks = [np.argsort(np.argsort(figures)) for figures in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(figures)).astype(float) for figures in (a, b))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def table(measured: dict[str, ExportMetrics], timed: dict[str, dict[str, float]]) -> str:

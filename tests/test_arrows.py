@@ -18,6 +18,20 @@ SHARED = {
     "preprocessing.storage",
     "preprocessing.errors",
 }
+# A chapter, or a module beside them, of `preprocessing` imports only those before it.
+PREPROCESSING_CHAPTERS = (
+    "errors",
+    "storage",
+    "records",
+    "sources",
+    "images",
+    "shuffle",
+    "ingest_plan",
+    "shards",
+    "execution",
+    "assemble",
+    "ingest",
+)
 # A chapter of `training` imports only chapters before it.
 TRAINING_CHAPTERS = (
     "metrics",
@@ -92,6 +106,32 @@ def imported_at_start(path: Path) -> set[str]:
 def test_preprocessing_imports_nothing_of_ours_and_no_tensorflow(path: Path) -> None:
     packages = {name.split(".")[0] for name in imported(path)}
     assert not packages & ({*OURS, "tensorflow", "keras", "kubeflow"} - {"preprocessing"})
+
+
+@pytest.mark.parametrize("path", modules("preprocessing"), ids=lambda path: path.name)
+def test_a_chapter_of_preprocessing_imports_only_chapters_before_it(path: Path) -> None:
+    chapter = path.relative_to(ROOT / "preprocessing").parts[0].removesuffix(".py")
+    if chapter == "__init__":
+        return
+    allowed = PREPROCESSING_CHAPTERS[: PREPROCESSING_CHAPTERS.index(chapter) + 1]
+    for name in imported(path):
+        package, _, rest = name.partition(".")
+        if package == "preprocessing":
+            assert rest.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("folder", ["preprocessing", "training", "pipeline"])
+def test_chapters_of_preprocessing_are_entered_by_their_doors(folder: str) -> None:
+    for path in modules(folder):
+        inside = path.relative_to(ROOT).parts[:2]
+        for name in imported(path):
+            package, *parts = name.split(".")
+            is_chapter = (ROOT / "preprocessing" / parts[0]).is_dir() if parts else False
+            if package != "preprocessing" or not is_chapter or inside == (package, parts[0]):
+                continue
+            if len(parts) > 1:
+                doors = door(ROOT / "preprocessing" / parts[0])
+                assert parts[1] in doors, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", modules("training"), ids=lambda path: path.name)

@@ -1,1 +1,3 @@
 """The contract between ingest and training: the schema, the manifest and the record files."""
+
+__all__ = ["imagenet", "records_folder", "schema", "statistics", "tfrecord", "verify"]

@@ -1,1 +1,3 @@
-"""What images a user has: one module per layout, and the registry that recognises them."""
+"""Sources of images: one module per layout, and the registry that recognises them."""
+
+__all__ = ["archives", "references", "registry", "words"]
