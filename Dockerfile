@@ -14,13 +14,13 @@ RUN CGO_ENABLED=0 GOBIN=/out go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.
 
 FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# The user that the manifests run everything as; the root file system is read-only there.
+# The manifests run everything as this user, with a read-only root file system.
 RUN useradd --uid 10001 --create-home mobilenet && python3 -m venv /opt/mobilenet
 ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true
 WORKDIR /home/mobilenet
 ENTRYPOINT ["mobilenet"]
 
-# Dependencies first: a change of the code does not install them anew.
+# Dependencies come first, so that a change of the code does not install them again.
 FROM base AS ingest-dependencies
 COPY constraints/ingest.txt /src/
 RUN pip install --require-hashes -r /src/ingest.txt
@@ -37,7 +37,7 @@ USER 10001
 ENTRYPOINT ["mlflow"]
 CMD ["server", "--help"]
 
-# The project, built once and installed beside the interpreter that every image has.
+# The project is built once and installed for the interpreter that every image has.
 FROM base AS project
 WORKDIR /src
 COPY constraints/ingest.txt ./
@@ -52,14 +52,14 @@ FROM ingest-dependencies AS ingest
 COPY --from=kustomize /out/kustomize /usr/local/bin/kustomize
 COPY k8s /opt/mobilenet/share/mobilenet/k8s
 COPY --from=project /out /opt/mobilenet
-# The commit that exports name as their origin; there is no git in the image.
+# Exports name this commit as their origin; the image has no git.
 ARG GIT_COMMIT=unknown
 ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
 USER 10001
 CMD ["prepare", "--help"]
 
-# What Dataflow and Flink start on their workers, for --sdk_container_image: the same, behind
-# Beam's own entry point, which installs nothing because all is there.
+# The image that Dataflow and Flink start on their workers (--sdk_container_image): the same content
+# behind Beam's own entry point, which has nothing left to install.
 FROM ingest AS worker
 COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1

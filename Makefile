@@ -1,4 +1,4 @@
-# make demo runs the whole pipeline here; CI runs make test and make test-cluster.
+# `make demo` runs the whole pipeline on this machine; CI runs `make test` and `make test-cluster`.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,17 +16,18 @@ test: lint
 	$(BIN)/python -m tests.k8s.tools
 	$(BIN)/pytest --ignore=tests/cluster
 
-# Lint, types and the tests that need no training and no conversion: under two minutes.
+# Run lint, types and the tests that need neither training nor conversion: under two minutes.
 check: lint
 	$(BIN)/pytest -m "not slow" $(FAST_TESTS)
 
-# A real Kubernetes on this machine, built from source the first time; needs Go and root.
-# With KUBECONFIG: on that cluster, which has the Training Operator; needs Go and an administrator's.
+# Test on a real Kubernetes on this machine, which the first run builds from source (needs Go, root);
+# with KUBECONFIG, on that cluster, which has the Training Operator (needs Go and administrator rights).
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(BIN)/pytest tests/cluster
 
-# A whole run in our own images under a real kubelet; IMAGES are their archives (CONTRIBUTING.md).
+# Make a whole run in the project's images under a real kubelet; IMAGES are their archives
+# (CONTRIBUTING.md).
 test-kubelet: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.kubelet $(IMAGES)
 
@@ -39,7 +40,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Exact versions with hashes; the project itself, editable, without resolving anything again.
+# Install exact versions with hashes; install the project itself as editable, without resolving.
 $(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -48,7 +49,7 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Pin again what pyproject.toml asks for (needs uv).
+# Pin the requirements of pyproject.toml again (needs uv).
 COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:

@@ -1,4 +1,4 @@
-"""What each fault costs: time until noticed, exit code, work lost. Writes `docs/faults.md`.
+"""The cost of faults: time until noticed, exit code, lost steps; writes `docs/faults.md`.
 
     python -m benchmarks.faults docs/faults.md
 
@@ -34,14 +34,14 @@ SIGNALS = (
     (signal.SIGTERM, 0, "the chief is asked to end"),
 )
 HEADER = """\
-# What goes wrong, and what it costs
+# Faults and their cost
 
 Written by `python -m benchmarks.faults docs/faults.md`; two workers on one machine, a checkpoint
-every {every} steps. The time is from the fault until the last worker that can end has ended; then
-whoever started them starts them again, and the run continues exactly. Exit code 143 means so;
-codes below 128 are permanent and end a job.
+every {every} steps. The time runs from the fault until the last worker that can end has ended. A
+supervisor then starts the workers again, and the run continues exactly; exit code 143 asks for
+that. Codes below 128 are permanent and end a job.
 
-| what happened | noticed in (s) | exit codes (chief, other) | steps lost |
+| fault | noticed in (s) | exit codes (chief, other) | steps lost |
 |---|---|---|---|
 """
 
@@ -131,13 +131,14 @@ def _mistakes(folder: Path) -> list[tuple[str, ...]]:
 
 
 NOTES = """
-Not in the table, held by tests: a full disk ends in exit code 6 and names the checkpoint and its
-step; a vanished folder in 2; a second trainer on the same workdir in 2; ten attempts in a row
-without a new checkpoint in 1; a step or a start that takes longer than `loop.step_timeout_seconds`
-or `loop.startup_timeout_seconds` in 143 with all stacks in the log (142 if TensorFlow holds the
-interpreter, which its start-up does); a request to stop that cannot be answered within
-`loop.grace_seconds`, because the other worker is gone, in 143. A corrupt newest checkpoint falls
-back to the one before it, which costs the steps between the two.
+Tests hold further faults. A full disk ends in exit code 6, with the checkpoint and its step in the
+message; a vanished folder and a second trainer on the same workdir end in 2; ten attempts in a row
+without a new checkpoint end in 1. A step or a start that takes longer than
+`loop.step_timeout_seconds` or `loop.startup_timeout_seconds` ends in 143 with all stacks in the log
+(142 if TensorFlow holds the interpreter, as it does while it starts). A request to stop that cannot
+be answered within `loop.grace_seconds`, because the other worker is gone, ends in 143. If the
+newest checkpoint is corrupt, the run falls back to the one before it, which costs the steps between
+them.
 """
 
 if __name__ == "__main__":

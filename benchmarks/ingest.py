@@ -1,4 +1,4 @@
-"""Ingest beside a bare loop, stock Beam, the original builder and a bare JPEG decoder, in one run.
+"""Ingest against a bare loop, stock Beam, the original builder and a bare JPEG decoder, in one run.
 
     python -m benchmarks.ingest                 # throughput, ratios, where the time goes
     python -m benchmarks.ingest --memory        # peak memory and time at 2k, 20k, 200k images

@@ -1,4 +1,4 @@
-"""Our TF-Lite files beside those converted from `keras.applications`, timed in turn in one run.
+"""TF-Lite files against those converted from `keras.applications`, timed in turn in one run.
 
     python -m benchmarks.latency [--variant mobilenet_v2_1.0_224]
 
@@ -27,7 +27,7 @@ from training.models.variants import Variant
 from training.weights.keras_applications import application, copy_weights
 
 OUTPUTS = 1001
-ROUNDS = 20  # interpreters are made anew in each: where memory lies decides some percent
+ROUNDS = 20  # each makes new interpreters, since the place in memory decides some percent
 TURNS = 4  # per round: runs of every file, in one order and then in the other
 CALIBRATION_IMAGES = 4  # of noise: this measures speed
 

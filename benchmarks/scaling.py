@@ -1,4 +1,4 @@
-"""One process on one core beside two on two, with equal work per core, in one run.
+"""One process on one core against two on two, with equal work per core, in one run.
 
     python -m benchmarks.scaling [--variant mobilenet_v2_0.35_96] [--batch 32] [--steps 20]
 

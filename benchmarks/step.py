@@ -1,4 +1,4 @@
-"""Our training step beside a bare `tf.function` loop around Keras' own MobileNetV2, in one run.
+"""The training step against a bare `tf.function` loop around Keras' own MobileNetV2, in one run.
 
     python -m benchmarks.step [--variant mobilenet_v2_1.0_224] [--batch 32] [--steps 3]
 

@@ -18,7 +18,7 @@ SHARED = {
     "preprocessing.storage",
     "preprocessing.errors",
 }
-# A chapter, or a module beside them, of `preprocessing` imports only those before it.
+# A chapter or a single module of `preprocessing` imports only those before it.
 PREPROCESSING_CHAPTERS = (
     "errors",
     "storage",

@@ -75,7 +75,7 @@ class Latencies:
     formats: dict[str, FormatLatency]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, in which formats stand beside `host` and `threads`."""
+        """Return the JSON form, in which formats stand next to `host` and `threads`."""
         by_format = {name: contracts.to_json(timing) for name, timing in self.formats.items()}
         return {"host": contracts.to_json(self.host), "threads": self.threads, **by_format}
 
@@ -223,12 +223,12 @@ def _nested(content: Any) -> Any:
     if not isinstance(content, dict) or not isinstance(content.get("latency"), dict):
         return content
     latency = content["latency"]
-    beside = ("host", "threads")
+    other = ("host", "threads")
     return {
         **content,
         "input_contract": content.get("input_contract") or None,
         "latency": {
-            **{name: latency[name] for name in beside if name in latency},
-            "formats": {name: value for name, value in latency.items() if name not in beside},
+            **{name: latency[name] for name in other if name in latency},
+            "formats": {name: value for name, value in latency.items() if name not in other},
         },
     }

@@ -166,7 +166,9 @@ class Informer:
             try:
                 self._follow()
             except (ApiError, urllib3.exceptions.HTTPError, OSError, ValueError):
-                time.sleep(RETRY_SECONDS)  # the server is away, or our version too old: list anew
+                time.sleep(
+                    RETRY_SECONDS
+                )  # the server is away, or the version is too old: list again
 
     def _follow(self) -> None:
         listed = self._api.get(self._path)

@@ -1,7 +1,7 @@
 """The programs of a cluster, built once from the Go module proxy into the user's cache.
 
 `golang/go.mod` pins them. What they are installed with (CRDs, webhooks, roles) lies in the same
-modules and is copied beside the programs. `python -m tests.cluster.binaries` builds them: minutes
+modules and is copied next to the programs. `python -m tests.cluster.binaries` builds them: minutes
 the first time, which `-p=2` keeps within the memory of a small machine; nothing afterwards.
 """
 

@@ -1,6 +1,6 @@
 """The controllers that our jobs need: Training Operator, JobSet and Kueue.
 
-Installed from what each project ships, except that they run beside the API server instead of in
+Installed from what each project ships, except that they run next to the API server instead of in
 pods: webhooks are called on loopback, and nobody looks at RBAC of their own.
 """
 

@@ -127,7 +127,7 @@ def install_platform(cluster: Cluster, archives: Path) -> None:
 
 
 def open_to_pods(data: Path) -> None:
-    """Let pods, which are another user, read the files there and write beside them."""
+    """Let pods, which run as another user, read the files of a folder and write into it."""
     for path in (data, *data.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o644)
 

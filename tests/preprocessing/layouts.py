@@ -247,7 +247,7 @@ def write_kaggle(folder: Path, *, boxes: bool = True) -> Path:
 
 
 def write_folders(folder: Path, *, validation: str = "validation") -> Path:
-    """A folder per class, with slim's descriptions beside them."""
+    """Write a folder per class, and slim's descriptions."""
     files = {"imagenet_metadata.txt": _metadata()}
     for split, images in (("train", TRAIN), (validation, VALIDATION_IMAGES)):
         for name, image in images.items():

@@ -119,7 +119,7 @@ class Records:
             where = "; ".join(self._place(index) for index in sorted(self._corrupt))
             raise DataError(
                 f"{len(self._corrupt)} corrupt records, more than the {self._max_corrupt} that "
-                f"training.max_corrupt_records allows: {where}; write these shards anew"
+                f"training.max_corrupt_records allows: {where}; write these shards again"
             )
 
     def first_corrupt(self, positions: Iterable[int], seed: int) -> str | None:

@@ -28,7 +28,7 @@ def tf_config(environment: Mapping[str, str]) -> str:
         index = int(environment["JOB_COMPLETION_INDEX"])
     except (KeyError, ValueError) as error:
         raise UsageError(
-            "MOBILENET_WORKERS needs MOBILENET_WORKER_ADDRESS and JOB_COMPLETION_INDEX beside it, "
+            "MOBILENET_WORKERS needs MOBILENET_WORKER_ADDRESS and JOB_COMPLETION_INDEX, "
             f"both numbers whole ({error!r}); only an Indexed Job sets them"
         ) from None
     if "{index}" not in address or not 0 <= index < count:

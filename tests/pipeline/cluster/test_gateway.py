@@ -33,7 +33,7 @@ def status(reason: str, message: str) -> str:
 def test_a_tfjob_passes_through_the_sdk_unchanged(
     gateway: Gateway, api: FakeApi, tfjob: dict[str, Any]
 ) -> None:
-    """Its models know fewer fields than the API; and it ignores labels given beside the job."""
+    """The SDK's models know fewer fields than the API, and it ignores separate labels."""
     queued = launch.first_objects(rendered("--queue").record)[0]
     for job in (tfjob, queued):
         job["metadata"]["name"] += str(len(api.objects))

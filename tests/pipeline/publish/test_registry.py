@@ -1,4 +1,4 @@
-"""The registry is an index of exports: repeatable, safe for two at once, made anew from them."""
+"""The registry is an index of exports: repeatable, safe for two at once, rebuilt from them."""
 
 from __future__ import annotations
 

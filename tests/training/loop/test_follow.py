@@ -1,4 +1,4 @@
-"""Evaluation beside the training sees every checkpoint it can, and a profile can be opened."""
+"""Evaluation in another process sees every checkpoint that it can, and a profile can be opened."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_the_network_has_the_same_slim_variables_and_trains_every_one() -> None:
 
 
 def test_rounding_in_training_moves_predictions_as_far_as_the_int8_file_does() -> None:
-    """Not the same way: the file's ranges are calibrated anew, and a step's place with them."""
+    """The two round differently: the file's ranges, and so its steps, are calibrated again."""
     from pipeline.export.conversion import tflite
     from pipeline.export.conversion.litert import LiteRTModel
 

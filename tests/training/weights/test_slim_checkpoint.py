@@ -102,7 +102,7 @@ def test_a_tf1_graph_restores_it_with_a_saver(written: tuple[Path, dict[str, dic
 def test_the_folder_and_the_published_archive_are_read_too(
     written: tuple[Path, dict[str, dict]], tmp_path: Path, form: str
 ) -> None:
-    """Also where an export has put a SavedModel, with variables of its own, beside it."""
+    """This holds also when the archive has a SavedModel with its own variables."""
     prefix, values = written
     path = prefix.parent
     variables = path / "saved_model" / "variables"
