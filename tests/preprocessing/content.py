@@ -1,4 +1,4 @@
-"""Content of a folder, to compare two of them."""
+"""The content of a folder, in a form that can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One small dataset in every layout that ImageNet comes in, with the oddities of the real one."""
+"""One small dataset in every layout of ImageNet, with the oddities of the real one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ VALIDATION_IMAGES = {
 
 @dataclass(frozen=True)
 class Annotation:
-    """One XML file: the size that the annotator saw, and objects of name and corners."""
+    """One XML file: the size that the annotator saw, and objects with names and corners."""
 
     size: tuple[int, int]
     objects: tuple[tuple[str, int, int, int, int], ...]
@@ -105,7 +105,7 @@ BOXES = {
 
 
 def synset_of(name: str) -> str:
-    """Class of an image of either split."""
+    """Return the class of an image of either split."""
     if name.startswith("ILSVRC2012_val_"):
         return VALIDATION[int(name[15:23]) - 1]
     return name.split("_")[0]
@@ -122,7 +122,7 @@ def tar(files: Mapping[str, bytes]) -> bytes:
 
 
 def meta_mat() -> bytes:
-    """`meta.mat` with the fields of the real one, inner nodes of the hierarchy included."""
+    """Return `meta.mat` with the fields of the real one, inner nodes of the hierarchy included."""
     rows = [
         (number, synset, words, f"what a {words} is", 0, np.zeros(0), 0, 1300)
         for synset, (words, number) in CLASSES.items()
@@ -195,7 +195,7 @@ def validation_boxes() -> bytes:
 def write_official(
     folder: Path, *, kit: bool = True, boxes: bool = True, nested_boxes: bool = False
 ) -> Path:
-    """The archives; with the development kit, or with slim's two text files instead."""
+    """Write the archives, with the development kit or with slim's two text files."""
     folder.mkdir(parents=True)
     of_synset = {
         synset: {name: image for name, image in TRAIN.items() if synset_of(name) == synset}
@@ -223,7 +223,7 @@ def _metadata() -> bytes:
 
 
 def write_kaggle(folder: Path, *, boxes: bool = True) -> Path:
-    """Kaggle's download, unpacked."""
+    """Write Kaggle's download, unpacked."""
     files = {}
     for name, image in TRAIN.items():
         files[f"ILSVRC/Data/CLS-LOC/train/{synset_of(name)}/{name}"] = image

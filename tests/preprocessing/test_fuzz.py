@@ -1,7 +1,7 @@
-"""Ten thousand damaged inputs: each is used, refused in one clear line, or a listed reject.
+"""Ten thousand damaged inputs are each used, refused in one clear line, or listed as a reject.
 
-No other exception, no hang, nothing written outside the records folder. Seeded: the
-number in a failure's message makes that one input again.
+No input causes another exception, a hang, or a file outside the records folder. The inputs are
+seeded: the number in a failure's message makes the same input again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def test_there_are_ten_thousand() -> None:
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:
-    """One to four random edits."""
+    """Return content with one to four random edits."""
     damaged = bytearray(content)
     for _ in range(chance.randint(1, 4)):
         place = chance.randrange(len(damaged) + 1)
@@ -95,7 +95,7 @@ def mutate(content: bytes, chance: random.Random) -> bytes:
 
 
 def survive(kind: str, attempt: Callable[[random.Random], object]) -> dict[str, int]:
-    """Run every input of one kind; how they ended."""
+    """Run every input of one kind, and report how the inputs ended."""
     ended = {"used": 0, "refused": 0}
     for number in range(COUNTS[kind]):
         try:
@@ -147,7 +147,7 @@ def test_images() -> None:
 
 
 def odd_tar(chance: random.Random) -> bytes:
-    """Correct headers that say odd things."""
+    """Return a tar whose headers are correct but describe odd things."""
     packed = io.BytesIO()
     kinds = (tarfile.REGTYPE,) * 12 + (
         tarfile.SYMTYPE,
@@ -303,7 +303,7 @@ ODD_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1, 1.5, 10**30, "", "../../x",
 
 
 def mutate_json(value: Any, chance: random.Random) -> Any:
-    """Replace, remove or repeat something somewhere inside."""
+    """Replace, remove or repeat a value somewhere inside."""
     if isinstance(value, dict) and value and chance.random() < 0.9:
         name = chance.choice(list(value))
         if chance.random() < 0.1:
@@ -337,7 +337,7 @@ def test_manifests(records: Path, tmp_path: Path) -> None:
 
 
 def test_records(records: Path) -> None:
-    """One shard is damaged; or its manifest says a wrong place."""
+    """One shard is damaged, or its manifest names a wrong place."""
     name = "validation-00000-of-00002"
     _, offsets = read_record_offsets(str(records), Manifest.read(str(records)), "validation")
     starts = [int(offset) for offset in offsets[:12]]

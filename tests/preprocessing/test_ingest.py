@@ -95,7 +95,7 @@ def test_a_rerun_changes_nothing(archives: Path, records: Path) -> None:
 def test_an_interrupted_ingest_is_completed_to_the_same_bytes(
     archives: Path, records: Path, tmp_path: Path
 ) -> None:
-    """As a kill leaves it: no manifest, some shards, one torn, one without its report."""
+    """A killed ingest leaves no manifest and some shards, one torn and one without its report."""
     broken = tmp_path / "records"
     shutil.copytree(records, broken)
     manifest = Manifest.read(str(records))

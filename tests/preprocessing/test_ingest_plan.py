@@ -1,4 +1,4 @@
-"""The plan is a function of the set of images, in little memory however many there are."""
+"""The plan is a function of the set of images, and takes little memory for any number of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def source(train: Iterable[ImageReference], validation: Iterable[ImageReference]
 
 
 def planned(folder: Path, images: Source, **changed: Any) -> tuple[IngestPlan, dict[str, bytes]]:
-    """The plan, and the content of its files by name."""
+    """Return the plan, and the content of its files by name."""
     options: dict[str, Any] = {
         "num_shards": {"train": 7, "validation": 1},
         "seed": 0,

@@ -1,4 +1,4 @@
-"""Faults: what breaks under a run, and a run that is to survive them; for tests and figures."""
+"""Faults under a run, and a run that must survive them, for tests and figures."""
 
 from __future__ import annotations
 

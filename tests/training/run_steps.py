@@ -2,8 +2,8 @@
 
     python -m tests.training.run_steps RECORDS BATCH_PER_REPLICA LOCAL_REPLICAS STEPS BN
 
-TF_CONFIG says who this is. Prints JSON: the losses, and the bytes that each all-reduce of the
-step sums.
+TF_CONFIG names the worker. The program prints JSON: the losses, and the bytes that each
+all-reduce of the step sums.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ROUNDING = 1e-6  # relative change of a weight: a few of float32's last places
 
 
 def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
-    """The same training for every division of the global batch."""
+    """Return a config that trains equally for every division of the global batch."""
     config = demo(Variant.parse(f"mobilenet_v2_0.35_{SIZE}"))
     for assignment in (
         "model.dropout=0",  # its mask belongs to the replica
@@ -52,7 +52,7 @@ def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
 
 @contextlib.contextmanager
 def several_cpu_replicas(count: int) -> Iterator[None]:
-    """On CPUs the strategy takes one device per process, on GPUs all: here, CPUs like GPUs."""
+    """Give a process several CPU devices; the strategy would take all GPUs, but only one CPU."""
 
     def local_devices(self: Any, resolver: Any, worker: str) -> tuple[tuple[str, ...], str]:
         return tuple(f"{worker}/device:CPU:{index}" for index in range(count)), "CPU"
@@ -70,16 +70,16 @@ def losses(
     *,
     rounding_seed: int | None = None,
 ) -> tuple[list[float], TrainSteps, Any]:
-    """The loss of each of the first steps, and what made them.
+    """Return the loss of each of the first steps, and the objects that computed them.
 
-    The iterator is for the caller to keep: giving up one of several devices takes a minute.
+    The caller keeps the iterator, because releasing one of several devices takes a minute.
 
     Args:
-        records: What `prepare` wrote.
-        strategy: How replicas work together.
-        batch_per_replica: Images.
-        num_steps: Steps.
-        normalisation: By the `batch`, or `frozen`.
+        records: Folder that `prepare` wrote.
+        strategy: The distribution strategy.
+        batch_per_replica: Images per replica.
+        num_steps: Number of steps.
+        normalisation: `batch` or `frozen`.
         rounding_seed: If given, the initial weights are changed by a few of their last places.
     """
     manifest = Manifest.read(records)
@@ -116,7 +116,7 @@ def losses(
 
 
 def reduced_bytes(steps: TrainSteps) -> list[int]:
-    """What the all-reduces of one replica sum in one step: the traced graph, counted."""
+    """Return the bytes that the all-reduces of one replica sum in a step, from the traced graph."""
     graphs = [function.graph for function in steps._run._list_all_concrete_functions()]
     sizes = {}
     while graphs:

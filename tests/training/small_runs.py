@@ -1,4 +1,4 @@
-"""Small runs on the digits, for tests of the loop and of everything around it."""
+"""Small runs on the digits, for tests of the loop and everything around it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(config: RunConfig, records: Path | str, workdir: Path) -> Progress:
 
 
 def tensors(workdir: Path) -> dict[str, np.ndarray]:
-    """Return what the newest checkpoint of a run holds."""
+    """Return the tensors of the newest checkpoint of a run."""
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(workdir / "checkpoints")))
     names = [name for name in reader.get_variable_to_shape_map() if name[0] != "_"]
     return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}

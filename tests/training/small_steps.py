@@ -26,7 +26,7 @@ def small_config(*overrides: str) -> RunConfig:
 
 
 def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return eight batches whose statistics differ widely: brighter and brighter images."""
+    """Return eight batches whose statistics differ widely: each is brighter than the last."""
     random = np.random.default_rng(seed)
     brightness = np.linspace(-0.6, 0.6, 8).reshape(8, 1, 1, 1, 1)
     images = random.uniform(-0.4, 0.4, (8, BATCH, 32, 32, 3)) + brightness
@@ -34,7 +34,7 @@ def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def learned(means: StepMeans) -> dict[str, float]:
-    """Return what a call of the inner loop reports, without what a clock measured."""
+    """Return the report of a call of the inner loop, without clock times."""
     return dataclasses.asdict(dataclasses.replace(means, input_wait=0.0))
 
 

@@ -1,7 +1,7 @@
-"""Two workers and who restarts them: what an operator does with pods, on this machine.
+"""Two workers and a supervisor that restarts them on this machine, as an operator restarts pods.
 
-As the Training Operator under restart policy ExitCode: whoever ends with 128 or more, or by a
-signal, is started again at once, alone; a code from 1 to 127 fails the job.
+It acts like the Training Operator under restart policy ExitCode: a worker that ends with 128 or
+more, or by a signal, is started again at once, alone; a code from 1 to 127 fails the job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.05
 
 @dataclass
 class Fault:
-    """What was done to a worker and what came of it."""
+    """A signal to a worker and its consequences."""
 
     signal: signal.Signals
     worker: int
@@ -53,14 +53,14 @@ class Supervisor:
         self.starts = 0
 
     def run(self, plan: Sequence[tuple[signal.Signals, int, int]], seconds: float) -> list[Fault]:
-        """Send each `(signal, worker, steps)` that many steps after the last resume, then wait.
+        """Send each `(signal, worker, steps)` that many steps after the last resume, and wait.
 
         Args:
-            plan: Signals, in order.
-            seconds: A bound on everything, so that what hangs fails.
+            plan: Signals in order.
+            seconds: Time limit of everything, so that a hang fails.
 
         Returns:
-            What came of each.
+            The consequences of each.
         """
         deadline = time.monotonic() + seconds
         faults: list[Fault] = []
@@ -88,14 +88,14 @@ class Supervisor:
                 process.wait()
 
     def log(self) -> str:
-        """What the workers said, in the order of their starts."""
+        """Return the output of the workers, in the order of their starts."""
         return "\n".join(
             f"== {path.name}\n{path.read_text()}"
             for path in sorted(self._logs.iterdir(), key=lambda path: path.stat().st_mtime)
         )[-8000:]
 
     def _inflict(self, fault: Fault, deadline: float) -> None:
-        """Send the signal, then wait until every worker that can end has ended."""
+        """Send the signal, and wait until every worker that can end has ended."""
         at = time.monotonic()
         self._workers[fault.worker].send_signal(fault.signal)
         frozen = fault.signal == signal.SIGSTOP
@@ -145,7 +145,7 @@ class Supervisor:
             )
 
     def _await_progress(self, step: int, deadline: float) -> int:
-        """The first step reported that is at least `step` and positive."""
+        """Return the first reported step that is at least `step` and positive."""
         while True:
             self._require_time(deadline)
             self._restart_ended()

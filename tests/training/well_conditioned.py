@@ -1,7 +1,7 @@
 """A network in which rounding stays small, for tests that compare two ways to compute a step.
 
-On initial weights nothing passes through the network unless each batch normalises itself, and
-normalising a few small images by themselves blows up any rounding within a step or two.
+On initial weights no signal passes through the network unless each batch normalises itself, and
+the normalisation of a few small images magnifies any rounding within a step or two.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GAIN = 1.5  # a ReLU6 halves the power, roughly
 
 @contextmanager
 def normalising_by_moving_statistics() -> Iterator[None]:
-    """Batch normalisation in inference mode, scale and offset still trained."""
+    """Let batch normalisation use its moving statistics and still train scale and offset."""
 
     def call(self: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         return layers.BatchNormalization.call(self, inputs, training=False)
@@ -33,7 +33,7 @@ def normalising_by_moving_statistics() -> Iterator[None]:
 
 
 def round_weights(model: keras.Model, rounding: float, seed: int) -> None:
-    """Change every weight by the fraction `rounding`, up or down: what rounding may do."""
+    """Change every weight by the fraction `rounding`, up or down, as rounding might."""
     random = np.random.default_rng(seed)
     for variable in model.variables:
         value = np.asarray(variable.numpy())

@@ -1,4 +1,4 @@
-"""What is submitted to Dataflow is small and complete, and a wrong wish is refused before."""
+"""A submission to Dataflow is small and complete, and a wrong request is refused before."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_dataflow_cannot_read_a_local_folder() -> None:
 def test_the_graph_for_dataflow_names_the_image_and_carries_no_references(
     emulator: Emulator,
 ) -> None:
-    """Translated by Beam's own runner up to the point where it would ask the service."""
+    """Beam's own runner translates the graph up to the point where it would call the service."""
     arguments = beam_options(
         [*(flag.replace("gs://bucket", emulator.bucket) for flag in FLAGS)], "gs://s", "gs://r"
     )

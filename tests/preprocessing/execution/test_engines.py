@@ -1,4 +1,4 @@
-"""The same records whatever runs the ingest, in whatever order, however often it is killed."""
+"""Every engine writes the same records, in any order, however often it is killed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_archives_written_in_reverse(archives: Path, records: Path, tmp_path
 
 
 def reverse(path: Path) -> None:
-    """Turn the order of an archive, and of the archives in it."""
+    """Reverse the order of an archive and of the archives in it."""
 
     def turned(packed: bytes) -> bytes:
         out = io.BytesIO()
@@ -111,7 +111,7 @@ def test_flink_hands_back_what_a_worker_found(archives: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """So many small images that there is time to interrupt."""
+    """Write so many small images that there is time to interrupt."""
     folder = tmp_path_factory.mktemp("many") / "archives"
     write_archives(str(folder), 12_000, width=64, height=48, quality=85)
     return folder
@@ -152,7 +152,7 @@ def num_reports(records: Path) -> int:
 
 
 def wait_until_gone(session: int) -> None:
-    """Workers end by themselves when their parent was killed."""
+    """Wait until the workers of a killed parent have ended by themselves."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while left := list(members(session)):
         assert time.monotonic() < deadline, f"{left} outlived their parent"

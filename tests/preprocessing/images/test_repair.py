@@ -1,4 +1,4 @@
-"""What is accepted, what is re-encoded and what is rejected, by content and never by name."""
+"""Content alone decides what is accepted, re-encoded and rejected, never a name."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_damage_inside_the_pixels_is_found_by_the_decode_check() -> None:
 
 
 def test_the_decode_check_rejects_exactly_what_a_full_decode_warns_of() -> None:
-    """It leaves out the arithmetic on colour, which cannot fail."""
+    """The check leaves out the colour arithmetic, which cannot fail."""
     random = np.random.default_rng(11)
     verdicts = []
     for progressive in (False, True):
@@ -177,7 +177,7 @@ def test_a_sixteen_bit_grayscale_png_keeps_its_brightness() -> None:
 
 
 def change_frame(**changed: int) -> bytes:
-    """A JPEG whose frame header says something else."""
+    """Return a JPEG whose frame header has other values."""
     content = bytearray(encode(PICTURE, "JPEG"))
     start = content.index(b"\xff\xc0")
     for name, value in changed.items():

@@ -1,7 +1,7 @@
 """Records are what slim's `build_imagenet_data.py` writes for the same images, field by field.
 
-The expected side is made here with TensorFlow, as slim made it, from the images and the
-description of its schema; nothing of ours is used for it.
+The expected records are made here with TensorFlow, as slim made them, from the images and the
+description of its schema, without any code of the project.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ READ = {
 
 
 def as_slim_writes(name: str, image: bytes, *, with_boxes: bool) -> bytes:
-    """The serialized `Example` of one image."""
+    """Return the serialized `Example` of one image."""
     if name in REPAIRED:
         decode = tf.io.decode_png if image.startswith(b"\x89PNG") else tf.io.decode_jpeg
         channels = 3 if image.startswith(b"\x89PNG") else 0
@@ -173,7 +173,7 @@ def test_a_repaired_png_is_slims_byte_for_byte(mode: str) -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_is_cut_is_rejected_where_tensorflow_refuses_it(mode: str, progressive: bool) -> None:
-    """Slim decoded every image, so every image of the real ImageNet passes."""
+    """Every image was decoded by slim, so every image of the real ImageNet passes."""
     levels = np.random.default_rng(2).integers(0, 256, (120, 90, 3)).astype(np.uint8)
     whole = encode(Image.fromarray(levels).convert(mode), progressive=progressive)
     cut = [whole[: len(whole) - size] for size in (0, 1, 2, 3, 8, 200, len(whole) // 2)]

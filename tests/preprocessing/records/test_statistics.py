@@ -1,4 +1,4 @@
-"""Counts are exact, and do not depend on how the images were divided into shards."""
+"""Counts are exact, and do not depend on how the images are divided into shards."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_nothing_at_all_has_no_duplicates() -> None:
 
 @pytest.fixture
 def whole_imagenet() -> Manifest:
-    """A manifest with the totals that the real one must have."""
+    """Return a manifest with the totals of the real ImageNet."""
     return Manifest(
         schema_version=1,
         digest="",

@@ -30,7 +30,7 @@ def test_serialization_does_not_depend_on_the_order_of_features() -> None:
 
 
 def random_features(random: Random) -> dict[str, Any]:
-    """Any number of features of any type; no name begins another."""
+    """Return any number of features of any type; no name begins another."""
     features: dict[str, Any] = {}
     for number in range(random.randrange(1, 20)):
         name = f"{number:02}" + "".join(random.choices("abé/", k=random.randrange(150)))

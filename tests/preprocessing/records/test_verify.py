@@ -1,4 +1,4 @@
-"""Whatever is changed in a records folder is found, and the shard is named."""
+"""Every change in a records folder is found, and the shard is named."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_any_changed_byte_is_found(copied: Path) -> None:
 
 
 def swap(folder: Path) -> None:
-    """Two records change places: every CRC is right."""
+    """Let two records change places, so that every CRC is right."""
     path = folder / "train-00003-of-00008"
     with open(path, "rb") as stream:
         first, second, *rest = tfrecord.read_records(stream, path.name)

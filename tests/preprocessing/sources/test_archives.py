@@ -1,4 +1,4 @@
-"""The official archives are listed in place, and whatever is wrong with them is named."""
+"""The official archives are listed in place, and every problem with them is named."""
 
 from __future__ import annotations
 

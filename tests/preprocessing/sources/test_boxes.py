@@ -1,4 +1,4 @@
-"""Boxes are those of slim's script, and an annotation that is none says which it is."""
+"""Boxes are those of slim's script, and a wrong annotation is refused by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KNOWN = ("n01440764", "n01443537")
 
 
 def by_the_book(xml: bytes, folder: str) -> list[str]:
-    """Lines of slim's sorted CSV without the file name, written from its description."""
+    """Return lines of slim's sorted CSV without the file name, following its description."""
     root = ElementTree.fromstring(xml)
     width, height = (int(next(root.iter(name)).text or "") for name in ("width", "height"))
     label = next((element.text for element in root.iter("name")), None)

@@ -1,4 +1,4 @@
-"""ILSVRC2012 ids become synsets through `meta.mat`, and a kit that is none says so."""
+"""ILSVRC2012 ids become synsets through `meta.mat`, and a wrong kit is refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Struct arrays are what SciPy wrote, however MATLAB would have stored them."""
+"""Struct arrays are read as SciPy wrote them, in every form that MATLAB uses."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_kit_reads_as_scipy_reads_it() -> None:
 
 
 def test_big_endian_files_are_read() -> None:
-    """Made by hand: SciPy writes the order of the machine."""
+    """The file is made by hand, because SciPy writes the byte order of the machine."""
 
     def element(kind: int, content: bytes) -> bytes:
         return struct.pack(">II", kind, len(content)) + content + bytes(-len(content) % 8)

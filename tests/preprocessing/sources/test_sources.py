@@ -1,4 +1,4 @@
-"""The same images are the same source, in whichever layout they lie; what is missing is named."""
+"""The same images are the same source in every layout, and missing files are named."""
 
 from __future__ import annotations
 

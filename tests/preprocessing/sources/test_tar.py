@@ -1,4 +1,4 @@
-"""Members are those that `tarfile` finds, where it finds them; nothing odd gets through."""
+"""The members are those that `tarfile` finds, at the same places; nothing odd gets through."""
 
 from __future__ import annotations
 

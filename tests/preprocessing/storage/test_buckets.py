@@ -1,4 +1,4 @@
-"""A bucket is as good as a folder, over a network that fails; the store is a real emulator."""
+"""A bucket serves like a folder, over a network that fails; the store is a real emulator."""
 
 from __future__ import annotations
 
@@ -125,12 +125,12 @@ def test_a_killed_ingest_into_a_bucket_is_completed(
 
 
 def reports(records: str) -> list[str]:
-    """Names of the shards that are finished."""
+    """Return the names of the finished shards."""
     names = storage.list_names(storage.join(records, REPORTS))
     return [name.removesuffix(".json") for name in names if name.startswith(SPLITS)]
 
 
 def generation(path: str) -> str:
-    """Changes with every write of an object."""
+    """Return a number that changes with every write of an object."""
     info: dict[str, str] = fsspec.filesystem("gs", use_listings_cache=False).info(path)
     return info["generation"]

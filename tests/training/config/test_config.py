@@ -1,4 +1,4 @@
-"""A config that exists is valid; what cannot be is refused with a way out."""
+"""A config that exists is valid, and an impossible one is refused with a remedy."""
 
 from __future__ import annotations
 

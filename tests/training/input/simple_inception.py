@@ -1,6 +1,6 @@
-"""slim's preprocessing the plain way: decode everything, slice, and one image after the other.
+"""slim's preprocessing in the plain way: decode everything, slice, one image after the other.
 
-What `training.input.inception` must equal, seed for seed; built from TensorFlow's own image
+`training.input.inception` must equal it, seed for seed. It consists of TensorFlow's own image
 functions.
 """
 
@@ -16,7 +16,7 @@ from training.input.inception import MAX_BRIGHTNESS_DELTA, SATURATION_RANGE, sam
 
 
 def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> Any:
-    """JPEG to `float32 [S, S, 3]` in [-1, 1]."""
+    """Return the training view `float32 [S, S, 3]` in [-1, 1] of a JPEG."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
     image = tf.image.convert_image_dtype(tf.io.decode_jpeg(jpeg, channels=3), tf.float32)
     begin, extent = sample_crop(tf.shape(image), config, seeds[0])
@@ -32,7 +32,7 @@ def train_view(jpeg: Any, config: AugmentationConfig, size: int, seed: Any) -> A
 
 
 def distort_color(image: Any, order: str, seeds: Sequence[Any]) -> Any:
-    """`[S, S, 3]` in [0, 1] to the same, by seeds of brightness, saturation and order."""
+    """Distort `[S, S, 3]` in [0, 1], by seeds of brightness, saturation and order."""
 
     def brightness(x: Any) -> Any:
         return tf.image.stateless_random_brightness(x, MAX_BRIGHTNESS_DELTA, seeds[0])

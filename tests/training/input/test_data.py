@@ -40,7 +40,7 @@ def order_of(positions: range, count: int, seed: int) -> np.ndarray:
 def labels_of(
     records: Records, share: Share, start_step: int, steps: int, batch: int
 ) -> np.ndarray:
-    """`[steps, local replicas, batch]` labels that this share reads."""
+    """Return the `[steps, local replicas, batch]` labels that this share reads."""
     batches = training_batches(
         records,
         AugmentationConfig(),
@@ -86,7 +86,7 @@ def test_epochs_and_seeds_order_differently_and_without_pattern() -> None:
 
 
 def test_resuming_at_a_step_gives_the_rest_of_the_stream(validation: Records) -> None:
-    """Also across the end of an epoch: 360 examples are 22.5 batches of 16."""
+    """This holds across the end of an epoch too: 360 examples are 22.5 batches of 16."""
     whole = labels_of(validation, ALONE, 0, 30, 16)
     resumed = labels_of(validation, ALONE, 21, 9, 16)
     assert np.array_equal(whole[21:], resumed)

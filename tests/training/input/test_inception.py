@@ -30,7 +30,7 @@ def jpeg(height: int, width: int, mode: str = "RGB") -> bytes:
 
 
 def tf1_bilinear(image: np.ndarray, size: int) -> np.ndarray:
-    """TF1's resize_bilinear, align_corners=False: source = target * scale, no half pixels."""
+    """Resize as TF1 does, align_corners=False: source = target * scale, no half pixels."""
     result = image
     for axis in (0, 1):
         length = result.shape[axis]
@@ -44,7 +44,7 @@ def tf1_bilinear(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def distort_color(image: Any, order: ColorOrder, seeds: Any) -> Any:
-    """As `simple_inception.distort_color`: one image in [0, 1], no flip."""
+    """Return `simple_inception.distort_color` of one image in [0, 1], without a flip."""
     config = AugmentationConfig(color_order=order, flip=False)
     draws = draw(config, [tf.zeros([2], tf.int64), *seeds])
     return distort(image[tf.newaxis] * 255.0, draws[tf.newaxis])[0] / 2 + 0.5
@@ -55,7 +55,7 @@ FAST = SimpleNamespace(train_view=train_view, distort_color=distort_color)
 
 @pytest.fixture(params=[simple_inception, FAST], ids=["simple", "fast"])
 def way(request: pytest.FixtureRequest) -> Any:
-    """Both ways to a training view, which must look the same to every law below."""
+    """Return each of the two ways to a training view, for which the same laws hold."""
     return request.param
 
 
@@ -73,7 +73,7 @@ def test_eval_is_the_central_crop_resized_the_tf1_way(height: int, width: int) -
 def test_the_usual_eval_keeps_the_aspect_ratio_and_takes_the_centre(
     height: int, width: int
 ) -> None:
-    """Pillow's antialiased bilinear resize, the shorter side to 256/224, the central square."""
+    """The expected image is Pillow's antialiased bilinear resize to 256/224, and its centre."""
     encoded = jpeg(height, width)
     view = eval_view(encoded, 112, EvaluationConfig(crop="resize_256", precise=True)).numpy()
     scale = 128 / min(height, width)
@@ -151,7 +151,7 @@ def drawn(dataset: tf.data.Dataset) -> np.ndarray:
 
 
 def test_crops_are_distributed_as_the_originals() -> None:
-    """The original on 375 x 500: none below 10 % of the area, median 35 %."""
+    """On 375 x 500 the original has no crop below 10 % of the area, and a median of 35 %."""
     height, width = 375, 500
     shape = tf.constant([height, width, 3])
     config = AugmentationConfig()
@@ -232,7 +232,7 @@ def test_flips_are_even(way: Any) -> None:
 
 
 def photograph(height: int, width: int, subsampling: str) -> bytes:
-    """A JPEG of smooth colours, so that a chroma sample and its neighbour are near."""
+    """Return a JPEG of smooth colours, in which a chroma sample is close to its neighbour."""
     random = np.random.default_rng(height)
     coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
     stream = io.BytesIO()
@@ -245,7 +245,7 @@ def photograph(height: int, width: int, subsampling: str) -> bytes:
 @pytest.mark.parametrize("order", ["brightness_first", "mixed"])
 @pytest.mark.parametrize("mode", ["4:4:4", "4:2:0", "gray", "progressive"])
 def test_seed_by_seed_the_fast_view_is_the_simple_one(mode: str, order: ColorOrder) -> None:
-    """Also at the edge of a crop whose subsampled colour blends with what lies outside."""
+    """This holds at the edge of a crop too, where subsampled colour blends with the outside."""
     config = AugmentationConfig(color_order=order)
     if mode == "progressive":
         stream = io.BytesIO()
@@ -279,7 +279,7 @@ def test_uint8_rounds_the_crop_to_the_nearest_level_and_nothing_else() -> None:
 
 
 def test_no_two_colours_saturate_differently_from_tensorflows_own_op() -> None:
-    """Also outside [0, 1], where brightness puts pixels before the clip."""
+    """This holds outside [0, 1] too, where brightness puts pixels before the clip."""
     random = np.random.default_rng(5)
     images = random.uniform(-0.13, 1.13, (16, 8, 8, 3)).astype(np.float32)
     factors = np.linspace(0.5, 1.5, 16)

@@ -1,4 +1,4 @@
-"""RandAugment's operations are Pillow's, in the ranges that were published."""
+"""RandAugment's operations are Pillow's, in the published ranges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = 48
 
 @pytest.fixture(scope="module")
 def photo() -> Image.Image:
-    """Smooth colours with noise on them, some of it clipped."""
+    """Return smooth colours with noise on them, some of it clipped."""
     random = np.random.default_rng(0)
     ramp = np.linspace(0, 255, SIZE)
     pixels = np.stack(
@@ -77,7 +77,7 @@ def test_colours_change_as_pillow_changes_them(
 def test_warps_move_pixels_as_pillow_moves_them(
     name: str, matrix: Callable[[float], tuple[float, ...]], level: float
 ) -> None:
-    """On a smooth image, where half a pixel of difference in convention does not show."""
+    """The image is smooth, so half a pixel of difference in convention does not show."""
     ramp = np.linspace(40, 200, SIZE)
     smooth = np.stack(
         [ramp[:, None] + 0 * ramp, ramp[None] + 0 * ramp[:, None], np.full((SIZE, SIZE), 99.0)], -1

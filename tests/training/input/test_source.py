@@ -1,4 +1,4 @@
-"""Whatever images come from, the same ones come in the same order."""
+"""All kinds of sources give the same images in the same order."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_eval_images_are_the_originals() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What ten steps leave: losses before each update, and every variable after the last.
+    """The result of ten steps: losses before each update, and every variable after the last.
 
     Attributes:
         losses: `[steps, 2]`, the mean cross-entropy and the L2 term.
@@ -148,7 +148,7 @@ class TenSteps:
 def test_ten_training_steps_are_the_originals(
     key: str, two_replicas: tf.distribute.Strategy
 ) -> None:
-    """Losses before each update, and every weight and its average after the last.
+    """The losses before each update agree, and every weight and average after the last one.
 
     On these noise images some channels hardly vary, and batch normalisation magnifies float32
     rounding: a sum in another order, which follows from the processor's caches and vector units,

@@ -65,7 +65,7 @@ def test_tensorboard_gets_loss_rate_accuracy_speed_and_images(finished: Path) ->
 def test_a_run_continued_from_a_checkpoint_is_the_run_that_was_never_stopped(
     finished: Path, records: Path, tmp_path: Path
 ) -> None:
-    """Bit for bit, on one worker: weights, slots and averages."""
+    """On one worker, weights, slots and averages are equal bit for bit."""
     workdir = tmp_path / "workdir"
     shutil.copytree(finished, workdir)
     for path in (workdir / "checkpoints").glob("ckpt-12.*"):

@@ -1,4 +1,4 @@
-"""Killed at random again and again, and restarted as an operator would, it is the same run."""
+"""A run that is killed at random and restarted as an operator would is the same run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def soak(records: Path, folder: Path, seed: int) -> tuple[list[Fault], Path]:
-    """Five faults: every signal, both workers, in random order at random steps."""
+    """Inflict five faults: every signal, both workers, in random order at random steps."""
     draws = random.Random(seed)
     kinds = [
         (signal.SIGKILL, 0),

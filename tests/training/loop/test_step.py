@@ -1,4 +1,4 @@
-"""A step means the same on every replica, and statistics are shared on purpose, not by accident."""
+"""A step means the same on every replica, and statistics are shared only where intended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pair(two_replicas: tf.distribute.Strategy) -> Training:
 
 @pytest.fixture(scope="module")
 def alone() -> Training:
-    """At the learning rate that the two replicas have together."""
+    """Train alone, at the learning rate that the two replicas have together."""
     return Training(
         tf.distribute.OneDeviceStrategy("CPU:0"),
         small_config(*WITHOUT_DROPOUT, "optimizer.learning_rate_per_replica=0.02"),
@@ -86,7 +86,7 @@ def test_synchronised_statistics_are_equal_everywhere_and_those_of_the_policy(
 def test_looking_does_not_change_the_average_over_replicas(
     two_replicas: tf.distribute.Strategy, pair: Training
 ) -> None:
-    """Synchronising on the way gives the same final mean: moving averages are linear."""
+    """Synchronising on the way gives the same final mean, because moving averages are linear."""
     synchronize = statistics_synchronizer(two_replicas, pair.state, "mean")
     pair.start_over()
     pair.run(3)
@@ -101,9 +101,10 @@ def test_looking_does_not_change_the_average_over_replicas(
 
 
 def test_two_replicas_are_one_with_the_same_batches_twice(pair: Training, alone: Training) -> None:
-    """The gradient is the mean over the global batch and L2 counts once.
+    """The gradient is the mean over the global batch, and L2 counts once.
 
-    One step: batch normalisation on noise blows up the rounding of a sum in another order.
+    Only one step is made: batch normalisation of noise magnifies the rounding of a sum in another
+    order.
     """
     alone.start_over()
     pair.start_over(repeats=2)
@@ -114,7 +115,7 @@ def test_two_replicas_are_one_with_the_same_batches_twice(pair: Training, alone:
 
 
 def test_one_call_of_many_steps_is_many_calls_of_one() -> None:
-    """Bit for bit, dropout included."""
+    """Every bit is the same, dropout included."""
     training = Training(tf.distribute.OneDeviceStrategy("CPU:0"), small_config())
     training.run(4)
     together = training.everything()

@@ -1,4 +1,4 @@
-"""The network is the paper's and counts as the published table counts."""
+"""The network is the paper's, and its counts are those of the published table."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_smaller_output_stride_keeps_the_map_larger_and_the_weights_the_same(
 
 
 def test_dilation_starts_after_the_layer_that_would_have_gone_too_far() -> None:
-    """slim: a layer that loses its stride runs at the current rate, the next ones at more."""
+    """In slim, a layer that loses its stride keeps the current rate, and the next ones get more."""
     layout = architecture(Variant("mobilenet_v2", "1.0", 224), 1001, output_stride=8)
     dilations = [c.dilation for c in layout.convolutions() if c.depthwise]
     assert dilations == [1] * 7 + [2] * 7 + [4] * 3

@@ -27,7 +27,7 @@ CHANNELS = 16
 
 
 def layout(width_multiplier: float, num_outputs: int, strides: Strides) -> Architecture:
-    """One bottleneck with squeeze-and-excite and hard swish, as families to come have."""
+    """Return one bottleneck with squeeze-and-excite and hard swish, as future families may have."""
     channels = int(CHANNELS * width_multiplier)
     stem = layouts.single("Conv", 3, 3, channels, strides.spatial(2))
     depthwise = layouts.depthwise_convolution(
@@ -47,7 +47,7 @@ def layout(width_multiplier: float, num_outputs: int, strides: Strides) -> Archi
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Variant:
-    """Register the family; return one of its variants."""
+    """Register the family, and return one of its variants."""
     family = ModelFamily(
         name="tiny",
         title="Tiny",

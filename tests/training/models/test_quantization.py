@@ -1,4 +1,4 @@
-"""Rounding in training is the rounding that int8 will do."""
+"""Training rounds as int8 will round."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_kernel_becomes_255_symmetric_steps_per_output_channel() -> None:
 
 
 def test_rounding_does_not_notice_a_factor_per_channel() -> None:
-    """Why batch normalisation need not be folded into the kernel first."""
+    """For this reason batch normalisation need not be folded into the kernel first."""
     kernel = RANDOM.normal(size=(1, 1, 5, 7)).astype(np.float32)
     factors = (2.0 ** RANDOM.integers(-4, 4, 7) * RANDOM.choice([-1, 1], 7)).astype(np.float32)
     folded = round_per_channel(kernel * factors)

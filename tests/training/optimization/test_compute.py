@@ -1,6 +1,6 @@
-"""Switches of how a step is computed do not change what it computes.
+"""Settings of how a step is computed do not change its result.
 
-Compared is one forward and backward pass on one batch, before differences can grow.
+One forward and backward pass on one batch is compared, before differences can grow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONVOLUTIONS = 53
 
 @dataclass(frozen=True)
 class Pass:
-    """One call of `Gradients`: what came out of it and what was run."""
+    """One call of `Gradients`: its results and the function that was run."""
 
     state: TrainingState
     gradients: np.ndarray  # all in one row
@@ -36,7 +36,7 @@ class Pass:
 
     @property
     def convolutions(self) -> list[str]:
-        """The type of what each forward convolution gives."""
+        """Types of the outputs of the forward convolutions."""
         return [
             operation.outputs[0].dtype.name
             for operation in self.function.graph.get_operations()
@@ -45,7 +45,7 @@ class Pass:
 
 
 def traced(function: Any) -> list[Any]:
-    """Every trace of a `tf.function`."""
+    """Return every trace of a `tf.function`."""
     found: list[Any] = function._list_all_concrete_functions()
     return found
 
@@ -55,7 +55,7 @@ def is_compiled(function: Any) -> bool:
 
 
 def one_pass(*overrides: str, by_the_batch: bool = False) -> Pass:
-    """On weights that let signals through, or on initial ones with batch normalisation."""
+    """Make a pass on weights that let signals through, or with batch normalisation."""
     config = small_config("model.dropout=0.2", *overrides)
     state = TrainingState(config, num_outputs=OUTPUTS, num_examples=100, num_replicas=1)
     if not by_the_batch:
@@ -71,7 +71,7 @@ def one_pass(*overrides: str, by_the_batch: bool = False) -> Pass:
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Relative, of two vectors."""
+    """Return the relative distance of two vectors."""
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))
 
 
@@ -84,7 +84,7 @@ def plain() -> Pass:
 
 
 def test_recomputation_gives_the_same_gradients_and_moves_statistics_only_once() -> None:
-    """Bit for bit: the same operations in the same order, some of them twice."""
+    """Every bit is the same: the same operations run in the same order, some of them twice."""
     plain = one_pass(by_the_batch=True)
     again = one_pass("compute.recompute=true", by_the_batch=True)
     assert len(again.convolutions) > 1.9 * len(plain.convolutions)
@@ -129,7 +129,7 @@ def one_step(*overrides: str) -> Training:
 
 @pytest.mark.slow
 def test_a_compiled_step_is_the_same_step() -> None:
-    """Dropout included, whose numbers XLA would draw otherwise."""
+    """Dropout is included, whose numbers XLA would draw differently."""
     exact = one_step()
     compiled = one_step("compute.xla=on", "compute.recompute=true")
     inside = (compiled.steps._gradients._run, compiled.steps._apply)

@@ -1,4 +1,4 @@
-"""The optimizer is TF1's and its schedule the documented one, for any number of replicas."""
+"""The optimizer is TF1's, and its schedule is the documented one for any number of replicas."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_warm_up_rises_linearly_into_the_staircase() -> None:
 
 
 def test_updates_are_those_of_tf1() -> None:
-    """tensorflow/python/training/rmsprop.py, written out in numpy."""
+    """The expected values are tensorflow/python/training/rmsprop.py, written out in numpy."""
     random = np.random.default_rng(0)
     start = random.normal(size=50).astype(np.float32)
     variable = keras.Variable(start)

@@ -1,4 +1,4 @@
-"""Published checkpoints come in, as finished runs or as a start for other classes."""
+"""Published checkpoints can be imported, as finished runs or as a start for other classes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANT = "mobilenet_v2_0.35_32"
 
 
 def make_checkpoint(folder: Path, outputs: int) -> tuple[Path, Architecture, dict[str, np.ndarray]]:
-    """A slim checkpoint as someone else might have trained it; returns its averages."""
+    """Write a slim checkpoint as someone else might have trained it, and return its averages."""
     layout = architecture(Variant.parse(VARIANT), outputs)
     state = fresh(demo(Variant.parse(VARIANT)), outputs)
     raw = {name: v.numpy() for name, v in slim_variables(state.model, layout).items()}
@@ -134,7 +134,7 @@ def test_the_digest_is_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_fine_tuning_end_to_end(records: Path, tmp_path: Path) -> None:
-    """Train, export the slim checkpoint, start from it with another number of classes."""
+    """A run is trained, exported as a slim checkpoint, and fine-tuned for other classes."""
     prefix, _, _ = make_checkpoint(tmp_path, 1001)
     workdir = tmp_path / "tuned"
     flags = (

@@ -1,4 +1,4 @@
-"""Keras' own networks with the same weights say the same."""
+"""Keras' own networks with the same weights give the same answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTPUTS = 20
 
 
 def randomised(model: keras.Model) -> keras.Model:
-    """Weights that look trained: every part of every layer matters."""
+    """Return weights that look trained, so that every part of every layer matters."""
     random = np.random.default_rng(0)
     for variable in model.variables:
         if variable.path.endswith(("gamma", "moving_variance")):

@@ -1,4 +1,4 @@
-"""The published checkpoints' format: what we write is slim's, and comes back bit by bit."""
+"""Written checkpoints have the published format, and come back bit by bit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def arrays(model: keras.Model, layout: Architecture, offset: float = 0) -> dict[
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict]]:
-    """A checkpoint whose averages differ from its raw weights."""
+    """Write a checkpoint whose averages differ from its raw weights."""
     model, layout = network("v2_0.35_1001")
     raw, averages = arrays(model, layout), arrays(model, layout, 0.5)
     prefix = tmp_path_factory.mktemp("slim") / "mobilenet_v2_0.35_96.ckpt"
@@ -84,7 +84,7 @@ def test_the_notebook_takes_averages_but_raw_statistics(
 
 
 def test_a_tf1_graph_restores_it_with_a_saver(written: tuple[Path, dict[str, dict]]) -> None:
-    """As slim, TF Object Detection and DeepLab do."""
+    """slim, TF Object Detection and DeepLab restore it in this way."""
     prefix, values = written
     names = ["MobilenetV2/expanded_conv_3/project/weights", "MobilenetV2/Conv/BatchNorm/gamma"]
     with tf.Graph().as_default():

@@ -12,7 +12,7 @@ from training.workdir.workdir import Workdir
 
 
 def reach(workdir: Path, step: int) -> None:
-    """A complete checkpoint, as far as counting goes."""
+    """Write a complete checkpoint, as far as counting is concerned."""
     (workdir / "checkpoints").mkdir(exist_ok=True)
     (workdir / "checkpoints" / f"ckpt-{step}.json").write_text("{}")
     assert Workdir(str(workdir)).newest_checkpoint_step() == step

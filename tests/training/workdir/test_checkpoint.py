@@ -1,4 +1,4 @@
-"""A checkpoint is what was saved, complete and verified, or it is not used."""
+"""A checkpoint is used only if it is complete and equal to what was saved."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class State:
 
 @pytest.fixture(params=["local", "bucket"])
 def workdir(request: pytest.FixtureRequest, tmp_path: Path) -> Workdir:
-    """A folder on disk and one in a bucket."""
+    """Return a folder on disk, then one in a bucket."""
     if request.param == "local":
         folder = str(tmp_path)
     else:
@@ -43,7 +43,7 @@ def workdir(request: pytest.FixtureRequest, tmp_path: Path) -> Workdir:
 
 
 def saved(workdir: Workdir, steps: int, keep: int = 10) -> Checkpoints:
-    """Checkpoints of steps 1 to `steps`, whose weights are the step."""
+    """Save checkpoints of steps 1 to `steps`, whose weights are the step."""
     state = State()
     checkpoints = Checkpoints(workdir, state, keep)
     for step in range(1, steps + 1):
@@ -61,7 +61,7 @@ def restored(workdir: Workdir) -> tuple[int | None, float]:
 
 
 def damage(workdir: Workdir, name: str) -> None:
-    """Change one byte, where most of them are."""
+    """Change one byte in the middle of a file."""
     path = f"{workdir.checkpoints_folder}/{name}"
     content = bytearray(storage.read_bytes(path))
     content[len(content) // 2] ^= 1
@@ -76,7 +76,7 @@ def test_what_was_saved_is_restored_and_the_newest_first(workdir: Workdir) -> No
 
 
 def test_step_0_is_a_step_too(workdir: Workdir) -> None:
-    """Imported weights are of no step."""
+    """Imported weights have no step."""
     checkpoints = Checkpoints(workdir, State(), 1)
     checkpoints.save(0)
     checkpoints.wait()

@@ -27,7 +27,7 @@ def hold(folder: str, held: threading.Event) -> None:
 
 @pytest.fixture
 def holder(tmp_path: Path) -> multiprocessing.Process:  # type: ignore[misc]
-    """Another process that holds the lease on `tmp_path`, and can be killed."""
+    """Start another process that holds the lease on `tmp_path` and can be killed."""
     context = multiprocessing.get_context("spawn")
     held = context.Event()
     process = context.Process(target=hold, args=(str(tmp_path), held))

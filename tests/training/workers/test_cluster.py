@@ -53,7 +53,7 @@ def addresses(count: int) -> tuple[str, ...]:
 
 
 def nobody_stops() -> None:
-    """Nobody asks to give up."""
+    """Never ask to give up."""
 
 
 def test_all_workers_meet_whenever_each_of_them_comes() -> None:
@@ -81,7 +81,7 @@ def test_who_did_not_come_is_named_at_the_end_of_the_time() -> None:
 
 
 def test_a_peer_that_is_frozen_or_something_else_is_not_there() -> None:
-    """It accepts connections, as the kernel does for a stopped process, or talks nonsense."""
+    """Such a peer accepts connections, like a stopped process, or talks nonsense."""
     workers = addresses(3)
     with socket.create_server(("127.0.0.1", int(workers[1].split(":")[1]))):
         server = socket.create_server(("127.0.0.1", int(workers[2].split(":")[1])))

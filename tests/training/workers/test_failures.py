@@ -1,4 +1,4 @@
-"""What breaks under a run ends it in one line that names the file and the steps, or is survived."""
+"""A fault under a run is survived, or ends it in one line that names the file and the steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FEW_STEPS = ("training.total_images=96", "loop.evaluate_every_steps=1000")
 
 @pytest.fixture
 def copied(records: Path, tmp_path: Path) -> Path:
-    """Records that may be broken."""
+    """Return a copy of the records that may be broken."""
     return Path(shutil.copytree(records, tmp_path / "records"))
 
 
@@ -91,7 +91,7 @@ def test_a_missing_shard_is_named_with_the_steps(copied: Path, tmp_path: Path) -
 
 
 class Vanish(Action):
-    """Deletes the workdir after the first loop."""
+    """An action that deletes the workdir after the first loop."""
 
     def __init__(self, workdir: Path) -> None:
         self._workdir = workdir
@@ -127,7 +127,7 @@ def test_after_a_blow_up_it_goes_back_with_other_data_a_bounded_number_of_times(
 
 
 class StopAfter(Watchdog):
-    """Asks to stop once so many device calls were made."""
+    """A stop request after a number of device calls."""
 
     def __init__(self, calls: int) -> None:
         self._left = calls
@@ -141,7 +141,7 @@ class StopAfter(Watchdog):
 def test_stopped_at_any_step_and_continued_it_is_the_run_that_was_never_stopped(
     records: Path, tmp_path: Path
 ) -> None:
-    """Bit for bit, on one worker; also between two milestones."""
+    """On one worker every bit is equal, also after a stop between two milestones."""
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     config = config_of("training.total_images=160", "loop.steps_per_loop=5")
     run(config, records, tmp_path / "whole")
@@ -161,7 +161,7 @@ def test_stopped_at_any_step_and_continued_it_is_the_run_that_was_never_stopped(
 
 
 class OthersAtStep30:
-    """The means of workers that start elsewhere on average."""
+    """Means over workers of which the others start elsewhere."""
 
     def means(self, mine: Sequence[float]) -> list[float]:
         return [30.0]

@@ -1,4 +1,4 @@
-"""A process that is asked to stop, or that is stuck, is gone in bounded time, whatever it does."""
+"""A process that is asked to stop, or is stuck, ends in bounded time, whatever it does."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_step_in_time_is_forgotten() -> None:
 
 
 def test_code_that_never_lets_python_run_is_ended_too() -> None:
-    """As creating a MultiWorkerMirroredStrategy does; by a signal, which counts as a retry."""
+    """The creation of a MultiWorkerMirroredStrategy is such code. A signal ends it: a retry."""
     body = "import training.workers.watchdog as g; g.LAST_RESORT_SECONDS = 2\n"
     body += "dog.expect('x', 0.5)\ngo()\nctypes.PyDLL(None).pause()"
     code, err = run(body)

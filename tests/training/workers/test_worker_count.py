@@ -1,4 +1,4 @@
-"""How a global batch is divided over workers and replicas does not change what is learned."""
+"""The division of a global batch over workers and replicas does not change the training."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ STEPS = 20
 
 
 def cluster(records: Path, *arguments: str | int) -> list[dict[str, Any]]:
-    """What every worker of `run_steps` prints."""
+    """Return what every worker of `run_steps` prints."""
     outputs = two_workers("tests.training.run_steps", records, *arguments)
     return [json.loads(out.splitlines()[-1]) for out in outputs]
 
 
 def two_workers(module: str, *arguments: Path | str | int) -> list[str]:
-    """What two workers of a cluster print."""
+    """Return what two workers of a cluster print."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in sockets]
     for bound in sockets:
@@ -83,7 +83,7 @@ class Alone:
 
 @pytest.fixture(scope="module")
 def alone(records: Path) -> Alone:
-    """One worker with one replica and all 16 images."""
+    """Train one worker with one replica and all 16 images."""
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     found, *_ = losses(str(records), strategy, 16, STEPS, "frozen")
     with mock.patch.object(run_steps, "LEARNING_RATE", 1e-9):
@@ -102,7 +102,7 @@ def alone(records: Path) -> Alone:
 
 @pytest.mark.slow
 def test_two_workers_with_8_images_are_one_with_16(records: Path, alone: Alone) -> None:
-    """Also: the gradients of a step are summed as one, and it has the size that `plan` says."""
+    """The gradients of a step are summed in one piece, whose size is the one that `plan` gives."""
     first, second = cluster(records, 8, 1, STEPS, "frozen")
     assert first["losses"] == second["losses"]
     assert alone.allows(first["losses"])
@@ -128,7 +128,7 @@ def test_with_batch_statistics_two_workers_are_one_process_with_two_replicas(
 
 
 def losses_by_step(workdir: Path) -> dict[int, float]:
-    """What a run wrote for TensorBoard."""
+    """Return the losses that a run wrote for TensorBoard."""
     return {
         event.step: float(tf.make_ndarray(value.tensor))
         for path in sorted((workdir / "tensorboard").glob("events*"))
@@ -142,7 +142,7 @@ def losses_by_step(workdir: Path) -> dict[int, float]:
 def test_a_run_of_two_workers_continues_as_one_with_two_replicas(
     records: Path, tmp_path: Path, two_replicas: tf.distribute.Strategy
 ) -> None:
-    """The same losses at every later step, though the workers are other ones."""
+    """Every later step has the same loss, although the workers are others."""
     two_workers(
         "pipeline",
         "train",
