@@ -1,4 +1,4 @@
-"""What tests need and takes minutes to make: made once, in the user's cache."""
+"""Things that tests need and that take minutes to make: they are made once, in the user's cache."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CACHE = platformdirs.user_cache_path("mobilenet-tests")
 
 
 def built_once(path: Path, build: Callable[[Path], None]) -> Path:
-    """`path`, a file or folder; complete or not there, whatever kills its builder.
+    """Return `path`, a file or folder that is complete or absent, whatever kills its builder.
 
     Args:
-        path: Below `CACHE`.
-        build: Called unless `path` is there, one builder at a time; makes what it is given, a
-            path of the same name on the same disk.
+        path: Path below `CACHE`.
+        build: Function that makes the path of the same name that it is given; it is called unless
+            `path` exists, by one process at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.parent / f".{path.name}.lock", "w") as lock:

@@ -35,7 +35,7 @@ configure_logging()
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a `mobilenet` process ended."""
+    """The end of a `mobilenet` process."""
 
     code: int
     out: str
@@ -54,7 +54,7 @@ def mobilenet(
     folder: Path | None = None,
     **environment: str,
 ) -> Outcome:
-    """Run the real command in a process of its own; that of the checkout in `folder` [here]."""
+    """Run the real command in a separate process, from the checkout in `folder` [this one]."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", *map(str, arguments)],
         capture_output=True,
@@ -68,7 +68,7 @@ def mobilenet(
 
 
 def ingest(source: Path | str, records: Path | str, **changed: Any) -> Manifest:
-    """`prepare` with its defaults."""
+    """Run `prepare` with its defaults."""
     options: dict[str, Any] = {
         "num_shards": {"train": 0, "validation": 0},
         "seed": 0,
@@ -84,7 +84,7 @@ def ingest(source: Path | str, records: Path | str, **changed: Any) -> Manifest:
 
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits as ILSVRC2012 archives."""
+    """Return the digits as ILSVRC2012 archives."""
     folder = tmp_path_factory.mktemp("source") / "archives"
     write_sample(str(folder))
     return folder
@@ -92,7 +92,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def records(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits as records."""
+    """Return the digits as records."""
     folder = tmp_path_factory.mktemp("ingested") / "records"
     ingest(archives, folder)
     return folder
@@ -100,9 +100,9 @@ def records(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def two_replicas() -> tf.distribute.Strategy:
-    """One process, two replicas.
+    """Return a strategy with two replicas in one process.
 
-    Its collectives get keys of their own, as in TensorFlow's tests: another strategy on these
+    Its collectives get their own keys, as in TensorFlow's tests: another strategy on these
     devices, such as that of `diagnose`, would find them used for other types.
     """
     with mock.patch.object(tf.distribute.MirroredStrategy, "_collective_key_base", 100_000):

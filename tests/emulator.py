@@ -1,7 +1,7 @@
-"""A real object store on this machine, and a network before it that fails as real ones do.
+"""A real object store on this machine, behind a network that fails as real ones do.
 
-The store is fake-gcs-server, built once from the Go module proxy into the user's cache. gcsfs
-and the Google clients find it by `STORAGE_EMULATOR_HOST`.
+The store is fake-gcs-server, built once from the Go module proxy into the user's cache. gcsfs and
+the Google clients find it by `STORAGE_EMULATOR_HOST`.
 """
 
 from __future__ import annotations
@@ -124,20 +124,20 @@ def _in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A store that works."""
+    """Provide a store that works."""
     with running_emulator() as running, _in_environment(running, monkeypatch):
         yield running
 
 
 @pytest.fixture
 def flaky_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A store where one request in sixteen fails, some after they took effect."""
+    """Provide a store where one request in sixteen fails, some after they took effect."""
     with running_emulator(fault_rate=0.06) as running, _in_environment(running, monkeypatch):
         yield running
 
 
 class _Proxy(http.server.ThreadingHTTPServer):
-    """Forwards to the store, or fails in one of the `FAULTS` ways."""
+    """A proxy that forwards to the store, or fails in one of the `FAULTS` ways."""
 
     daemon_threads = True
 
@@ -154,7 +154,7 @@ class _Proxy(http.server.ThreadingHTTPServer):
         self._rng, self._lock = rng, threading.Lock()
 
     def next_fault(self) -> str:
-        """One of `FAULTS`, or empty for this request to succeed."""
+        """Return one of `FAULTS`, or an empty string when this request shall succeed."""
         with self._lock:
             if self._rng.random() >= self.fault_rate:
                 return ""
@@ -163,7 +163,7 @@ class _Proxy(http.server.ThreadingHTTPServer):
             return fault
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a reset connection is what was wanted."""
+        """Say nothing, because a reset connection is intended."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

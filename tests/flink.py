@@ -1,7 +1,7 @@
-"""Beam's job server with an embedded Flink, from Maven Central into the user's cache.
+"""Beam's job server with an embedded Flink, from Maven Central, in the user's cache.
 
-Put together from the libraries that the runner is published as; a jar that only names them
-starts the server, so that Beam's `--flink_job_server_jar` takes it.
+It consists of the libraries as which the runner is published; a jar that only names them starts
+the server, so that Beam's `--flink_job_server_jar` accepts it.
 """
 
 from __future__ import annotations

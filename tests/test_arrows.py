@@ -1,4 +1,4 @@
-"""Imports follow the arrows of the design; read off the source, nothing is imported."""
+"""Imports follow the arrows of the design; they are read from the source without importing it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def modules(folder: str) -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names of all modules and members that `path` imports, wherever it does."""
+    """Return the dotted names of all modules and members that `path` imports anywhere."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -77,13 +77,13 @@ def imported(path: Path) -> set[str]:
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Dotted names of the modules from which `path` imports something."""
+    """Return the dotted names of the modules from which `path` imports something."""
     tree = ast.walk(ast.parse(path.read_text()))
     return {str(node.module) for node in tree if isinstance(node, ast.ImportFrom)}
 
 
 def door(folder: Path) -> set[str]:
-    """Names in the `__all__` of a chapter."""
+    """Return names in the `__all__` of a chapter."""
     for node in ast.parse((folder / "__init__.py").read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
@@ -91,7 +91,7 @@ def door(folder: Path) -> set[str]:
 
 
 def imported_at_start(path: Path) -> set[str]:
-    """Top-level packages imported when the module is."""
+    """Return the top-level packages that are imported together with the module."""
     tree = ast.parse(path.read_text())
     names: set[str] = set()
     for node in tree.body:

@@ -1,4 +1,4 @@
-"""Things that people add: one object and its registration make them appear everywhere."""
+"""Extensions: one object and its registration make a new thing appear everywhere."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ ARRAYS = ExportFormat(
 
 @contextlib.contextmanager
 def registered(*export_formats: ExportFormat) -> Iterator[None]:
-    """Have only these formats in the registry, because converting to all takes a minute."""
+    """Keep only these formats in the registry, because converting to all takes a minute."""
     kept = list(EXPORT_FORMATS)
     EXPORT_FORMATS[:] = export_formats
     try:
@@ -148,7 +148,7 @@ class FlatFolder:
 
 @pytest.fixture
 def flat(tmp_path: Path) -> Path:
-    """A folder in that layout: two classes, four images to train and two to validate."""
+    """Return a folder in that layout: two classes, four images to train and two to validate."""
     folder = tmp_path / "flat"
     folder.mkdir()
     random = np.random.default_rng(3)

@@ -81,7 +81,7 @@ class AnyCluster:
             pytest.skip(f"KUBECONFIG's cluster does not serve {GROUPS[kind]}/{kind}")
 
     def jobs(self, kind: str, run: str) -> list[Object]:
-        """The `tfjobs`, `jobsets`, `jobs` or `pods` of a run, oldest first."""
+        """Return the `tfjobs`, `jobsets`, `jobs` or `pods` of a run, oldest first."""
         path = f"{of_namespace(kind)}?labelSelector=mobilenet/run={run}"
         return sorted(
             self.api.get(path)["items"], key=lambda item: item["metadata"]["creationTimestamp"]
@@ -107,7 +107,7 @@ class AnyCluster:
 
 
 def of_namespace(kind: str) -> str:
-    """Path of all objects of a kind of `GROUPS` in our namespace."""
+    """Return path of all objects of a kind of `GROUPS` in our namespace."""
     return f"{GROUPS[kind]}/namespaces/{NAMESPACE}/{kind}"
 
 

@@ -1,8 +1,8 @@
 """The programs of a cluster, built once from the Go module proxy into the user's cache.
 
-`golang/go.mod` pins them. What they are installed with (CRDs, webhooks, roles) lies in the same
-modules and is copied next to the programs. `python -m tests.cluster.binaries` builds them: minutes
-the first time, which `-p=2` keeps within the memory of a small machine; nothing afterwards.
+`golang/go.mod` pins them. Their manifests (CRDs, webhooks, roles) lie in the same modules, and is
+copied next to the programs. `python -m tests.cluster.binaries` builds them: minutes the first
+time, which `-p=2` keeps within the memory of a small machine; nothing afterwards.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ NO_GO = "tests/cluster builds Kubernetes: install Go 1.26 or newer (https://go.d
 
 @dataclass(frozen=True)
 class Binaries:
-    """Where the built programs and their manifests are."""
+    """Paths of the built programs and their manifests."""
 
     folder: Path
 
     def program(self, name: str) -> list[str]:
-        """How to call a program of `PACKAGES`, or one of the four inside `kubernetes`."""
+        """Return the command of a program of `PACKAGES`, or of one inside `kubernetes`."""
         if name in PACKAGES:
             return [str(self.folder / name)]
         return [str(self.folder / "kubernetes"), name]
@@ -54,16 +54,16 @@ class Binaries:
 
 
 def built() -> Binaries:
-    """Build what is missing in the user's cache; one builder at a time.
+    """Build what is missing in the user's cache; one builder works at a time.
 
     Raises:
-        RuntimeError: There is no Go, or it could not build; the message says what to do.
+        RuntimeError: Go is missing or could not build; the message says what to do.
     """
     return Binaries(built_once(CACHE / f"cluster-{_digest()}", _build))
 
 
 def built_kubelet() -> Path:
-    """The kubelet of the same version, which only `tests.cluster.kubelet` needs.
+    """Return the kubelet of the same version, which only `tests.cluster.kubelet` needs.
 
     Raises:
         RuntimeError: As `built`.

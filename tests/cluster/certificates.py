@@ -23,7 +23,7 @@ class Pair:
     key: bytes
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write `NAME.crt` and `NAME.key`; returns both paths."""
+        """Write `NAME.crt` and `NAME.key`, and return both paths."""
         folder.mkdir(parents=True, exist_ok=True)
         certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
         certificate.write_bytes(self.certificate)
@@ -58,7 +58,7 @@ class Authority:
         dns_names: tuple[str, ...] = (),
         addresses: tuple[str, ...] = (),
     ) -> Pair:
-        """A certificate that identifies `user` as client.
+        """Return a certificate that identifies `user` as client.
 
         It serves 127.0.0.1, `dns_names` and the other IP `addresses`.
         """

@@ -17,7 +17,7 @@ from tests.cluster.own import Cluster, install_platform, running_cluster
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Ours: everything, started."""
+    """Provide the tests' own cluster, with everything started."""
     if _theirs():
         pytest.skip("needs a control plane and nodes of its own: unset KUBECONFIG")
     if os.geteuid():
@@ -36,21 +36,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def platform(cluster: Cluster, archives: Path) -> Cluster:
-    """Ours, with what k8s/overlays/local/platform installs, the archives in place."""
+    """Provide it with the platform of k8s/overlays/local, and with the archives."""
     install_platform(cluster, archives)
     return cluster
 
 
 @pytest.fixture(scope="session")
 def any_platform(request: pytest.FixtureRequest) -> AnyCluster:
-    """A cluster with the platform on which nodes can be simulated: the user's or ours."""
+    """Return a cluster with the platform on which nodes can be simulated: the user's or ours."""
     found: AnyCluster = request.getfixturevalue("existing" if _theirs() else "platform")
     return found
 
 
 @pytest.fixture(scope="session")
 def existing() -> Iterator[AnyCluster]:
-    """The user's, with the platform while it is tested."""
+    """Provide the user's cluster, with the platform while it is tested."""
     try:
         with existing_platform() as found:
             yield found

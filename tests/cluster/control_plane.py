@@ -1,6 +1,6 @@
 """etcd, the API server, the controller manager and the scheduler, on loopback ports.
 
-What is started here dies with the process that started it, even if that is killed.
+Programs that are started here end with the process that started them, even if it is killed.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ API_SERVICE = "10.96.0.1"  # where a kubelet tells them to look for it
 
 
 class Daemon:
-    """A program that runs until stopped, its output in a file.
+    """A program that runs until it is stopped, with its output in a file.
 
     Args:
-        name: Of its log, `LOGS/NAME.log`.
-        command: What to run.
-        logs: Folder.
-        environment: Added to this process's.
-        health_port: Where it answers `/readyz`, if it does.
+        name: Name of its log, `LOGS/NAME.log`.
+        command: The command line.
+        logs: Folder of the logs.
+        environment: Variables in addition to this process's.
+        health_port: Port at which it answers `/readyz`; None if it does not.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, or start it again."""
+        """Start the program, or start it again."""
         with open(self.log, "ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -69,7 +69,7 @@ class Daemon:
             )
 
     def stop(self) -> None:
-        """Ask it to end, and make it end."""
+        """Ask the program to end, and kill it if it does not."""
         if self._process is None:
             return
         self._process.terminate()
@@ -79,13 +79,13 @@ class Daemon:
             self.kill()
 
     def kill(self) -> None:
-        """End it without asking."""
+        """Kill the program."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def wait_until_ready(self) -> None:
-        """Wait for its `/readyz`."""
+        """Wait for `/readyz` of the program."""
         if self._health_port is not None:
             self.wait_until(self._says_ready)
 
@@ -112,9 +112,9 @@ class ControlPlane:
     """A Kubernetes API with its controllers.
 
     Attributes:
-        kubeconfig: Path of an administrator's.
-        api_server: For tests that stop and start it.
-        authority: Everything here trusts what it signs.
+        kubeconfig: Path of an administrator's kubeconfig.
+        api_server: The API server, which tests stop and start.
+        authority: The authority that everything here trusts.
     """
 
     def __init__(self, binaries: Binaries, folder: Path) -> None:
@@ -247,7 +247,7 @@ def _base64(data: bytes) -> str:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
+    """Return a loopback port on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -255,5 +255,5 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """In a child before exec: be killed when the process that started us ends."""
+    """In a child before exec, ask to be killed when the parent ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

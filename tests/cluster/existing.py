@@ -32,11 +32,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def existing_platform() -> Iterator[AnyCluster]:
-    """The user's cluster with our platform, which is removed again, also after Ctrl-C or SIGTERM.
-
-    Raises:
-        RuntimeError: It is not there, lacks something, or has something of ours; it is as it was.
-    """
+    """Provide the user's cluster with the platform, and remove the platform afterwards."""
     binaries = built()
     # Not among pytest's folders, which stay: it holds the user's credentials.
     with contextlib.ExitStack() as stack:
@@ -64,7 +60,7 @@ def existing_platform() -> Iterator[AnyCluster]:
 
 
 def _copied_kubeconfig(binaries: Binaries, folder: Path) -> Path:
-    """The current context alone, so that a change of context in between does not move us."""
+    """Return the current context alone, so that a change of context in between does not move us."""
     done = subprocess.run(
         [*binaries.program("kubectl"), "config", "view", "--minify", "--flatten", "--raw"],
         capture_output=True,
@@ -88,7 +84,7 @@ def _reached(kubeconfig: Path) -> Api:
 
 
 def _documents(cluster: AnyCluster) -> list[Object]:
-    """All that is installed."""
+    """Return all that is installed."""
     rendered = cluster.kubectl("kustomize", str(PLATFORM))
     documents = [
         document for document in yaml.safe_load_all(rendered) if document["kind"] not in SERVERS

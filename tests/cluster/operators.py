@@ -1,4 +1,4 @@
-"""The controllers that our jobs need: Training Operator, JobSet and Kueue.
+"""The controllers that the jobs need: Training Operator, JobSet and Kueue.
 
 Installed from what each project ships, except that they run next to the API server instead of in
 pods: webhooks are called on loopback, and nobody looks at RBAC of their own.
@@ -37,13 +37,13 @@ class Operator:
     """A controller with webhooks, whose certificates it manages in a Secret.
 
     Args:
-        plane: Where it works.
-        name: Of the program.
-        kustomization: Below the manifests that the project ships.
-        namespace: Its own.
-        service: That its webhooks would be called at.
-        secret: With its certificates: it renews those that it does not like, and waits until
-            they are mounted.
+        plane: The control plane on which it works.
+        name: Name of the program.
+        kustomization: Folder below the manifests that the project ships.
+        namespace: Namespace of the controller.
+        service: Service at which its webhooks would be called.
+        secret: Secret with its certificates; it renews certificates that do not suit it, and waits
+            until they are mounted.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Operator:
         )
 
     def daemon(self, *arguments: str) -> Daemon:
-        """The program; paths in `arguments` are as it sees them."""
+        """Return the program; paths in `arguments` are those inside its namespace."""
         command = [*PRIVATE_TMP, str(self._tmp), *self._plane.binaries.program(self._name)]
         return Daemon(
             self._name,
@@ -105,7 +105,7 @@ class Operator:
         )
 
     def configured(self, **config: Any) -> Daemon:
-        """The program with a configuration file instead of flags."""
+        """Return the program with a configuration file instead of flags."""
         config |= {
             "kind": "Configuration",
             "health": {"healthProbeBindAddress": f"127.0.0.1:{self.health_port}"},
@@ -144,7 +144,7 @@ class Operator:
 
 
 def training_operator(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
-    """Kubeflow's Training Operator with its validating webhooks."""
+    """Start Kubeflow's Training Operator with its validating webhooks."""
     operator = Operator(
         plane,
         "training-operator",
@@ -163,7 +163,7 @@ def training_operator(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daem
 
 
 def jobset(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
-    """The JobSet controller."""
+    """Start the JobSet controller."""
     operator = Operator(
         plane,
         "jobset",
@@ -177,7 +177,7 @@ def jobset(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
 
 
 def kueue(plane: ControlPlane, api: Api, kubectl: list[str]) -> Daemon:
-    """Kueue, with TFJobs, JobSets and Jobs under its rule."""
+    """Start Kueue, which manages TFJobs, JobSets and Jobs."""
     operator = Operator(
         plane,
         "kueue",

@@ -1,4 +1,4 @@
-"""The cluster that the tests start; nothing of it is left afterwards."""
+"""The cluster that the tests start; nothing of it remains afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REAL_NODES = ("real-0", "real-1")
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster(AnyCluster):
-    """Ours, with nodes whose pods are real processes.
+    """The tests' own cluster, with nodes whose pods are real processes.
 
     Attributes:
         plane: What a test may stop and start.
@@ -43,7 +43,7 @@ class Cluster(AnyCluster):
     pods: Path
 
     def process(self, pod: str, container: str = "tensorflow", namespace: str = NAMESPACE) -> int:
-        """Process id of the newest container of a pod."""
+        """Return the process id of the newest container of a pod."""
         found = sorted(
             self.pods.glob(f"{namespace}_{pod}_*/{container}/*/pid"),
             key=lambda path: path.stat().st_mtime,
@@ -51,7 +51,7 @@ class Cluster(AnyCluster):
         return int(found[-1].read_text())
 
     def log(self, pod: str, namespace: str = NAMESPACE) -> str:
-        """Everything that the pods of that name wrote."""
+        """Return everything that the pods of that name wrote."""
         return "".join(
             path.read_text(errors="replace")
             for path in sorted(self.pods.glob(f"{namespace}_{pod}_*/*/*/log"))
@@ -99,7 +99,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def nodes(plane: ControlPlane, folder: Path, *names: str) -> Daemon:
-    """A process that plays nodes; their pods' files are in `FOLDER/pods`."""
+    """Start a process that plays nodes; their pods' files are in `FOLDER/pods`."""
     keys = folder / "keys"
     plane.authority.sign("node").write(keys, "node")
     plane.authority.pair.write(keys, "ca")
@@ -133,7 +133,7 @@ def open_to_pods(data: Path) -> None:
 
 
 def volume(data: Path) -> Object:
-    """What the claim of overlay `local` is bound to."""
+    """Return the volume to which the claim of overlay `local` is bound."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",

@@ -1,6 +1,7 @@
-"""With `KUBECONFIG` the tests use that cluster and leave it as it was. Here it is their own one.
+"""With `KUBECONFIG` the tests use that cluster and leave it as it was; here it is their own one.
 
-Runs before any test that installs the platform there, as pytest takes files by name.
+This file runs before any test that installs the platform there, because pytest orders files by
+name.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LAYOUT = "tests/cluster/test_layouts.py::test_exit_code_143_restarts_the_worker"
 
 
 def everything(cluster: Cluster) -> Counter[str]:
-    """All objects by kind and name, but what only says what happened."""
+    """Return all objects by kind and name, without those that only record events."""
     kinds = cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
     listed = ",".join(kind for kind in kinds if not kind.startswith("events"))
     return Counter(cluster.kubectl("get", listed, "-A", "-o=name").split())

@@ -18,20 +18,20 @@ FAIL = "pod-container-running-failed.stage.kwok.x-k8s.io"
 
 @pytest.fixture(scope="module")
 def gpus(any_platform: AnyCluster) -> Iterator[AnyCluster]:
-    """The cluster with one node of 8 GPUs."""
+    """Provide the cluster with one node of 8 GPUs."""
     with gpu_node(any_platform, NODE) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def job(gpus: AnyCluster, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A launched run whose workers all run, by its layout; gone after the test."""
+    """Provide a launched run whose workers all run, by its layout; gone after the test."""
     yield from launched(gpus, request.param, f"gpus-{request.param}")
 
 
 @pytest.fixture
 def jobset(gpus: AnyCluster) -> Iterator[str]:
-    """The same for a run without the Training Operator, of two workers."""
+    """Provide the same for a run without the Training Operator, of two workers."""
     gpus.require("jobsets")
     yield from launched(gpus, "2x4", "set-2x4", "--backend=jobset")
 
@@ -58,7 +58,7 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
 
 
 def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Object]:
-    """The run's pods in a phase, by worker."""
+    """Return the run's pods in a phase, by worker."""
     found = [
         pod
         for pod in cluster.jobs("pods", run)

@@ -1,4 +1,4 @@
-"""The node of these tests does to pods what a kubelet does."""
+"""The node of these tests treats pods as a kubelet does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESTRICTED = {
 
 
 def pod(name: str, script: str, container: Object | None = None, **spec: Any) -> Object:
-    """A pod of one container that runs a shell script."""
+    """Return a pod of one container that runs a shell script."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -49,7 +49,7 @@ def pod(name: str, script: str, container: Object | None = None, **spec: Any) ->
 
 @pytest.fixture
 def run(cluster: Cluster) -> Iterator[Any]:
-    """Creates pods; they are gone after the test."""
+    """Provide a function that creates pods; they are removed after the test."""
     created = []
 
     def create(described: Object) -> str:
@@ -87,7 +87,7 @@ def status(cluster: Cluster, name: str) -> Object:
 
 
 def ended(cluster: Cluster, name: str) -> Object:
-    """The state of its container once the pod has ended."""
+    """Return the state of the container once the pod has ended."""
     until(f"{name} ends", lambda: status(cluster, name).get("phase") in ("Succeeded", "Failed"))
     found: Object = status(cluster, name)["containerStatuses"][0]["state"]["terminated"]
     return found

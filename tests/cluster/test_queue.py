@@ -16,14 +16,14 @@ QUOTA = 8
 
 @pytest.fixture(scope="module")
 def quick(any_platform: AnyCluster) -> Iterator[AnyCluster]:
-    """The cluster with a node of 8 GPUs whose pods end well after seconds."""
+    """Provide the cluster with a node of 8 GPUs whose pods succeed after seconds."""
     any_platform.require("localqueues")
     with gpu_node(any_platform, "mobilenet-quick-0") as cluster:
         yield cluster
 
 
 def gpus_in_use(pods: Informer) -> int:
-    """Of all pods that have a node and have not ended."""
+    """Return the GPUs of all pods that have a node and have not ended."""
     return sum(
         int(container["resources"].get("limits", {}).get("nvidia.com/gpu", 0))
         for pod in list(pods.objects.values())

@@ -1,4 +1,4 @@
-"""Whole runs on a cluster: real operator, real processes, real training, everything going wrong."""
+"""Whole runs on a cluster: real operator, real processes, real training, and many disturbances."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN = (
 
 
 def conditions(job: Object) -> set[str]:
-    """What is true of a job."""
+    """Return the true conditions of a job."""
     return {
         condition["type"]
         for condition in job.get("status", {}).get("conditions") or []
@@ -40,14 +40,14 @@ def conditions(job: Object) -> set[str]:
 
 
 def outcome(cluster: Cluster, run: str) -> Object:
-    """The state in a run's record."""
+    """Return the state in a run's record."""
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}"
     state: Object = json.loads(cluster.api.get(path)["data"]["state"])
     return state
 
 
 def final_loss(cluster: Cluster, run: str) -> float:
-    """Of the last training step."""
+    """Return the loss of the last training step."""
     progress = storage.read_json(str(cluster.data / "runs" / run / "progress.json"))
     assert progress["complete"]
     loss: float = progress["loss"]
@@ -55,7 +55,7 @@ def final_loss(cluster: Cluster, run: str) -> float:
 
 
 def step(cluster: Cluster, run: str) -> int:
-    """The step of the newest checkpoint."""
+    """Return the step of the newest checkpoint."""
     try:
         progress = storage.read_json(str(cluster.data / "runs" / run / "progress.json"))
     except (OSError, ValueError):
@@ -65,7 +65,7 @@ def step(cluster: Cluster, run: str) -> int:
 
 @pytest.fixture(scope="module")
 def whole(platform: Cluster) -> str:
-    """A run that nothing disturbs, supervised by the cluster's own supervisor."""
+    """Make a run that nothing disturbs, supervised by the cluster's own supervisor."""
     launched = platform.mobilenet(*RUN, "--pipeline", "--name=whole", "--detach")
     assert launched.code == 0, launched.err
     until("the run ends", lambda: outcome(platform, "whole")["outcome"], seconds=850)
@@ -143,14 +143,14 @@ def test_two_workers_train_without_the_training_operator(platform: Cluster, whol
 
 
 class Launcher:
-    """`mobilenet launch` in the foreground, which tests kill and start again."""
+    """A `mobilenet launch` in the foreground, which tests kill and start again."""
 
     def __init__(self, cluster: Cluster, folder: Path, name: str) -> None:
         self._cluster, self._log, self._name = cluster, folder / "launcher.log", name
         self.start()
 
     def start(self) -> None:
-        """Start it, or start it again."""
+        """Start the launcher, or start it again."""
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", *RUN, f"--name={self._name}"],
@@ -160,19 +160,19 @@ class Launcher:
             )
 
     def kill(self) -> None:
-        """End it without asking."""
+        """Kill the launcher."""
         self.process.kill()
         self.process.wait()
 
     @property
     def log(self) -> str:
-        """All that it said."""
+        """Everything that the launcher printed."""
         return self._log.read_text()
 
 
 @pytest.fixture
 def alone(platform: Cluster) -> Iterator[Cluster]:
-    """The cluster without its supervisor: only the launcher looks after runs."""
+    """Provide the cluster without its supervisor: only the launcher looks after runs."""
     scale = ("scale", "-n", NAMESPACE, "deployment/supervisor")
     platform.kubectl(*scale, "--replicas=0")
     yield platform
@@ -180,7 +180,7 @@ def alone(platform: Cluster) -> Iterator[Cluster]:
 
 
 def pod_of(cluster: Cluster, name: str) -> Object:
-    """A pod that must be there."""
+    """Return a pod that must exist."""
     found: Object = cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/{name}")
     return found
 
@@ -192,7 +192,7 @@ def test_a_run_disturbed_in_every_way_ends_with_the_loss_of_the_undisturbed(
     launcher = Launcher(cluster, tmp_path, run)
 
     def trains_on(what: str) -> None:
-        """A new checkpoint, so that each disturbance meets a run that trains."""
+        """Wait for a new checkpoint, so that each disturbance meets a run that trains."""
         before = step(cluster, run)
         until(f"training goes on {what}", lambda: step(cluster, run) > before)
         assert step(cluster, run) < STEPS, f"the run ended {what}: nothing was left to disturb"
@@ -225,7 +225,7 @@ def test_a_run_disturbed_in_every_way_ends_with_the_loss_of_the_undisturbed(
 
 
 def _live(cluster: Cluster, run: str) -> list[str]:
-    """The run's training pods that run."""
+    """Return the run's training pods that run."""
     return [
         pod["metadata"]["name"]
         for pod in cluster.jobs("pods", run)

@@ -34,7 +34,7 @@ Manifest = dict[str, Any]
 
 @functools.cache
 def built(overlay: str, half: str, component: str) -> tuple[Manifest, ...]:
-    """An overlay's half with one component, as a user adds it: in the overlay's list."""
+    """Return an overlay's half with one component, as a user adds it: in the overlay's list."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "k8s"
         shutil.copytree(ROOT, copy)

@@ -1,4 +1,4 @@
-"""JSON schemas for kubeconform, which refuse unknown fields: of Kubernetes and of our operators."""
+"""JSON schemas for kubeconform, which refuse unknown fields, of Kubernetes and of the operators."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def write(folder: Path, versions: tuple[str, ...], kinds: set[tuple[str, str]]) 
     """Write `VERSION/KIND-GROUP-APIVERSION.json`.
 
     Args:
-        folder: Where to.
-        versions: Of Kubernetes, for example `1.36.0`.
+        folder: Folder to write into.
+        versions: Versions of Kubernetes, for example `1.36.0`.
         kinds: Pairs of apiVersion and kind.
     """
     custom = _custom_schemas()
@@ -40,7 +40,7 @@ def _read(version: str, name: str) -> str:
 
 
 def _standalone(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The schema with every definition that it refers to inside."""
+    """Return the schema with every definition that it refers to inside."""
     needed: dict[str, Any] = {}
 
     def inside(part: Any) -> Any:
@@ -60,7 +60,7 @@ def _standalone(schema: Any, definitions: dict[str, Any]) -> Any:
 
 
 def _custom_schemas() -> dict[tuple[str, str, str], Any]:
-    """Schemas of the operators' kinds, by group, version and kind."""
+    """Return schemas of the operators' kinds, by group, version and kind."""
     found = {}
     for module in tools.CRDS:
         for path in tools.crd_folder(module).glob("*.yaml"):
@@ -77,7 +77,7 @@ def _custom_schemas() -> dict[tuple[str, str, str], Any]:
 
 
 def closed(schema: Any) -> Any:
-    """The schema with no other properties than those it names."""
+    """Return the schema with no other properties than those it names."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""Every overlay with every component is valid, locked down, and runs commands that exist."""
+"""Every overlay with every component is valid and locked down, and runs commands that exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ every_case = pytest.mark.parametrize(("overlay", "half", "component"), CASES)
 
 
 def pod_template(doc: Manifest) -> Manifest | None:
-    """The pod template of anything that has one."""
+    """Return the pod template of anything that has one."""
     if doc["kind"] in registry.kinds():
         return render.pod_template(doc)
     if doc["kind"] in ("Deployment", "StatefulSet"):
@@ -33,7 +33,7 @@ def pod_template(doc: Manifest) -> Manifest | None:
 
 
 def shadow(doc: Manifest) -> Manifest:
-    """A Job with the pods of a TFJob, which linters do not know."""
+    """Return a Job with the pods of a TFJob, which linters do not know."""
     template = render.pod_template(doc)
     assert template is not None
     spec = {**template["spec"], "restartPolicy": "Never"}
@@ -50,7 +50,7 @@ def shadow(doc: Manifest) -> Manifest:
 
 @pytest.fixture(scope="session")
 def schema_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Schemas of every kind that any case has."""
+    """Return schemas of every kind that any case has."""
     folder = tmp_path_factory.mktemp("schemas")
     kinds = {(doc["apiVersion"], doc["kind"]) for case in CASES for doc in built(*case)}
     kinds = {kind for kind in kinds if kind[1] not in NO_SCHEMA}
@@ -59,7 +59,7 @@ def schema_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(docs: list[Manifest], version: str, schema_folder: Path, tmp_path: Path) -> str:
-    """What kubeconform says of the documents."""
+    """Return kubeconform's report on the documents."""
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump_all(docs))
     done = subprocess.run(
@@ -147,7 +147,7 @@ def test_kube_score_finds_nothing_critical(
 
 @every_case
 def test_every_pod_is_locked_down(overlay: str, half: str, component: str) -> None:
-    """Pod Security "restricted", and more than that asks for."""
+    """The settings are those of Pod Security "restricted", and more."""
     seen = 0
     for doc in built(overlay, half, component):
         template = pod_template(doc)
@@ -176,7 +176,7 @@ def test_every_pod_is_locked_down(overlay: str, half: str, component: str) -> No
 
 
 def expanded(argument: str, values: dict[str, str]) -> str:
-    """An argument as the kubelet makes it."""
+    """Return an argument as the kubelet expands it."""
     return re.sub(r"\$\((\w+)\)", lambda found: values[found[1]], argument)
 
 

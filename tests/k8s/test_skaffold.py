@@ -1,4 +1,4 @@
-"""The real skaffold accepts the configuration and puts the images it builds into every pod."""
+"""The real skaffold accepts the configuration and puts the images that it built into every pod."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROFILES = ("local", "gke")
 
 
 def skaffold(*arguments: str) -> str:
-    """Run skaffold in the repository, with the pinned kustomize on its PATH; its stdout."""
+    """Run skaffold in the repository, with the pinned kustomize; return its stdout."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [str(tools.program("skaffold")), *arguments],
@@ -41,7 +41,7 @@ def skaffold(*arguments: str) -> str:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_render_puts_what_was_built_into_every_pod(profile: str, tmp_path: Path) -> None:
-    """TFJobs too, which skaffold leaves alone unless told otherwise."""
+    """This includes TFJobs, which skaffold leaves unchanged unless it is told otherwise."""
     config = yaml.safe_load(skaffold("diagnose", "--yaml-only", f"--profile={profile}"))
     artifacts = [artifact["image"] for artifact in config["build"]["artifacts"]]
     built = [{"imageName": name, "tag": f"{name}:just-built"} for name in artifacts]

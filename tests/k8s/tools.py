@@ -33,7 +33,7 @@ CRD_NAMES = ("tfjobs", "jobsets", "clusterqueues", "localqueues", "resourceflavo
 
 
 def program(name: str) -> Path:
-    """A program, built if it is not in the user's cache yet."""
+    """Return a program, built if it is not in the user's cache yet."""
     version = "v2.24.0" if name == "skaffold" else INSTALLED[name].partition("@")[2]
 
     def build(path: Path) -> None:
@@ -48,13 +48,13 @@ def program(name: str) -> Path:
 
 
 def crd_folder(module: str) -> Path:
-    """The folder of a module's custom resource definitions."""
+    """Return the folder of a module's custom resource definitions."""
     answer = json.loads(_go("mod", "download", "-json", module))
     return Path(answer["Dir"]) / CRDS[module]
 
 
 def kustomize_on_path(folder: Path) -> str:
-    """PATH with the pinned kustomize first, by a link in `folder`; an installed one may be old."""
+    """Return PATH with the pinned kustomize first, linked in `folder`."""
     (folder / "kustomize").symlink_to(program("kustomize"))
     return f"{folder}:{os.environ['PATH']}"
 

@@ -100,7 +100,7 @@ def contract() -> InputContract:
 
 
 def predictions(top1: float) -> Predictions:
-    """Return predictions on `EXAMPLES` images; the first are taken for the class after theirs."""
+    """Return predictions on `EXAMPLES` images; the first ones name the class after the right."""
     labels = 1 + np.arange(EXAMPLES) % len(CLASSES)
     answers = labels.copy()
     num_wrong = round((1 - top1) * EXAMPLES)

@@ -1,4 +1,4 @@
-"""What tests of the pipeline share: a real export, made once, and an empty registry."""
+"""Fixtures that the tests of the pipeline share: a real export, made once, an empty registry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VARIANT = "mobilenet_v2_0.35_96"
 
 @dataclass(frozen=True)
 class Exported:
-    """An export directory and what it was made of."""
+    """An export directory and the job that made it."""
 
     folder: Path
     what: Export
@@ -41,12 +41,12 @@ class Exported:
         return contract
 
     def file(self, suffix: str) -> str:
-        """Path of the file with the variant's name and this ending."""
+        """Return path of the file with the variant's name and this ending."""
         return str(self.folder / f"{self.what.variant.name}{suffix}")
 
 
 def make_export(folder: Path, variant: str, num_classes: int = 10, **options: Any) -> Exported:
-    """Export a network that nobody trained into `folder / "export"`."""
+    """Export an untrained network into `folder / "export"`."""
     records, workdir = folder / "records", folder / "run"
     manifest = write_digits(records, num_classes=num_classes, train=60, validation=40)
     run = write_run(workdir, variant, records, manifest)
@@ -59,19 +59,19 @@ def make_export(folder: Path, variant: str, num_classes: int = 10, **options: An
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """An export with all its files."""
+    """Return an export with all its files."""
     return make_export(tmp_path_factory.mktemp("exported"), VARIANT)
 
 
 @pytest.fixture(scope="session")
 def float32(exported: Exported) -> bytes:
-    """Its float32 TF-Lite file."""
+    """Return its float32 TF-Lite file."""
     return storage.read_bytes(exported.file(".tflite"))
 
 
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making MLflow's tables takes seconds; once is enough."""
+    """Make a registry once, because MLflow's tables take seconds."""
     folder = tmp_path_factory.mktemp("empty") / "registry"
     assert registry.champion("mobilenet_v2_1.0_224", sqlite_uri(str(folder))) is None
     return folder
@@ -79,6 +79,6 @@ def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def uri(tmp_path: Path, empty_registry: Path) -> str:
-    """A registry of this test's own."""
+    """Return a registry of this test's own."""
     shutil.copytree(empty_registry, tmp_path / "registry")
     return sqlite_uri(str(tmp_path / "registry"))

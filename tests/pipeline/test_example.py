@@ -1,4 +1,4 @@
-"""The example runs as it stands, from top to bottom."""
+"""The example notebook runs unchanged, from top to bottom."""
 
 from __future__ import annotations
 

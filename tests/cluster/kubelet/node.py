@@ -61,7 +61,7 @@ class Node:
         )
 
     def start(self) -> None:
-        """The network, the names and containerd."""
+        """Return the network, the names and containerd."""
         self._connect()
         plugin = 'plugins."io.containerd.grpc.v1.cri"'
         (self._folder / "containerd.toml").write_text(
@@ -100,7 +100,7 @@ class Node:
         return True
 
     def images(self) -> list[str]:
-        """Names of the imported images."""
+        """Return names of the imported images."""
         return self._ctr("--namespace=k8s.io", "images", "list", "--quiet").stdout.split()
 
     def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -193,7 +193,7 @@ def isolate(folder: Path) -> None:
 
 
 def hierarchies() -> list[Path]:
-    """The machine's cgroup trees: one, or with version 1 one for each controller."""
+    """Return the machine's cgroup trees: one, or with version 1 one for each controller."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     return [path for path in CGROUPS.iterdir() if (path / "cgroup.procs").exists()]

@@ -49,7 +49,7 @@ class Container:
         self._log.start()
 
     def code(self) -> int | None:
-        """The exit code, 128 + signal if killed; None while it runs."""
+        """Return the exit code, 128 + signal if killed; None while it runs."""
         code = self._process.poll()
         if code is not None and not self._finished:
             self._log.join()
@@ -106,7 +106,7 @@ class Container:
 
 
 def waiting(spec: Object, reason: str, message: str = "") -> Object:
-    """The status of a container that has not started."""
+    """Return the status of a container that has not started."""
     return {
         "name": spec["name"],
         "image": spec["image"],
@@ -119,6 +119,6 @@ def waiting(spec: Object, reason: str, message: str = "") -> Object:
 
 
 def now(precise: bool = False) -> str:
-    """The time as the API writes it; `precise` to the microsecond."""
+    """Return the time as the API writes it; `precise` to the microsecond."""
     moment = datetime.datetime.now(datetime.UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if precise else "%Y-%m-%dT%H:%M:%SZ")

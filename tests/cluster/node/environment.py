@@ -14,7 +14,7 @@ REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 def variables(
     api: Api, pod: Object, container: Object, image: dict[str, str], field: Callable[[str], str]
 ) -> dict[str, str]:
-    """All variables of a container.
+    """Return all variables of a container.
 
     Args:
         api: For ConfigMaps and Secrets.

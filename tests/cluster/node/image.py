@@ -54,7 +54,7 @@ class Image:
 
 
 def find(name: str, scratch: Path) -> Image | None:
-    """The image `name`, whatever its registry and tag; None if it cannot be pulled.
+    """Return the image `name`, whatever its registry and tag; None if it cannot be pulled.
 
     Args:
         name: As in the container's `image`.

@@ -63,7 +63,7 @@ class Switch:
         threading.Thread(target=forward, args=[door, api_server_port], daemon=True).start()
 
     def connect(self) -> PodNetwork:
-        """A new network with an address nobody had before."""
+        """Return a new network with an address nobody had before."""
         holder = _holder()
         with self._lock:
             address = next(self._hosts)
@@ -141,7 +141,7 @@ def answer(query: bytes, resolve: Callable[[str], list[str] | None]) -> bytes:
 
 
 def _holder() -> subprocess.Popen[bytes]:
-    """A process that does nothing in a network namespace of its own."""
+    """Return a process that does nothing in a network namespace of its own."""
     holder = subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo; exec sleep infinity"],
         stdout=subprocess.PIPE,

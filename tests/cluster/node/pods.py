@@ -48,7 +48,7 @@ class Pod(threading.Thread):
         self._path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
 
     def see(self, pod: Object, gone: bool) -> None:
-        """The API server's newest version; `gone` when it has no such pod any more."""
+        """Return the API server's newest version; `gone` when it has no such pod any more."""
         self._pod = pod
         if gone:
             self._gone.set()
@@ -59,7 +59,7 @@ class Pod(threading.Thread):
             self._deleted.set()
 
     def run(self) -> None:
-        """The whole life of the pod."""
+        """Return the whole life of the pod."""
         phase = "Failed"
         try:
             self.folder.mkdir(parents=True)
@@ -100,7 +100,7 @@ class Pod(threading.Thread):
         return "Succeeded" if code == 0 else "Failed"
 
     def _persistent_volumes(self) -> Volumes | None:
-        """The volumes; waits for what they refer to, as kubelet does."""
+        """Return the volumes; waits for what they refer to, as kubelet does."""
         while not self._deleted.is_set():
             try:
                 return Volumes(self._api, self._pod, self.folder, self._field)
@@ -272,7 +272,7 @@ class Pod(threading.Thread):
         return name[:63]
 
     def _field(self, path: str) -> str:
-        """The downward API."""
+        """Return the downward API."""
         if path in ("status.podIP", "status.hostIP"):
             assert self._network
             return self._network.address if path == "status.podIP" else self._node_address

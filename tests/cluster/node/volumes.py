@@ -61,7 +61,7 @@ class Volumes:
         return folder
 
     def _give(self, folder: Path) -> None:
-        """The pod's group may write, and owns what is made inside."""
+        """Return the pod's group may write, and owns what is made inside."""
         if self._group is not None:
             os.chown(folder, -1, self._group)
         folder.chmod(0o2777)

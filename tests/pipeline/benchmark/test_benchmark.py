@@ -1,4 +1,4 @@
-"""`mobilenet benchmark`: complete figures of what was exported, here and on a phone."""
+"""`mobilenet benchmark` measures all figures of an export, on this machine and on a phone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ elif "benchmark_model --" in rest[0]:
 
 @pytest.fixture
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A fake adb on the path; returns the folder that plays the phone."""
+    """Put a fake adb on the path, and return the folder that plays the phone."""
     tools, device = tmp_path / "tools", tmp_path / "device"
     tools.mkdir()
     device.mkdir()
@@ -89,7 +89,7 @@ def test_the_profile_names_every_operator_of_the_network(exported: Exported) -> 
 
 
 def test_the_arena_holds_the_largest_two_maps_that_live_together(float32: bytes) -> None:
-    """48 x 48 maps of 48 channels: what block 1 expands and its depthwise result."""
+    """The maps are 48 x 48 x 48: the expansion of block 1 and its depthwise result."""
     largest = 4 * (48 * 48 * 48 + 24 * 24 * 48)
     assert largest <= litert.arena_bytes(float32) < 1.5 * largest
 

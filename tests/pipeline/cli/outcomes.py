@@ -1,4 +1,4 @@
-"""Outcomes of commands that are refused."""
+"""A check of commands that are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.conftest import Outcome
 
 
 def refused(outcome: Outcome, code: int, *words: str) -> None:
-    """One line that holds `words`, the exit code and no traceback."""
+    """Check the exit code, and that stderr is one line with `words` and no traceback."""
     assert outcome.code == code, outcome.err
     lines = [line for line in outcome.err.splitlines() if line.startswith("mobilenet")]
     assert len(lines) == 1, outcome.err

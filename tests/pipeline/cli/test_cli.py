@@ -163,7 +163,7 @@ def test_a_file_where_a_folder_should_be_is_named(archives: Path, tmp_path: Path
 
 
 def test_a_folder_that_cannot_be_written_is_named(archives: Path) -> None:
-    """/proc takes no folders, not even from root."""
+    """/proc accepts no folders, not even from root."""
     for outcome in (
         mobilenet("sample", "--output=/proc/sample"),
         mobilenet("prepare", f"--source={archives}", "--records=/proc/records"),

@@ -31,7 +31,7 @@ def condition(api: FakeApi, path: str, kind: str) -> None:
 
 
 def put_pod(api: FakeApi, job: str, index: int, exit_code: int | None, **status: Any) -> None:
-    """A pod of a job that runs, or ended with `exit_code`."""
+    """Put a pod of a job that runs, or that ended with `exit_code`."""
     doc = next(doc for path, doc in api.objects.items() if path.endswith(f"/{job}"))
     state = {"running": {}} if exit_code is None else {"terminated": {"exitCode": exit_code}}
     phase = "Running" if exit_code is None else "Failed" if exit_code else "Succeeded"

@@ -1,4 +1,4 @@
-"""Runs rendered from the local overlay, and an API server in memory."""
+"""Runs that are rendered from the local overlay, and an API server in memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CPU = [*LOCAL, "--variant=mobilenet_v2_0.35_64", "--gpus=0", "--workers=2"]
 
 
 def rendered(*flags: str) -> launch.Rendered:
-    """A run of two CPU workers, with more flags."""
+    """Return a run of two CPU workers, with more flags."""
     (found,) = launch.from_arguments(parse([*CPU, *flags]))
     return found
 
 
 @pytest.fixture(scope="session", autouse=True)
 def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The pinned kustomize, which `launch` finds; without Go one line says what to install."""
+    """Let `launch` find the pinned kustomize; without Go, one line says what to install."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", tools.kustomize_on_path(tmp_path_factory.mktemp("kustomize")))
         yield
@@ -33,13 +33,13 @@ def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def cpu_run() -> launch.Rendered:
-    """A run of two CPU workers; not to be changed."""
+    """Return a run of two CPU workers; not to be changed."""
     return rendered()
 
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
-    """A fake API server that KUBECONFIG names."""
+    """Provide a fake API server that KUBECONFIG names."""
     with serving(tmp_path / "kubeconfig") as served:
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
         yield served
@@ -47,5 +47,5 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def gateway(api: FakeApi) -> Gateway:
-    """The gateway to it."""
+    """Return the gateway to it."""
     return Gateway("mobilenet")

@@ -1,7 +1,7 @@
 """A Kubernetes API server in memory: objects, label selectors, conflicts, watches and logs.
 
-It has no admission, no schema and no controllers: what needs those is in tests/cluster. Here
-it shows what requests are made and what becomes of answers that a real server gives rarely.
+It has no admission, no schemas and no controllers; tests that need those are in tests/cluster.
+Here tests see which requests are made, and the effect of answers that a real server gives rarely.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 
 class FakeApi:
-    """The server's state; objects by path."""
+    """The state of the server: objects by path."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Object] = {}
@@ -46,7 +46,7 @@ class FakeApi:
         return doc
 
     def under(self, kind_path: str, query: dict[str, str]) -> list[Object]:
-        """All objects of a collection that the selectors choose."""
+        """Return all objects of a collection that the selectors choose."""
         found = [
             doc
             for path, doc in sorted(self.objects.items())
@@ -69,7 +69,7 @@ def _selected(doc: Object, selector: str) -> bool:
 
 
 def merge(doc: Any, change: Any) -> Any:
-    """JSON merge patch (RFC 7386)."""
+    """Apply a JSON merge patch (RFC 7386)."""
     if not isinstance(change, dict) or not isinstance(doc, dict):
         return change
     merged = {**doc, **{key: merge(doc.get(key), value) for key, value in change.items()}}
@@ -181,7 +181,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(kubeconfig: Path) -> Iterator[FakeApi]:
-    """A running server, and a kubeconfig that names it."""
+    """Provide a running server, and a kubeconfig that names it."""
     api = FakeApi()
     handler = type("ApiHandler", (Handler,), {"api": api})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -12,7 +12,7 @@ GPU_RUN = ["--variant=mobilenet_v2_1.0_224"]
 
 
 def first(run: launch.Rendered, stage: str) -> dict[str, Any]:
-    """The job of a stage's first attempt."""
+    """Return the job of a stage's first attempt."""
     record = run.record
     return render.attempt(record.stages[stage], record.spec, record.name, 1)[0]
 

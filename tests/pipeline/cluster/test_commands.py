@@ -17,14 +17,14 @@ V1 = "/api/v1/namespaces/mobilenet"
 
 @pytest.fixture
 def platform(api: FakeApi) -> FakeApi:
-    """A cluster with the platform installed."""
+    """Return a cluster with the platform installed."""
     for path in ("serviceaccounts/pipeline", "persistentvolumeclaims/data"):
         api.put(f"{V1}/{path}", {})
     return api
 
 
 def ran(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
-    """The JSON that a command prints; or its last line on stderr, if it is to fail."""
+    """Return the JSON that a command prints, or its last line on stderr if it must fail."""
     capsys.readouterr()
     assert main(list(arguments)) == code
     printed = capsys.readouterr()

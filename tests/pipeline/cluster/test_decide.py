@@ -1,4 +1,4 @@
-"""What is done next follows from the record and the cluster alone; here without one."""
+"""The next action follows from the record and the attempts alone; no cluster is needed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def run(cpu_run: Rendered) -> Record:
-    """A run that was just launched, with three fruitless attempts and two hours."""
+    """Return a run that was just launched, with three attempts and a deadline of two hours."""
     return dataclasses.replace(
         cpu_run.record, limits=Limits(max_attempts=3, deadline_hours=2.0)
     ).with_state(since=NOW.isoformat())
 
 
 def pod(index: int, exit_code: int | None = None, **changes: Any) -> Pod:
-    """A pod that ended with `exit_code`, or runs."""
+    """Return a pod that ended with `exit_code`, or runs."""
     fields: dict[str, Any] = {
         "name": f"run-train-1-worker-{index}",
         "uid": f"{index}",
@@ -62,7 +62,7 @@ def decided(record: Record, *attempts: Attempt, step: int = 0, hours: float = 0)
 
 
 def settled(record: Record, *attempts: Attempt, step: int = 0) -> tuple[Record, decide.Action]:
-    """Follow changes of the record until something else is to be done."""
+    """Apply changes of the record until another action is due."""
     for _ in range(10):
         action = decided(record, *attempts, step=step)
         if not isinstance(action, decide.Change):
@@ -102,7 +102,7 @@ def test_a_permanent_exit_code_fails_the_run_at_once(run: Record, code: int) -> 
 
 @pytest.mark.parametrize("codes", [(), (143, 143), (137, 143), (139, 143), (255, 0)])
 def test_a_disruption_is_tried_again(run: Record, codes: tuple[int, ...]) -> None:
-    """No pods at all is what is left after `kubectl delete pod` or a drained node."""
+    """After `kubectl delete pod` or a drained node, no pods are left."""
     failed = attempt("failed", *(pod(i, code) for i, code in enumerate(codes)))
     assert settled(run, failed)[1] == decide.Submit("train", 2)
 

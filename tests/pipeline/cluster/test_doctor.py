@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, and says what to do."""
+"""The doctor finds every problem, and says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 @pytest.fixture
 def healthy(api: FakeApi) -> FakeApi:
-    """A cluster with operators, platform and GPUs, whose owner may do everything."""
+    """Return a cluster with operators, platform and GPUs, whose owner may do everything."""
     for name in (operator.crd for operator in doctor.operators()):
         versions = [{"name": "v1", "served": True}]
         api.put(f"{CRDS}/{name}", {"metadata": {"name": name}, "spec": {"versions": versions}})

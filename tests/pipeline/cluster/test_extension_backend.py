@@ -21,7 +21,7 @@ PATH = "/apis/example.org/v1/namespaces/mobilenet/arrays"
 
 
 class Array(Backend):
-    """Indexed pods of an imaginary operator, which calls suspension a pause."""
+    """Indexed pods of an imaginary operator, which calls a suspension a pause."""
 
     name = "array"
     kind = "Array"
@@ -61,7 +61,7 @@ class Array(Backend):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The backend's registration line."""
+    """Add the backend's registration line."""
     monkeypatch.setattr(registry, "BACKENDS", [*registry.BACKENDS, Array()])
 
 

@@ -21,12 +21,12 @@ JOBS = "/apis/kubeflow.org/v1/namespaces/mobilenet/tfjobs"
 
 @pytest.fixture
 def tfjob(cpu_run: launch.Rendered) -> dict[str, Any]:
-    """The run's TFJob."""
+    """Return the run's TFJob."""
     return launch.first_objects(cpu_run.record)[0]
 
 
 def status(reason: str, message: str) -> str:
-    """A Status object, as the API server sends it."""
+    """Return a Status object, as the API server sends it."""
     return json.dumps({"kind": "Status", "reason": reason, "message": message})
 
 
@@ -48,7 +48,7 @@ def test_a_tfjob_passes_through_the_sdk_unchanged(
 def test_the_dry_run_is_strict_and_keeps_nothing(
     gateway: Gateway, api: FakeApi, tfjob: dict[str, Any]
 ) -> None:
-    """The SDK's own create sends neither."""
+    """The SDK's own create sends neither flag."""
     gateway.create(tfjob, dry_run=True)
     ((method, path, query),) = api.requests
     assert (method, path) == ("POST", JOBS)
@@ -134,7 +134,7 @@ def test_a_cluster_without_the_operator_is_told_from_a_missing_job(
 
 
 def test_no_cluster_is_said_for_every_call(tmp_path: Path, api: FakeApi, tfjob: Any) -> None:
-    """In get, list, update and delete the SDK loses the message of what is no HTTP answer."""
+    """In get, list, update and delete the SDK loses the message of answers that are not HTTP."""
     gateway = Gateway("mobilenet")
     for call in (
         lambda: gateway.create(tfjob),

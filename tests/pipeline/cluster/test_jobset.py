@@ -1,4 +1,4 @@
-"""The second renderer runs the same pods, told apart by their index instead of TF_CONFIG."""
+"""JobSet runs the same pods, told apart by their index instead of TF_CONFIG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDED = {"MOBILENET_WORKERS", "MOBILENET_WORKER_ADDRESS"}
 
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """What a pod sets for TensorFlow must not reach other tests."""
+    """Keep the variables that a pod sets for TensorFlow from other tests."""
     with mock.patch.dict(os.environ):
         yield
 
@@ -49,7 +49,7 @@ def test_both_renderers_run_the_same_pods(layout: str, workers: int) -> None:
 def test_each_pod_makes_the_tf_config_that_the_operator_would(
     layout: str, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names as JobSet's documentation has them: JOBSET-JOB-0-INDEX.JOBSET."""
+    """The names follow JobSet's documentation: JOBSET-JOB-0-INDEX.JOBSET."""
     pod = render.pod_template(first(gpu_run(layout, "--backend=jobset"), "train"))
     assert pod is not None
     monkeypatch.delenv("TF_CONFIG", raising=False)

@@ -1,4 +1,4 @@
-"""What the trainer prints is what `jobs` reads; tests/cluster reads it off real pods."""
+"""`jobs` reads the lines that the trainer prints; tests/cluster reads them from real pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is submitted: the overlay's templates with this run's values, and nothing else changed."""
+"""A submission is the overlay's templates with this run's values, and nothing else is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is named after what it is, and nonsense is refused before anything is rendered."""
+"""The name of a run follows from its specification, and nonsense is refused before rendering."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Runs come to their end whatever the cluster and the launcher do meanwhile.
+"""Runs come to their end, whatever happens to the cluster and the launcher.
 
-A few lines here play the operator: what a job's status becomes. The real one, with real pods,
-is in tests/cluster.
+A few lines here play the operator, which sets a job's status. The real one, with real pods, is in
+tests/cluster.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from tests.pipeline.cluster.fake_api import FakeApi
 
 @pytest.fixture
 def submitted(gateway: Gateway, cpu_run: launch.Rendered) -> record.Record:
-    """A run whose record is on the cluster."""
+    """Return a run whose record is on the cluster."""
     return launch.submit(gateway, cpu_run)
 
 
 def jobs(api: FakeApi) -> list[str]:
-    """Names of all jobs on the cluster."""
+    """Return names of all jobs on the cluster."""
     return [
         path.rpartition("/")[2] for path in sorted(api.objects) if path.startswith((TFJOBS, JOBS))
     ]
 
 
 class Operator(threading.Thread):
-    """Lets every job succeed as soon as it is there, except those that it is told to fail."""
+    """An operator that lets every new job succeed, except those that it is told to fail."""
 
     def __init__(self, api: FakeApi, fails: set[str]) -> None:
         super().__init__(daemon=True)
@@ -55,7 +55,7 @@ class Operator(threading.Thread):
 
 @pytest.fixture
 def operator(api: FakeApi) -> Any:
-    """Starts it."""
+    """Start the operator."""
     started: list[Operator] = []
 
     def start(*fails: str) -> None:
@@ -90,7 +90,7 @@ def test_a_disrupted_attempt_is_followed_by_another(
 def test_answers_that_fail_are_survived(
     gateway: Gateway, api: FakeApi, submitted: record.Record, operator: Any
 ) -> None:
-    """The SDK's wait ends at the first of them."""
+    """The SDK's own wait ends at the first of them."""
     operator()
     for status in (500, 0, 401, 429, 503):
         api.failures.put((status, '{"kind": "Status", "message": "away"}'))
@@ -103,7 +103,7 @@ def test_answers_that_fail_are_survived(
 def test_every_launcher_may_die_anywhere_and_another_goes_on(
     gateway: Gateway, api: FakeApi, submitted: record.Record
 ) -> None:
-    """Each step by a new supervisor that knows nothing."""
+    """A new supervisor, which knows nothing, makes each step."""
     for stage in submitted.spec.stages:
         for _ in range(3):
             supervise.Supervisor(gateway, lambda line: None).advance("run")
@@ -276,7 +276,7 @@ def test_the_table_shows_what_the_chief_said(
 def test_logs_name_the_worker_that_said_it(
     gateway: Gateway, api: FakeApi, submitted: record.Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The SDK shows worker 0 only, and names others wrongly while one is pending."""
+    """The SDK shows only worker 0, and names others wrongly while one is pending."""
     supervise.Supervisor(gateway, lambda line: None).advance("run")
     put_pod(api, "run-train-1", 0, None, phase="Pending")
     put_pod(api, "run-train-1", 1, None)

@@ -1,4 +1,4 @@
-"""The whole pipeline with real processes: what it reaches, and that no kill undoes it."""
+"""The whole pipeline with real processes: its results, and that no kill destroys them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MEASURED = ("latency_ms", "sha256", "bytes", "export_digest", "version_file", "f
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A demo that nobody disturbed."""
+    """Return an undisturbed demo."""
     output = tmp_path_factory.mktemp("demo") / "output"
     return output, mobilenet("demo", f"--output={output}")
 
 
 def table_of(output: Path) -> list[dict[str, Any]]:
-    """The published entries without what a clock measured or a history decides."""
+    """Return the published entries without what a clock measured or a history decides."""
     index = json.loads((output / "published" / "index.json").read_text())
     return [
         {key: value for key, value in entry.items() if key not in MEASURED}
@@ -76,7 +76,7 @@ def test_progress_and_where_to_look_are_on_stderr(demo: tuple[Path, Outcome]) ->
 def test_the_packed_models_work_where_they_are_unpacked(
     demo: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
-    """LiteRT on what a user downloads, on an image drawn here, by the input contract alone."""
+    """LiteRT runs a downloaded file on an image that is drawn here, by the input contract alone."""
     output, _ = demo
     with tarfile.open(output / "published" / f"{VARIANT}.tgz") as archive:
         archive.extractall(tmp_path)
@@ -131,7 +131,7 @@ def test_run_again_it_redoes_nothing_and_shows_the_same_table(demo: tuple[Path, 
 def test_killed_at_random_moments_it_ends_with_the_same_table(
     demo: tuple[Path, Outcome], tmp_path: Path
 ) -> None:
-    """SIGKILL to the whole command, workers left to find out; then run again."""
+    """SIGKILL hits the whole command, whose workers must notice; then it runs again."""
     undisturbed, _ = demo
     output = tmp_path / "output"
     seed = random.randrange(10**6)
@@ -171,7 +171,7 @@ def _reached(mark: str, output: Path, stderr: Path) -> bool:
 
 
 def _nothing_half_written_looks_complete(output: Path) -> bool:
-    """What is there under its final name can be used."""
+    """Check that every file with a final name can be used."""
     if (output / "archives").exists():
         assert (output / "archives" / "sample.json").exists()
     if (output / "records" / "dataset.json").exists():

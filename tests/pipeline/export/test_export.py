@@ -1,4 +1,4 @@
-"""Every file of an export says what the checkpoint says, in the tools that people use."""
+"""Every file of an export gives the answers of the checkpoint, in the tools that people use."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def images(exported: Exported, jpegs: list[bytes]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def expected(exported: Exported, images: np.ndarray) -> np.ndarray:
-    """Probabilities of the checkpoint."""
+    """Return the probabilities of the checkpoint."""
     model = load_state(exported.what.workdir, exported.what.run).averaged_model
     return tf.nn.softmax(model(images, training=False)).numpy()
 
@@ -300,7 +300,7 @@ def test_a_format_outside_its_tolerance_stops_the_export_and_shows_the_worst_ima
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    """With a converter that turns the sign of the first kernel."""
+    """The converter turns the sign of the first kernel."""
     convert = tflite.convert
 
     def sign_turned(model: keras.Model, calibration_images: np.ndarray) -> dict[str, bytes]:
@@ -386,7 +386,7 @@ def test_the_graph_follows_every_published_variant() -> None:
 def test_small_and_large_variants_pass_every_check_with_1001_outputs(
     variant: str, tmp_path: Path
 ) -> None:
-    """All 38 do in `benchmarks/variants.py`."""
+    """In `benchmarks/variants.py` all 38 variants do."""
     metrics = make_export(tmp_path, variant, num_classes=1000).metrics
     assert set(metrics.formats) == FORMATS
     for name, size in (("tflite_float32", 4), ("tflite_float16", 2), ("tflite_int8", 1)):

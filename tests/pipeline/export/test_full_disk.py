@@ -1,6 +1,6 @@
-"""A full disk ends in one line and exit code 6, and nothing half-written looks complete.
+"""A full disk ends in one line and exit code 6, and no partial file looks complete.
 
-The disk is real: a tmpfs of a few MiB in a mount namespace of its own.
+The disk is real: a tmpfs of a few MiB in a separate mount namespace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRAIN = (
 
 
 def on_a_small_disk(folder: Path, mebibytes: int, *arguments: str) -> Outcome:
-    """Run `mobilenet` where `folder` is a disk of that size; lists what it left on stdout."""
+    """Run `mobilenet` where `folder` is a disk of that size, and list on stdout what it left."""
     folder.mkdir(exist_ok=True)
     script = (
         f"mount -t tmpfs -o size={mebibytes}m tmpfs {shlex.quote(str(folder))} || exit 99\n"

@@ -1,4 +1,4 @@
-"""The curves of an export are those TensorBoard shows, however often the run was resumed."""
+"""The curves of an export are those of TensorBoard, however often the run was resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of every image gives back the accuracies it was made from."""
+"""The stored answers for every image give back the accuracies that were computed from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preprocessing.errors import DataError, UsageError
 
 @pytest.fixture
 def predictions() -> Predictions:
-    """Coarse scores, so that there are ties."""
+    """Return predictions with coarse scores, so that there are ties."""
     rng = np.random.default_rng(3)
     scores = (rng.integers(0, 8, (500, 12)) / 8).astype(np.float32)
     return Predictions(scores, rng.integers(1, 12, 500))

@@ -1,4 +1,4 @@
-"""Accuracy is TensorFlow's rule, and a format that does not agree is refused."""
+"""Accuracy follows TensorFlow's rule, and a format that disagrees is refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_one_other_answer_is_refused_and_the_image_named() -> None:
 
 
 def test_a_file_without_weights_is_refused() -> None:
-    """What Keras 3 and one converter route really gave: NaN for every class."""
+    """Keras 3 and one converter route really gave this: NaN for every class."""
     nothing = np.full_like(SCORES, np.nan)
     found, reference = Predictions(nothing, LABELS), Predictions(SCORES, LABELS)
     with pytest.raises(CheckFailedError, match="gives no number on 300 of 300"):

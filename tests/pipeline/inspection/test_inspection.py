@@ -1,4 +1,4 @@
-"""What `inspect` says are the counts of the records, and its pictures show them."""
+"""The figures of `inspect` are the counts of the records, and its pictures show them."""
 
 from __future__ import annotations
 

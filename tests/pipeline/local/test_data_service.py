@@ -1,4 +1,4 @@
-"""A service of real processes feeds trainers, whoever of it is killed."""
+"""A service of real processes feeds trainers, whichever of its processes is killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 class Service:
-    """One dispatcher and one worker, each a real process on a port of its own."""
+    """One dispatcher and one worker, each a real process with its own port."""
 
     def __init__(self, work_dir: Path) -> None:
         self._work_dir = work_dir
@@ -112,7 +112,7 @@ def test_one_worker_serves_several_trainers_the_very_batches_in_order(
 def test_a_restarted_dispatcher_and_worker_serve_on_and_alter_no_batch(
     records: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """None comes twice before the worker dies; one started again repeats some."""
+    """No batch comes twice before the worker ends; a restarted worker repeats some."""
     possible = contents(list(batches(records).take(6 * STEPS_PER_EPOCH).as_numpy_iterator()))
     with service(tmp_path) as running:
         trainer = iter(served(batches(records), running.address))

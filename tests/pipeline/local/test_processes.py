@@ -1,4 +1,4 @@
-"""A child never outlives its parent, whenever the parent goes."""
+"""A child never outlives its parent, whenever the parent ends."""
 
 from __future__ import annotations
 

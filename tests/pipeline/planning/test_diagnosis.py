@@ -1,4 +1,4 @@
-"""The diagnosis names what is slow, from figures that a real run measures."""
+"""The diagnosis names the bottleneck, from figures that a real run measures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports that are made and published by tests."""
+"""Helpers that publish exports for tests."""
 
 from __future__ import annotations
 

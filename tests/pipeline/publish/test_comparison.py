@@ -66,7 +66,7 @@ def test_what_is_neither_is_refused_with_the_forms(tmp_path: Path) -> None:
 
 
 def test_the_chance_of_a_split() -> None:
-    """Against the binomial distribution, counted by hand."""
+    """The expected value is the binomial distribution, counted by hand."""
     assert sign_test(0, 0) == 1
     assert sign_test(3, 3) == 1
     assert sign_test(1, 4) == pytest.approx(2 * (1 + 5) / 32)

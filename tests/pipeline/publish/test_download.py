@@ -1,4 +1,4 @@
-"""What is fetched is what was published, or nothing."""
+"""A download gives the published files or nothing."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_tampered_archive_is_refused_and_nothing_is_kept(
 def test_an_archive_that_was_packed_of_other_files_is_refused(
     tmp_path: Path, published: Path
 ) -> None:
-    """Its own checksum fits, the digests of what was measured do not."""
+    """Its own checksum is right, but the digests of the measured files are not."""
     from pipeline.publish.archive import pack
 
     export = tmp_path / "e"

@@ -1,4 +1,4 @@
-"""Nothing is published that was not measured as it is, or is worse than what there was."""
+"""Nothing is published that differs from what was measured, or is worse than the champion."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_below_the_champion_only_by_force(tmp_path: Path) -> None:
 def test_publish_says_why_not_and_the_alias_follows_what_is_published(
     tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole command: a better one, then a worse one, then by force."""
+    """The whole command publishes a better model, refuses a worse one, and obeys force."""
     published = tmp_path / "published"
     better, worse = (make_export(tmp_path / f"{top1}", top1=top1) for top1 in (0.95, 0.90))
     options = [f"--to={published}", f"--registry={uri}"]

@@ -82,7 +82,7 @@ def test_publishing_again_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_publication_goes_on_without_sending_the_archive_again(tmp_path: Path) -> None:
-    """It died between the archives and the rest."""
+    """The process was killed after the archives and before the rest."""
     export, folder = make_export(tmp_path / "e"), tmp_path / "published"
     entry = publish_to(export, folder)
     before = files(folder)

@@ -38,7 +38,7 @@ for folder in folders:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What MLflow writes relative to the working folder would be seen there."""
+    """Work in an empty folder, in which files that MLflow writes to relative paths would show."""
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -49,7 +49,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real `mlflow server` with a database and artefacts of its own."""
+    """Provide a real `mlflow server` with a database and artefacts of its own."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as chosen:
         chosen.bind(("127.0.0.1", 0))
@@ -90,7 +90,7 @@ def client_of(uri: str) -> Any:
 
 
 def content(uri: str) -> dict[str, Any]:
-    """All that the registry holds of `VARIANT`, without its own clocks and ids."""
+    """Return all that the registry holds of `VARIANT`, without its own clocks and ids."""
     client = client_of(uri)
     versions = client.search_model_versions(f"name = '{VARIANT}'")
     experiment = client.get_experiment_by_name(VARIANT)
@@ -145,7 +145,7 @@ def test_two_exports_of_one_training_share_its_run(tmp_path: Path, uri: str) -> 
 
 
 def test_two_imported_checkpoints_do_not(tmp_path: Path, uri: str) -> None:
-    """Nobody knows how they were trained."""
+    """Their training is not known."""
     from preprocessing import storage
 
     runs = []
@@ -187,7 +187,7 @@ def test_the_registry_is_made_anew_from_the_exports(tmp_path: Path, uri: str) ->
 def test_what_a_killed_process_left_is_completed(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It died after the run was made and before its files and the version were."""
+    """The process was killed between the creation of the run and that of its files and version."""
     from mlflow import MlflowClient
 
     export = make_export(tmp_path / "e")
@@ -248,7 +248,7 @@ def test_an_unknown_reference_names_what_there_is(tmp_path: Path, uri: str) -> N
 
 
 def at_once(uri: str, *groups: list[Path]) -> None:
-    """One process per group, released together; each registers its exports."""
+    """Start one process per group; they are released together, and each registers its exports."""
     started = [
         subprocess.Popen(
             [sys.executable, "-c", REGISTER, uri, *map(str, group)],
@@ -283,7 +283,7 @@ def require_nothing_lost(uri: str, folders: list[Path]) -> None:
 
 @pytest.mark.slow
 def test_two_processes_at_once_lose_nothing_in_a_file(tmp_path: Path) -> None:
-    """Also not while both make a new database."""
+    """This holds also while both create a new database."""
     uri = sqlite_uri(str(tmp_path / "new"))
     folders = [make_export(tmp_path / f"{i}", top1=0.9 + i / 100, seed=i) for i in range(4)]
     at_once(uri, folders[:3], folders[:0:-1])

@@ -1,4 +1,4 @@
-"""One page that needs nothing else and says what the files say."""
+"""The report is one page that needs nothing else and says what the files say."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_export_without_its_records(tmp_path: Path) -> None:
 
 
 def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
-    """The mistakes shown are the wrong ones the model is surest of, with their own pictures."""
+    """The page shows the most confident mistakes, with their own pictures."""
     manifest = Manifest.read(str(records))
     export = make_export(tmp_path / "e")
     (export / "labels.txt").write_text(
