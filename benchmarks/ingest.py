@@ -46,7 +46,7 @@ FEWER_IMAGES = {"original": 2000, "naive_beam": 2000}  # enough for those that a
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: wall time, and the processor time of all processes it started."""
+    """Cost of a command: wall time, and the processor time of all processes that it started."""
 
     wall_seconds: float
     core_seconds: float
@@ -77,7 +77,7 @@ def run(command: Sequence[str]) -> Cost:
 
 
 def prepare_command(source: Path, records: Path, *flags: str) -> list[str]:
-    """`mobilenet prepare` into a fresh folder."""
+    """Return the command `mobilenet prepare` into a fresh folder."""
     shutil.rmtree(records, ignore_errors=True)
     return [
         *(sys.executable, "-m", "pipeline", "prepare"),
@@ -86,7 +86,7 @@ def prepare_command(source: Path, records: Path, *flags: str) -> list[str]:
 
 
 def one_round(name: str, source: Path, work: Path, num_images: int) -> Cost:
-    """One round of one contestant, without starting it."""
+    """Measure one round of one contestant, without its start."""
     if name.startswith("ours"):
         flags = ["--decode-check"] if name == "ours_decode" else []
         return run(prepare_command(source, work / "records", *flags))
@@ -141,7 +141,7 @@ def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     used_cores = {"bare": 1, "bare_sha256": 1, "original": 2}
 
     def ratios(of: str, to: str) -> dict[str, float]:
-        """By wall time; and by processor time, if all cores that each can use were free."""
+        """Return ratios of wall time, and of processor time as if all usable cores were free."""
         free = {name: core_us[name] / used_cores.get(name, cores) for name in (of, to)}
         return {
             "wall": round(wall_us[to] / wall_us[of], 2),
@@ -194,7 +194,7 @@ def memory(work: Path) -> dict[str, object]:
 
 
 def peak_megabytes_of_session(leader: subprocess.Popen[bytes]) -> float:
-    """The highest peak memory of any process in the session that `leader` leads, at its end."""
+    """Return the highest peak memory of any process in the session of `leader`, at its end."""
     peaks: dict[str, int] = {}
     assert leader.stderr
     drain = threading.Thread(target=leader.stderr.read, daemon=True)

@@ -1,4 +1,4 @@
-"""What `benchmarks/ingest.py` compares with: each prints its wall and processor seconds."""
+"""Contestants of `benchmarks/ingest.py`; each prints its wall and processor seconds."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def members(source: str) -> Iterator[tuple[str, bytes]]:
 
 
 def features(synset: str, content: bytes, height: int = 375, width: int = 500) -> dict[str, Any]:
-    """A record of the published schema."""
+    """Return a record of the published schema."""
     empty: dict[str, Any] = {
         name: []
         for name in (
@@ -80,7 +80,7 @@ def features(synset: str, content: bytes, height: int = 375, width: int = 500) -
 
 
 def bare(source: str, out: str, num_images: int, *, sha256: bool = False) -> Seconds:
-    """One loop in one process."""
+    """Run one loop in one process."""
     digest = hashlib.sha256()
     done = 0
     clock = Clock()
@@ -101,7 +101,7 @@ def bare(source: str, out: str, num_images: int, *, sha256: bool = False) -> Sec
 
 
 def decode(source: str, out: str, num_images: int, *, gray: bool = False) -> Seconds:
-    """libjpeg-turbo and nothing else, on all cores: to RGB, as everybody decodes."""
+    """Decode to RGB with libjpeg-turbo and nothing else, on all cores."""
     cores = len(os.sched_getaffinity(0))
     images = [content for _, content in islice(members(source), 64)]
     clock = Clock()
@@ -159,7 +159,7 @@ def _serialise(reference: ImageReference) -> bytes:
 
 
 def naive_beam(source: str, out: str, num_images: int) -> Seconds:
-    """One element is one image, the sink is Beam's own."""
+    """Run Beam with one image per element and Beam's own sink."""
     import apache_beam as beam
     from apache_beam.io import WriteToTFRecord
     from apache_beam.options.pipeline_options import PipelineOptions

@@ -158,7 +158,7 @@ def _batched(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _turbo(jpegs: list[bytes]) -> Iterable[Any]:
-    """libjpeg-turbo's full decode (through Pillow) in as many threads as cores, from memory."""
+    """Decode fully with libjpeg-turbo (through Pillow) from memory, in as many threads as cores."""
 
     def decode(number: int) -> int:
         with Image.open(io.BytesIO(jpegs[number % len(jpegs)])) as image:
@@ -171,7 +171,7 @@ def _turbo(jpegs: list[bytes]) -> Iterable[Any]:
 
 
 def _shrink(jpeg: bytes) -> bytes:
-    """The same image with a short side of 256 pixels, as ingest can write it."""
+    """Return the same image with a short side of 256 pixels, as ingest can write it."""
     image = Image.open(io.BytesIO(jpeg))
     scale = SHORT_SIDE / min(image.size)
     size = (round(image.width * scale), round(image.height * scale))

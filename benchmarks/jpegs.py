@@ -14,17 +14,7 @@ MEAN_BYTES = 100_000
 def make_jpegs(
     count: int, *, height: int = HEIGHT, width: int = WIDTH, seed: int = 0
 ) -> list[bytes]:
-    """`count` baseline JPEGs, 4:2:0, with the 1 / f spectrum of natural images.
-
-    Args:
-        count: How many different ones.
-        height: Pixels; the size in bytes goes with the area.
-        width: Pixels.
-        seed: The same seed gives the same images.
-
-    Returns:
-        Encoded images of 100 KB +- 5 % at the standard size.
-    """
+    """Return `count` baseline JPEGs, 4:2:0, with the 1 / f spectrum of natural images."""
     random = np.random.default_rng(seed)
     target = MEAN_BYTES * (height * width) / (HEIGHT * WIDTH)
     return [_of_about(_natural(random, height, width), target) for _ in range(count)]
@@ -47,7 +37,7 @@ def _natural(random: np.random.Generator, height: int, width: int) -> Image.Imag
 
 
 def _of_about(image: Image.Image, target_bytes: float) -> bytes:
-    """The encoding of the quality whose size is nearest to `target_bytes`."""
+    """Return the encoding of the quality whose size is nearest to `target_bytes`."""
     encoded = [_encode(image, quality) for quality in range(80, 98, 1)]
     return min(encoded, key=lambda jpeg: abs(len(jpeg) - target_bytes))
 

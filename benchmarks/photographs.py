@@ -18,7 +18,7 @@ IMAGES_PER_CLASS = 200
 
 
 def photograph(rng: np.random.Generator, width: int, height: int, quality: int) -> bytes:
-    """A JPEG with the statistics of a photograph: power falls with the square of frequency."""
+    """Return a JPEG like a photograph, whose power falls with the square of frequency."""
     vertical = np.fft.fftfreq(height)[:, None]
     horizontal = np.fft.rfftfreq(width)[None, :]
     falling = 1 / np.maximum(np.hypot(vertical, horizontal), 1 / width)
@@ -35,13 +35,13 @@ def photograph(rng: np.random.Generator, width: int, height: int, quality: int) 
 
 
 def numbered(jpeg: bytes, number: int) -> bytes:
-    """The same picture with a comment segment, so that no two files are equal."""
+    """Return the same picture with a comment segment, so that no two files are equal."""
     comment = b"%012d" % number
     return jpeg[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(comment)) + comment + jpeg[2:]
 
 
 def write_archives(folder: str, num_images: int, *, width: int, height: int, quality: int) -> None:
-    """`num_images` to train on and 100 to validate, as the official archives."""
+    """Write `num_images` training and 100 validation images as the official archives."""
     os.makedirs(folder)
     rng = np.random.default_rng(2018)
     pictures = [photograph(rng, width, height, quality) for _ in range(NUM_PIXEL_IMAGES)]

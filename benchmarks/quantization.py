@@ -1,4 +1,4 @@
-"""What rounding in training gains int8, on the digits of a finished `mobilenet demo`.
+"""The gain of int8 from rounding in training, on the digits of a finished `mobilenet demo`.
 
     python -m benchmarks.quantization [--demo demo] [--seeds 2] [--output DIR]
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def fine_tune(records: Path, start: Path, folder: Path, seed: int, rounding: str) -> None:
-    """`mobilenet train` and `export`, both of which skip what is done."""
+    """Run `mobilenet train` and `export`, which both skip finished work."""
     run = f"--workdir={folder / 'run'}"
     commands = [
         [
@@ -74,7 +74,7 @@ def fine_tune(records: Path, start: Path, folder: Path, seed: int, rounding: str
 
 
 def show(name: str, export: Path) -> None:
-    """One line."""
+    """Print one line."""
     formats = json.loads((export / directory.METRICS).read_text())["formats"]
     checkpoint, int8 = (per_image.read(str(export), key) for key in ("checkpoint", "tflite_int8"))
     best = int8.classes == checkpoint.classes[:, :1]

@@ -53,7 +53,7 @@ def write_digits(folder: Path, *, num_classes: int, train: int, validation: int)
 
 
 def _photograph(digits: Any, index: int) -> bytes:
-    """A JPEG, white on a colour per digit, which filters of any kind let through."""
+    """Return a JPEG, white on a colour per digit, which filters of any kind let through."""
     stroke = digits.images[index][..., np.newaxis] / 16.0
     ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
     pixels = stroke + (1 - stroke) * np.asarray(ground)
@@ -64,7 +64,7 @@ def _photograph(digits: Any, index: int) -> bytes:
 
 
 def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) -> Run:
-    """A finished run of `variant` with random filters, as `import-checkpoint` leaves one."""
+    """Write a finished run of `variant` with random filters, as `import-checkpoint` would."""
     run = Run.imported(
         recipe("published", Variant.parse(variant)),
         len(manifest.classes),

@@ -72,13 +72,13 @@ def _in_process(name: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def ours(options: argparse.Namespace) -> dict[str, float]:
-    """`TrainSteps` on batches as the input gives them."""
+    """Run `TrainSteps` on batches of the input pipeline."""
     run = _our_steps(options.variant, options.batch, options.set)
     return _timed(run, options.steps)
 
 
 def bare(options: argparse.Namespace) -> dict[str, float]:
-    """What one would write by hand."""
+    """Run the loop that one would write by hand."""
     import keras
     import tensorflow as tf
 

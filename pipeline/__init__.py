@@ -1,1 +1,1 @@
-"""What chains and surrounds: command line, demo, export, measurement, registry, publishing."""
+"""The pipeline around training: command line, demo, export, measurement, registry, publishing."""

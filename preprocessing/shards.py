@@ -91,7 +91,7 @@ def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardWriter:
-    """What all shards of one ingest share; it is small, so it travels to any worker."""
+    """The data that all shards of one ingest share; it is small, so it travels to any worker."""
 
     records: str
     classes: tuple[ImageClass, ...]

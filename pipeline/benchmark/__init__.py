@@ -1,3 +1,3 @@
-"""What an export costs: latency, memory and time per operator, here and on a phone."""
+"""The cost of an export: latency, memory and time per operator, on this machine and a phone."""
 
 __all__ = ["adb", "measurement"]

@@ -1,3 +1,3 @@
-"""What is in a records folder: counts, duplicates and contact sheets."""
+"""The content of a records folder: counts, duplicates and contact sheets."""
 
 __all__ = ["inspection"]

@@ -15,12 +15,12 @@ BOXES = (schema.BBOX_XMIN, schema.BBOX_YMIN, schema.BBOX_XMAX, schema.BBOX_YMAX)
 
 
 def augmented(pictures: list[Picture], config: RunConfig, resolution: int) -> list[Picture]:
-    """The same records with one random view each, the first epoch's kind; boxes do not fit it.
+    """Return the same records with one random view each, as in the first epoch, without boxes.
 
     Args:
-        pictures: Of training records.
-        config: Its seed and augmentation count.
-        resolution: Side of the views, pixels.
+        pictures: Pictures of training records.
+        config: The config whose seed and augmentation are used.
+        resolution: Side of the views in pixels.
     """
     views = []
     for number, picture in enumerate(pictures):

@@ -1,3 +1,3 @@
-"""What a run will cost, and what limits its speed here."""
+"""The cost of a run, and the limit of its speed on this machine."""
 
 __all__ = ["diagnosis", "run_plan"]

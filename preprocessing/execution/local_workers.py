@@ -57,7 +57,7 @@ def write_shards(writer: ShardWriter, plans: Iterable[ShardPlan]) -> Iterator[Co
 
 
 def _follow_parent() -> None:
-    """In a worker, leave Ctrl-C to the parent, and end as soon as the parent ends."""
+    """Leave Ctrl-C to the parent, and end this worker as soon as the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent

@@ -1,4 +1,4 @@
-"""What tests do with a cluster, whoever started it."""
+"""Access of the tests to a cluster, whoever started it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class AnyCluster:
         )
 
     def serves(self, kind: str) -> bool:
-        """Whether it knows a kind of `GROUPS` in the version that we use."""
+        """Return whether the cluster serves a kind of `GROUPS` in the version that is used."""
         try:
             served = self.api.get(GROUPS[kind])["resources"]
         except ApiError as error:
@@ -122,7 +122,7 @@ def until(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS
 
 
 def is_ready(api: Api, node: str) -> bool:
-    """Whether a node is there and Kubernetes lets it take pods."""
+    """Return whether a node exists and accepts pods."""
     try:
         found = api.get(f"/api/v1/nodes/{node}")
     except ApiError:

@@ -49,7 +49,7 @@ class Binaries:
         return [str(self.folder / "kubernetes"), name]
 
     def manifests(self, name: str) -> Path:
-        """The folder of kustomizations that a project ships, of exactly the built version."""
+        """Return the kustomizations that a project ships, of exactly the built version."""
         return self.folder / "manifests" / name
 
 

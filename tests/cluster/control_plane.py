@@ -255,5 +255,5 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """In a child before exec, ask to be killed when the parent ends."""
+    """Ask, in a child before exec, to be killed when the parent ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

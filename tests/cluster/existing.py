@@ -98,7 +98,7 @@ def _documents(cluster: AnyCluster) -> list[Object]:
 
 
 def _cluster_wide(documents: list[Object]) -> str:
-    """What is in no namespace, the namespace itself too, as YAML."""
+    """Return the objects outside namespaces, and the namespace itself, as YAML."""
     return yaml.safe_dump_all(
         document for document in documents if "namespace" not in document["metadata"]
     )
@@ -133,7 +133,7 @@ def _may_delete(cluster: AnyCluster, kind: str) -> bool:
 
 
 def _end(*_: object) -> None:
-    """What is interrupted ends; another Ctrl-C would only keep it from cleaning up."""
+    """End an interrupted process, which another Ctrl-C would keep from cleaning up."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -150,7 +150,7 @@ def _remove(cluster: AnyCluster, documents: list[Object]) -> None:
 
 
 def _supervisor(cluster: AnyCluster, folder: Path) -> Daemon:
-    """What the platform's Deployment of this name runs, here."""
+    """Run here what the platform's Deployment of this name runs."""
     command = [sys.executable, "-m", "pipeline", "watch", "--stay"]
     environment = {
         "KUBECONFIG": str(cluster.kubeconfig),

@@ -85,7 +85,7 @@ def _config(shipped: Path, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def gpu_node(cluster: C, name: str) -> Iterator[C]:
-    """A simulated node with 8 GPUs; what is launched meanwhile, and nothing else, runs on it."""
+    """Provide a simulated node with 8 GPUs, on which only runs of that time are placed."""
     resources = {
         "cpu": "208",
         "memory": "1872Gi",
@@ -118,7 +118,7 @@ def gpu_node(cluster: C, name: str) -> Iterator[C]:
 
 
 def _evicted(cluster: AnyCluster, node: str) -> list[Any]:
-    """The pods of a node that is gone, now asked to go too; DaemonSets of the user have some."""
+    """Evict the pods of a removed node; DaemonSets of the user have some."""
     pods: list[Any] = cluster.api.get(f"/api/v1/pods?fieldSelector=spec.nodeName={node}")["items"]
     for pod in pods:
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
@@ -127,7 +127,7 @@ def _evicted(cluster: AnyCluster, node: str) -> list[Any]:
 
 
 def _checkout(cluster: AnyCluster, folder: Path) -> Path:
-    """The repository, overlay `local` edited as users do: all pods go to the simulated nodes."""
+    """Return the repository with overlay `local` edited so that pods go to simulated nodes."""
     for package in ("pipeline", "preprocessing", "training"):
         (folder / package).symlink_to(REPOSITORY / package)
     shutil.copytree(REPOSITORY / "k8s", folder / "k8s")

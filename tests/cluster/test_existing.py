@@ -34,7 +34,7 @@ def everything(cluster: Cluster) -> Counter[str]:
 
 @pytest.fixture
 def theirs(cluster: Cluster) -> Iterator[Cluster]:
-    """A cluster without anything of ours; none of its objects is missing or new after the test."""
+    """Provide a cluster without objects of the tests; its objects are the same after the test."""
     before = everything(cluster)
     assert f"namespace/{NAMESPACE}" not in before, "another test installed the platform before"
     yield cluster

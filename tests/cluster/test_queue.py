@@ -62,7 +62,7 @@ def test_22_runs_never_use_more_than_8_gpus_and_all_finish(quick: AnyCluster) ->
 
 
 def state(cluster: AnyCluster, run: str) -> Object:
-    """In a run's record."""
+    """Return the state in a run's record."""
     path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}"
     found: Object = json.loads(cluster.api.get(path)["data"]["state"])
     return found

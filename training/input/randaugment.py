@@ -57,7 +57,7 @@ def rand_augment(image: tf.Tensor, num_layers: int, magnitude: float, seed: tf.T
 
 
 def random_erasing(image: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
-    """With `probability`, replace a random rectangle by noise of ImageNet's mean and deviation.
+    """Replace a random rectangle, with `probability`, by noise of ImageNet's mean and deviation.
 
     Args:
         image: `float32 [S, S, 3]` in [0, 255].

@@ -58,7 +58,7 @@ class Convolution:
 
 
 class Place(TypedDict):
-    """Where in the network a convolution stands, in the form that `Convolution` takes."""
+    """The place of a convolution in the network, in the form that `Convolution` takes."""
 
     stride: int
     output_size: int

@@ -1,4 +1,4 @@
-"""What a training step changes: gradients, optimizer, schedule, averages and precision."""
+"""The parts of a training step: gradients, optimizer, schedule, averages and precision."""
 
 __all__ = [
     "compute",

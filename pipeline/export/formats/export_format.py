@@ -17,13 +17,7 @@ Runner: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerance:
-    """How far a format may differ from its checkpoint.
-
-    Attributes:
-        max_top1_loss: The fraction of top-1 that the format may lose; None means that its best
-            class must be the checkpoint's on every image, except on ties.
-        adjustable: `--int8-tolerance` replaces `max_top1_loss`.
-    """
+    """The largest difference that a format may have from its checkpoint."""
 
     max_top1_loss: float | None = None
     adjustable: bool = False

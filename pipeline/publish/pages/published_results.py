@@ -1,4 +1,4 @@
-"""What others have published of networks of this size, on ImageNet's validation set."""
+"""Results of others with networks of this size, on ImageNet's validation set."""
 
 from __future__ import annotations
 

@@ -200,11 +200,7 @@ def hierarchies() -> list[Path]:
 
 
 def remove_cgroups(folder: Path) -> None:
-    """What a node in `folder` leaves when it has ended, or is about to.
-
-    Raises:
-        OSError: Something still runs there.
-    """
+    """Remove the cgroups that a node in `folder` leaves when it ends."""
     deadline = time.monotonic() + END_SECONDS
     for hierarchy in hierarchies():
         for cgroup, _, _ in os.walk(hierarchy / folder.name, topdown=False):

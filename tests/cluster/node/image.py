@@ -28,7 +28,7 @@ exec {sys.executable} -m pipeline "$@"
 
 @dataclass(frozen=True)
 class Image:
-    """What a container gets from its image.
+    """The content that a container gets from its image.
 
     Attributes:
         mounts: Source, path inside and read-only.

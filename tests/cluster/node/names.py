@@ -1,4 +1,4 @@
-"""What the cluster's DNS answers: Services and the pods behind headless ones."""
+"""The answers of the cluster's DNS: Services and the pods behind headless ones."""
 
 from __future__ import annotations
 

@@ -179,11 +179,11 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def resolver_file(namespace: str) -> str:
-    """`/etc/resolv.conf` of a pod, as kubelet writes it."""
+    """Return `/etc/resolv.conf` of a pod, as kubelet writes it."""
     search = f"{namespace}.svc.cluster.local svc.cluster.local cluster.local"
     return f"nameserver {GATEWAY}\nsearch {search}\noptions ndots:5\n"
 
 
 def hosts_file(hostname: str, address: str) -> str:
-    """`/etc/hosts` of a pod."""
+    """Return `/etc/hosts` of a pod."""
     return f"127.0.0.1\tlocalhost\n{address}\t{hostname}\n"

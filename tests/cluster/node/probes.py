@@ -12,13 +12,7 @@ TIMEOUT_SECONDS = 1.0
 
 
 def passes(probe: Object, container: Object, network: int) -> bool:
-    """Whether a container's probe (`tcpSocket` or `httpGet`) succeeds.
-
-    Args:
-        probe: The probe.
-        container: Whose; its ports have names.
-        network: Process id of the network's holder.
-    """
+    """Return whether a container's probe (`tcpSocket` or `httpGet`) succeeds."""
     ports = {port.get("name"): port["containerPort"] for port in container.get("ports") or []}
     asked = probe.get("httpGet") or probe["tcpSocket"]
     port = ports.get(asked["port"], asked["port"])
