@@ -69,7 +69,7 @@ class ProcessWatchdog(Watchdog):
         return self._requested.is_set()
 
     def expect(self, activity: str, seconds: float) -> None:
-        """Expect that `activity` takes at most `seconds`; otherwise end the process, stacks first."""
+        """Expect that `activity` takes at most `seconds`; then end the process, stacks first."""
         last_resort = seconds + LAST_RESORT_SECONDS
         faulthandler.dump_traceback_later(last_resort - 1)
         signal.setitimer(signal.ITIMER_REAL, last_resort)  # ends it as SIGALRM does: 142, a retry
