@@ -19,6 +19,7 @@ from pipeline.export.formats.export_format import ExportFormat, Runner, Toleranc
 from pipeline.export.formats.registry import EXPORT_FORMATS
 from pipeline.export.formats.tensorflow_files import SAVED_MODEL
 from pipeline.export.metrics import ExportMetrics
+from pipeline.publish.pages import accuracy_table, plots
 from pipeline.publish.pages.accuracy_table import beside_original, ours
 from pipeline.publish.pages.html_report import report
 from pipeline.publish.published_index import unpublished_entry
@@ -29,7 +30,10 @@ from preprocessing.sources.registry import LAYOUTS, find_source
 from tests.conftest import ingest
 from tests.pipeline.conftest import VARIANT, Exported, exported  # noqa: F401  (a fixture)
 from training.config import ModelConfig
+from training.models import mobilenet_v2
+from training.models.families import FAMILIES
 from training.models.mobilenet import mobilenet
+from training.models.model_family import PublishedRow
 from training.weights.slim_checkpoint import slim_variables
 
 
@@ -177,3 +181,16 @@ def test_a_source_is_recognised_prepared_and_named(flat: Path, tmp_path: Path) -
         "train": 4,
         "validation": 2,
     }
+
+
+def test_a_family_is_in_the_published_table_and_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other laws of families are in `tests/training/models/test_families.py`."""
+    row = PublishedRow(width="1.0", resolution=224, top1=80.1, top5=95.2)
+    family = dataclasses.replace(
+        mobilenet_v2.FAMILY, name="mobilenet_vx", title="MobileNetVX", published=(row,)
+    )
+    assert b"MobileNetVX" not in plots.accuracy_over_macs([])
+    monkeypatch.setitem(FAMILIES, family.name, family)
+    cells = ("mobilenet_vx_1.0_224", "300", "3.47", "80.1", "95.2", accuracy_table.NOTHING)
+    assert accuracy_table.markdown_row(*cells) in accuracy_table.published()
+    assert b"MobileNetVX, published" in plots.accuracy_over_macs([])

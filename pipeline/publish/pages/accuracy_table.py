@@ -1,4 +1,4 @@
-"""Tables of accuracy: the published ones, and ours in their form."""
+"""Tables of accuracy: the published ones, and this project's in their form."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from pipeline.publish.published_index import PublishedEntry
 from preprocessing.records.imagenet import NUM_CLASSES
 from training.models.architecture import architecture
 from training.models.families import FAMILIES
+from training.models.model_family import ModelFamily
 from training.models.variants import Variant
 
 IMAGENET_OUTPUTS = NUM_CLASSES + 1
-
-# Rows of the original authors' tables, by variant.
-PUBLISHED_V2 = FAMILIES["mobilenet_v2"].published_rows
-PUBLISHED_V1 = FAMILIES["mobilenet_v1"].published_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +48,12 @@ def is_comparable(entry: PublishedEntry) -> bool:
 
 
 NOTHING = "–"  # noqa: RUF001
-_PUBLISHED_HEADER = (
+_COMPUTED_HEADER = (
     "| Classification Checkpoint | MACs (M) | Parameters (M) | Top 1 Accuracy | Top 5 Accuracy "
     "| Mobile CPU (ms) Pixel 1 |\n"
     "|---|---|---|---|---|---|\n"
 )
-_PUBLISHED_V1_HEADER = (
+_PRINTED_HEADER = (
     "| Classification Checkpoint | MACs (M) published | MACs computed | Parameters (M) "
     "| Top 1 Accuracy | Top 5 Accuracy |\n"
     "|---|---|---|---|---|---|\n"
@@ -94,7 +91,7 @@ def markdown_header(*columns: str) -> str:
 
 
 def ours(entries: list[PublishedEntry]) -> str:
-    """Return our table in Markdown."""
+    """Return the table of this project's models in Markdown."""
     header = markdown_header(
         "Classification Checkpoint",
         "MACs (M)",
@@ -118,7 +115,7 @@ def _row(entry: PublishedEntry) -> str:
 
 
 def beside_original(entries: list[PublishedEntry]) -> str:
-    """Return a Markdown table of our figures, the original's, and the difference in points.
+    """Return a Markdown table of the entries' figures, the original's, and their difference.
 
     A dataset other than ImageNet has no figure of the original, because the same number would
     not mean the same.
@@ -183,30 +180,39 @@ def _points(difference: float) -> str:
 
 
 def published() -> str:
-    """Return both published tables in Markdown; V2's MACs and parameters are computed here."""
-    return _published_v2() + "\n" + _published_v1()
+    """Return the published tables in Markdown, one per family that has published rows."""
+    families = [family for family in FAMILIES.values() if family.published]
+    return "\n".join(
+        _with_printed_macs(family) if _prints_macs(family) else _with_computed_macs(family)
+        for family in families
+    )
 
 
-def _published_v2() -> str:
+def _prints_macs(family: ModelFamily) -> bool:
+    return any(row.macs_millions is not None for row in family.published)
+
+
+def _with_computed_macs(family: ModelFamily) -> str:
+    """Return a table whose MACs and parameters are computed here, as in V2's table."""
     lines = []
-    for name, published_row in PUBLISHED_V2.items():
+    for name, row in family.published_rows.items():
         layout = architecture(Variant.parse(name), IMAGENET_OUTPUTS)
         lines.append(
             f"| {name} | {macs_millions(layout.macs)} | {parameters_millions(layout.parameters)} "
-            f"| {published_row.top1} | {published_row.top5} | {published_row.pixel1_ms} |\n"
+            f"| {row.top1} | {row.top5} | {NOTHING if row.pixel1_ms is None else row.pixel1_ms} |\n"
         )
-    return _PUBLISHED_HEADER + "".join(lines)
+    return _COMPUTED_HEADER + "".join(lines)
 
 
-def _published_v1() -> str:
-    """Return V1's table. Its MACs were published rounded; six are not what its code computes."""
+def _with_printed_macs(family: ModelFamily) -> str:
+    """Return a table with the printed MACs, which for V1 are not always what its code computes."""
     lines = []
-    for name, published_row in PUBLISHED_V1.items():
-        macs = published_row.macs_millions
+    for name, row in family.published_rows.items():
         computed = architecture(Variant.parse(name), IMAGENET_OUTPUTS).macs
-        remark = "" if round(computed / 1e6) == macs else " (not what the code computes)"
+        is_same = round(computed / 1e6) == row.macs_millions
+        remark = "" if is_same else " (not what the code computes)"
         lines.append(
-            f"| {name} | {macs}{remark} | {computed} | {published_row.parameters_millions} "
-            f"| {published_row.top1} | {published_row.top5} |\n"
+            f"| {name} | {row.macs_millions}{remark} | {computed} | {row.parameters_millions} "
+            f"| {row.top1} | {row.top5} |\n"
         )
-    return _PUBLISHED_V1_HEADER + "".join(lines)
+    return _PRINTED_HEADER + "".join(lines)

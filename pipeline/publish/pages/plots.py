@@ -14,8 +14,16 @@ from matplotlib.figure import Figure
 from pipeline.export.formats import registry as formats
 from pipeline.publish.pages import accuracy_table, published_results
 from pipeline.publish.published_index import PublishedEntry
+from training.models.families import FAMILIES
 
-COLORS = {"ours": "#d62728", "V2": "#1f77b4", "V1": "#8a8d91", "V3": "#2ca02c", "others": "#9467bd"}
+COLORS = {
+    "ours": "#d62728",
+    "MobileNetV2": "#1f77b4",
+    "MobileNetV1": "#8a8d91",
+    "MobileNetV3": "#2ca02c",
+    "others": "#9467bd",
+}
+OTHER_COLOR = "#8c564b"  # color of families that have none above
 AREA_PER_MILLION = 60.0  # square points of a blob per million parameters
 
 
@@ -27,16 +35,17 @@ def accuracy_over_macs(entries: list[PublishedEntry]) -> bytes:
             because they are not comparable.
     """
     figure, axes = _figure()
-    for name, family in (("V1", accuracy_table.PUBLISHED_V1), ("V2", accuracy_table.PUBLISHED_V2)):
-        rows = [row for row in map(accuracy_table.original, family) if row]
-        _blobs(
-            axes,
-            name,
-            f"MobileNet{name}, published",
-            [(row.macs_millions, row.top1, row.parameters_millions) for row in rows],
-        )
+    for family in reversed(FAMILIES.values()):
+        rows = [row for row in map(accuracy_table.original, family.published_rows) if row]
+        if rows:
+            _blobs(
+                axes,
+                family.title,
+                f"{family.title}, published",
+                [(row.macs_millions, row.top1, row.parameters_millions) for row in rows],
+            )
     for name, label, group in (
-        ("V3", "MobileNetV3, published", published_results.MOBILENET_V3),
+        ("MobileNetV3", "MobileNetV3, published", published_results.MOBILENET_V3),
         ("others", "MobileNetV2 trained by others", published_results.OTHERS_V2),
     ):
         _blobs(
@@ -77,15 +86,14 @@ def latency(entries: list[PublishedEntry]) -> bytes:
     """
     figure, axes = _figure(columns=2)
     published, measured = axes
-    v2 = [
-        row
-        for row in map(accuracy_table.original, accuracy_table.PUBLISHED_V2)
-        if row and row.pixel1_ms
-    ]
-    _points(published, "V2", "MobileNetV2", [(row.pixel1_ms or 0.0, row.top1) for row in v2])
+    for family in reversed(FAMILIES.values()):
+        rows = [row for row in map(accuracy_table.original, family.published_rows) if row]
+        timed = [(row.pixel1_ms, row.top1) for row in rows if row.pixel1_ms]
+        if timed:
+            _points(published, family.title, family.title, timed)
     _points(
         published,
-        "V3",
+        "MobileNetV3",
         "MobileNetV3",
         [(peer.pixel1_ms, peer.top1) for peer in published_results.MOBILENET_V3 if peer.pixel1_ms],
     )
@@ -117,8 +125,8 @@ def curves(history: dict[str, list[list[float]]], names: Iterable[str], ylabel: 
 
 def _measured(axes: Axes, entries: list[PublishedEntry]) -> None:
     hosts = sorted({entry.host.cpu for entry in entries})
-    for family in ("V1", "V2"):
-        ours = [entry for entry in entries if f"_{family.lower()}_" in entry.name]
+    for family in reversed(FAMILIES.values()):
+        ours = [entry for entry in entries if entry.variant.model_family is family]
         for position, column in enumerate(formats.latency_columns()):
             points = [
                 (entry.macs / 1e6, entry.latency_ms[column.name])
@@ -126,8 +134,8 @@ def _measured(axes: Axes, entries: list[PublishedEntry]) -> None:
                 if column.name in entry.latency_ms
             ]
             if points:
-                label = f"MobileNet{family} {column.label}"
-                _points(axes, family, label, points, filled=position == 0)
+                label = f"{family.title} {column.label}"
+                _points(axes, family.title, label, points, filled=position == 0)
     if entries:
         axes.set(xlim=(0, None), ylim=(0, None))
         axes.margins(0.1)
@@ -157,7 +165,7 @@ def _blobs(axes: Axes, name: str, label: str, blobs: list[tuple[float, float, fl
         macs,
         top1,
         s=[AREA_PER_MILLION * millions for millions in parameters],
-        color=COLORS[name],
+        color=COLORS.get(name, OTHER_COLOR),
         alpha=0.45,
         edgecolors="white",
         linewidths=0.8,
@@ -180,8 +188,8 @@ def _points(
         linestyle="",
         marker="o",
         markersize=7,
-        color=COLORS[name],
-        markerfacecolor=COLORS[name] if filled else "white",
+        color=COLORS.get(name, OTHER_COLOR),
+        markerfacecolor=COLORS.get(name, OTHER_COLOR) if filled else "white",
         alpha=0.8,
         label=label,
     )
