@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from training.models.layout import Architecture, Block, Convolution
+from training.models.layout import Activation, Architecture, Block, Convolution
 from training.models.mobilenet import BN_EPSILON
 from training.weights.slim_checkpoint import SHADOW
 
@@ -78,8 +78,27 @@ def _network(layout: Architecture, resolution: int, parameter: Parameter) -> Non
 def _block(x: tf.Tensor, root: str, block: Block, parameter: Parameter) -> tf.Tensor:
     shortcut = x
     for convolution in block.convolutions:
-        scope = f"{root}/{convolution.scope}"
-        x = _convolution(x, scope, convolution, parameter)
+        x = _layer(x, root, convolution, parameter)
+        if convolution.depthwise and block.squeeze_excite:
+            x = _squeeze_excite(x, root, block, parameter)
+    return tf.add(shortcut, x, name=f"{root}/{block.scope}/add") if block.residual else x
+
+
+def _squeeze_excite(x: tf.Tensor, root: str, block: Block, parameter: Parameter) -> tf.Tensor:
+    scope = f"{root}/{block.scope}/squeeze_excite"
+    weights = tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID", name=f"{scope}/AvgPool")
+    for convolution in block.squeeze_excite or ():
+        weights = _layer(weights, root, convolution, parameter)
+    return tf.multiply(x, weights, name=f"{scope}/mul")
+
+
+def _layer(x: tf.Tensor, root: str, convolution: Convolution, parameter: Parameter) -> tf.Tensor:
+    """Add a convolution, its batch normalisation or bias, and its activation."""
+    scope = f"{root}/{convolution.scope}"
+    x = _convolution(x, scope, convolution, parameter)
+    if convolution.bias:
+        x = tf.nn.bias_add(x, parameter(f"{scope}/biases"), name=f"{scope}/BiasAdd")
+    else:
         x, *_ = tf.raw_ops.FusedBatchNorm(  # V1, because the readers of that time do not know V3
             x=x,
             scale=parameter(f"{scope}/BatchNorm/gamma"),
@@ -90,9 +109,18 @@ def _block(x: tf.Tensor, root: str, block: Block, parameter: Parameter) -> tf.Te
             is_training=False,
             name=f"{scope}/BatchNorm/FusedBatchNorm",
         )
-        if not convolution.linear:
-            x = tf.nn.relu6(x, name=f"{scope}/Relu6")
-    return tf.add(shortcut, x, name=f"{root}/{block.scope}/add") if block.residual else x
+    return _activated(x, scope, convolution.activation)
+
+
+def _activated(x: tf.Tensor, scope: str, activation: Activation | None) -> tf.Tensor:
+    if activation is None:
+        return x
+    if activation == "relu6":
+        return tf.nn.relu6(x, name=f"{scope}/Relu6")
+    if activation == "relu":
+        return tf.nn.relu(x, name=f"{scope}/Relu")
+    gate = tf.multiply(tf.nn.relu6(x + 3.0), 1.0 / 6.0, name=f"{scope}/hard_sigmoid")
+    return gate if activation == "hard_sigmoid" else tf.multiply(x, gate, f"{scope}/hard_swish")
 
 
 def _convolution(
@@ -122,8 +150,6 @@ def _convolution(
 def _logits(x: tf.Tensor, layout: Architecture, parameter: Parameter) -> tf.Tensor:
     """Add the classifier, from the last map to logits `[N, outputs]`."""
     logits = f"{layout.scope}/Logits"
-    scope = f"{layout.scope}/{layout.classifier.scope}"
     x = tf.nn.avg_pool2d(x, x.shape[1:3], 1, "VALID", name=f"{logits}/AvgPool")
-    x = _convolution(x, scope, layout.classifier, parameter)
-    x = tf.nn.bias_add(x, parameter(f"{scope}/biases"), name=f"{scope}/BiasAdd")
+    x = _layer(x, layout.scope, layout.classifier, parameter)
     return tf.squeeze(x, [1, 2], name=f"{logits}/Squeeze")

@@ -9,54 +9,23 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import UsageError
+from tests.training.models.tiny_family import TINY
 from tests.training.small_runs import config_of, run
 from training.config import SYNTHETIC, ModelConfig, RunConfig
 from training.config.recipes import published
-from training.models import layout as layouts
 from training.models.architecture import architecture
 from training.models.families import FAMILIES
-from training.models.layout import Architecture, Block, Strides
 from training.models.mobilenet import mobilenet
-from training.models.model_family import ModelFamily, PublishedRow
 from training.models.variants import Variant, published_variants
 from training.weights import slim_checkpoint
 from training.weights.keras_applications import application
 from training.weights.slim_checkpoint import slim_shapes, slim_variables
 
-CHANNELS = 16
-
-
-def layout(width_multiplier: float, num_outputs: int, strides: Strides) -> Architecture:
-    """Return one bottleneck with squeeze-and-excite and hard swish, as future families may have."""
-    channels = int(CHANNELS * width_multiplier)
-    stem = layouts.single("Conv", 3, 3, channels, strides.spatial(2))
-    depthwise = layouts.depthwise_convolution(
-        "block/depthwise", channels, strides.spatial(1), kernel=5, activation="hard_swish"
-    )
-    project = layouts.full_convolution(
-        "block/project", 1, channels, channels, strides.pointwise(), activation=None
-    )
-    block = Block(
-        "block",
-        (depthwise, project),
-        residual=True,
-        squeeze_excite=layouts.squeeze_excite("block", channels, 4),
-    )
-    return Architecture("Tiny", (stem, block), layouts.classifier(channels, num_outputs))
-
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Variant:
     """Register the family, and return one of its variants."""
-    family = ModelFamily(
-        name="tiny",
-        title="Tiny",
-        layout=layout,
-        widths=("1.0", "0.5"),
-        published=(PublishedRow(width="1.0", resolution=32, top1=1.0, top5=5.0),),
-        model_settings={"dropout": 0.001},
-    )
-    monkeypatch.setitem(FAMILIES, family.name, family)
+    monkeypatch.setitem(FAMILIES, TINY.name, TINY)
     return Variant.parse("tiny_0.5_32")
 
 
