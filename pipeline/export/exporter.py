@@ -20,7 +20,7 @@ from pipeline.export import (
     latency,
     per_image,
 )
-from pipeline.export.conversion import checkpoint_files, litert, runtimes
+from pipeline.export.conversion import litert, runtimes, tf1_files
 from pipeline.export.conversion.sources import ExportSources
 from pipeline.export.formats.export_format import Runner
 from pipeline.export.formats.registry import EXPORT_FORMATS
@@ -197,8 +197,8 @@ def _write_files(folder: str, sources: ExportSources) -> dict[str, str]:
     """Write the checkpoint and every format; return the path of each by format."""
     variant = sources.variant.name
     logger.info("export: the checkpoint and its graphs")
-    checkpoint_files.write(folder, sources)
-    files = {REFERENCE: os.path.join(folder, checkpoint_files.checkpoint_file(variant))}
+    tf1_files.write(folder, sources)
+    files = {REFERENCE: os.path.join(folder, tf1_files.checkpoint_file(variant))}
     for export_format in EXPORT_FORMATS:
         logger.info("export: %s", export_format.title)
         path = os.path.join(folder, export_format.file_of(variant))

@@ -6,8 +6,9 @@ import logging
 from collections import Counter
 from typing import Any
 
-from pipeline.inspection import contact_sheet, plots
+from pipeline.inspection import contact_sheet
 from pipeline.inspection.contact_sheet import Picture
+from pipeline.inspection.histograms import draw_histograms
 from preprocessing import storage
 from preprocessing.records import imagenet, schema, verify
 from preprocessing.records.records_folder import read_at
@@ -131,7 +132,7 @@ def _class_lines(manifest: Manifest) -> list[str]:
 def draw(records: str, manifest: Manifest, output: str, config: RunConfig | None) -> list[str]:
     """Write the pictures and return their paths."""
     storage.make_folder(output)
-    drawn = {HISTOGRAMS: plots.histograms(manifest)}
+    drawn = {HISTOGRAMS: draw_histograms(manifest)}
     for split in SPLITS:
         chosen = choose(records, manifest, split)
         title = (

@@ -9,7 +9,7 @@ import logging
 from pipeline.cli import flags
 from pipeline.cli.cluster import common
 from pipeline.cli.command import Command, Result
-from pipeline.cluster.backends import registry as backends
+from pipeline.cluster.backends import registry
 from pipeline.cluster.spec import COMPONENTS, LAYOUTS
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         help=f"repeatable: {', '.join(COMPONENTS)}",
     )
     parser.add_argument("--queue", action="store_true", help="let Kueue decide when it starts")
-    names = backends.names()
+    names = registry.names()
     parser.add_argument(
         "--backend",
         choices=names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.export.formats import registry as formats
+from pipeline.export.formats.registry import accuracy_columns, latency_columns
 from pipeline.publish.published_index import PublishedEntry
 from preprocessing.records.imagenet import NUM_CLASSES
 from training.models.architecture import architecture
@@ -98,7 +98,7 @@ def ours(entries: list[PublishedEntry]) -> str:
         "Parameters (M)",
         "Top 1 Accuracy",
         "Top 5 Accuracy",
-        *(f"{column.label} Top 1" for column in formats.accuracy_columns()),
+        *(f"{column.label} Top 1" for column in accuracy_columns()),
         *_latency_titles(),
     )
     return header + "".join(map(_row, entries))
@@ -109,7 +109,7 @@ def _row(entry: PublishedEntry) -> str:
         *_size_cells(entry),
         percent(entry.checkpoint_top1),
         percent(entry.checkpoint_top5),
-        *(percent(entry.top1.get(column.name)) for column in formats.accuracy_columns()),
+        *(percent(entry.top1.get(column.name)) for column in accuracy_columns()),
         *_latency_cells(entry),
     )
 
@@ -128,7 +128,7 @@ def beside_original(entries: list[PublishedEntry]) -> str:
         *("Top 5 Accuracy", "original", "difference"),
         *(
             title
-            for column in formats.accuracy_columns()
+            for column in accuracy_columns()
             for title in (f"{column.label} Top 1", f"{column.label} difference")
         ),
         *_latency_titles(),
@@ -143,7 +143,7 @@ def _row_beside_original(entry: PublishedEntry) -> str:
     cells = _size_cells(entry)
     cells += _beside(entry.checkpoint_top1, theirs.top1 if theirs else None)
     cells += _beside(entry.checkpoint_top5, theirs.top5 if theirs else None)
-    for column in formats.accuracy_columns():
+    for column in accuracy_columns():
         top1 = entry.top1.get(column.name)
         lost = NOTHING if top1 is None else _points(100 * (top1 - entry.checkpoint_top1))
         cells += [percent(top1), lost]
@@ -161,11 +161,11 @@ def _size_cells(entry: PublishedEntry) -> list[str]:
 
 
 def _latency_titles() -> list[str]:
-    return [f"{column.label} CPU (ms)" for column in formats.latency_columns()]
+    return [f"{column.label} CPU (ms)" for column in latency_columns()]
 
 
 def _latency_cells(entry: PublishedEntry) -> list[str]:
-    return [milliseconds(entry.latency_ms.get(column.name)) for column in formats.latency_columns()]
+    return [milliseconds(entry.latency_ms.get(column.name)) for column in latency_columns()]
 
 
 def _beside(fraction: float, theirs: float | None) -> list[str]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from pipeline.export import directory, history, per_image
-from pipeline.export.formats import registry as formats
+from pipeline.export.formats.registry import accuracy_columns, latency_columns
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import published_index
 from pipeline.publish.pages import accuracy_table, index_page, plots
@@ -139,8 +139,8 @@ def _figures(entries: list[PublishedEntry]) -> dict[str, Any]:
             for entry in entries
             if accuracy_table.is_comparable(entry)
         },
-        "accuracy_columns": formats.accuracy_columns(),
-        "latency_columns": formats.latency_columns(),
+        "accuracy_columns": accuracy_columns(),
+        "latency_columns": latency_columns(),
         "macs_plot": _svg(plots.accuracy_over_macs(entries)),
         "latency_plot": _svg(plots.latency(entries)),
     }

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from pipeline.export.formats import registry as formats
+from pipeline.export.formats.registry import latency_columns
 from pipeline.publish.pages import accuracy_table, published_results
 from pipeline.publish.published_index import PublishedEntry
 from training.models.families import FAMILIES
@@ -127,7 +127,7 @@ def _measured(axes: Axes, entries: list[PublishedEntry]) -> None:
     hosts = sorted({entry.host.cpu for entry in entries})
     for family in reversed(FAMILIES.values()):
         ours = [entry for entry in entries if entry.variant.model_family is family]
-        for position, column in enumerate(formats.latency_columns()):
+        for position, column in enumerate(latency_columns()):
             points = [
                 (entry.macs / 1e6, entry.latency_ms[column.name])
                 for entry in ours

@@ -15,8 +15,8 @@ from PIL import Image
 from pipeline.cli import main
 from pipeline.inspection.augmented import augmented
 from pipeline.inspection.contact_sheet import CAPTION, TILE, contact_sheet
+from pipeline.inspection.histograms import draw_histograms
 from pipeline.inspection.inspection import AUGMENTED_SHEET, choose, inspect
-from pipeline.inspection.plots import histograms
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import SPLITS, Manifest
 from tests.conftest import ingest
@@ -148,13 +148,13 @@ def test_a_sample_is_spread_over_the_records_and_the_same_every_time(records: Pa
 
 def test_histograms_do_for_few_and_for_many_classes(records: Path) -> None:
     manifest = Manifest.read(str(records))
-    few = Image.open(io.BytesIO(histograms(manifest)))
+    few = Image.open(io.BytesIO(draw_histograms(manifest)))
     train, validation = (
         dataclasses.replace(of_split, class_counts=of_split.class_counts * 100)
         for of_split in map(manifest.statistics.of, SPLITS)
     )
     statistics = dataclasses.replace(manifest.statistics, train=train, validation=validation)
     many = dataclasses.replace(manifest, classes=manifest.classes * 100, statistics=statistics)
-    drawn = Image.open(io.BytesIO(histograms(many)))
+    drawn = Image.open(io.BytesIO(draw_histograms(many)))
     assert few.size == drawn.size
     assert few.tobytes() != drawn.tobytes()

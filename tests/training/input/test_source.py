@@ -12,7 +12,7 @@ from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
 from tests.training.small_runs import config_of, run
 from training.config import SYNTHETIC, override
-from training.input import source as sources
+from training.input import source
 from training.input.data import SINGLE_PROCESS
 from training.input.source import Source
 from training.workdir.run_record import Run
@@ -35,7 +35,7 @@ def test_cached_images_are_the_records_images(records: Path) -> None:
 def test_a_cache_larger_than_half_the_memory_is_refused(
     records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "CACHE_FRACTION", 1e-9)
+    monkeypatch.setattr(source, "CACHE_FRACTION", 1e-9)
     with pytest.raises(UsageError, match=r"input\.cache would keep 0\.0 GB"):
         Source.open(str(records), config_of(CACHE))
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from training.models import layout as layouts
-from training.models.layout import Architecture, Block, Strides
+from training.models.layout import (
+    Architecture,
+    Block,
+    Strides,
+    classifier,
+    depthwise_convolution,
+    full_convolution,
+    single,
+    squeeze_excite,
+)
 from training.models.model_family import ModelFamily, PublishedRow
 
 CHANNELS = 16
@@ -12,20 +20,20 @@ CHANNELS = 16
 def layout(width_multiplier: float, num_outputs: int, strides: Strides) -> Architecture:
     """Return the layers, of kinds that future families may have."""
     channels = int(CHANNELS * width_multiplier)
-    stem = layouts.single("Conv", 3, 3, channels, strides.spatial(2))
-    depthwise = layouts.depthwise_convolution(
+    stem = single("Conv", 3, 3, channels, strides.spatial(2))
+    depthwise = depthwise_convolution(
         "block/depthwise", channels, strides.spatial(1), kernel=5, activation="hard_swish"
     )
-    project = layouts.full_convolution(
+    project = full_convolution(
         "block/project", 1, channels, channels, strides.pointwise(), activation=None
     )
     block = Block(
         "block",
         (depthwise, project),
         residual=True,
-        squeeze_excite=layouts.squeeze_excite("block", channels, 4),
+        squeeze_excite=squeeze_excite("block", channels, 4),
     )
-    return Architecture("Tiny", (stem, block), layouts.classifier(channels, num_outputs))
+    return Architecture("Tiny", (stem, block), classifier(channels, num_outputs))
 
 
 TINY = ModelFamily(

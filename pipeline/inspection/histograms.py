@@ -17,7 +17,7 @@ MAX_NAMED_CLASSES = 40  # more classes are drawn as a curve
 SizesOf = Callable[[SplitStatistics], tuple[tuple[int, int], ...]]
 
 
-def histograms(manifest: Manifest) -> bytes:
+def draw_histograms(manifest: Manifest) -> bytes:
     """Return a PNG of images per class, and of files and images by size, for both splits."""
     import matplotlib
 
