@@ -1,4 +1,4 @@
-"""An export directory on disk: what is in it, and whether it is intact. No TensorFlow here."""
+"""An export directory: its files, and whether they are intact. TensorFlow is not imported."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 from pipeline.export.metrics import ExportMetrics, FileDigest
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.storage.contracts import ContractError
+from training.workdir.run_record import FILE as CONFIG_FILE
+from training.workdir.run_record import Run
 
 METRICS = "metrics.json"
 LABELS = "labels.txt"  # line i names output i
@@ -56,6 +59,26 @@ def read_metrics(folder: str) -> ExportMetrics:
     if not is_export(folder):
         raise UsageError(f"{folder} has no {METRICS}; make an export with `mobilenet export`")
     return ExportMetrics.from_json(storage.read_json(path), path)
+
+
+def read_run(folder: str, metrics: ExportMetrics) -> Run:
+    """Read the run of an export, `config.json`.
+
+    Args:
+        folder: The export directory.
+        metrics: Its metrics, which know the records of exports that are older than the field.
+
+    Raises:
+        DataError: The file is damaged; the message names the first wrong place.
+    """
+    path = os.path.join(folder, CONFIG_FILE)
+    stored = storage.read_json(path)
+    if isinstance(stored, dict):
+        stored = {"records_digest": metrics.lineage.records_digest, **stored}
+    try:
+        return Run.from_json(stored, path)
+    except ContractError as error:
+        raise DataError(f"{error}; export again") from None
 
 
 def read_labels(folder: str) -> list[str]:

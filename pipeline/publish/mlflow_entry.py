@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.export.metrics import ExportMetrics
 from preprocessing import storage
 from preprocessing.storage import contracts
+from training.workdir.run_record import Run
 
 # MLflow's limits per request.
 MAX_METRICS = 1000
@@ -36,21 +37,21 @@ def tags(metrics: ExportMetrics) -> dict[str, str]:
     }
 
 
-def training_digest(run: dict[str, Any], metrics: ExportMetrics) -> str:
+def training_digest(run: Run, metrics: ExportMetrics) -> str:
     """Return the identity of the training: its config, records and code.
 
     How an imported checkpoint was trained is unknown, so each of its exports is a training of
     its own.
     """
     lineage = metrics.lineage
-    imported = not run.get("records_digest", lineage.records_digest)
+    is_imported = run.records_digest is None
     return storage.digest_of(
-        [lineage.config_digest, lineage.git_commit, metrics.digest if imported else ""]
+        [lineage.config_digest, lineage.git_commit, metrics.digest if is_imported else ""]
     )
 
 
 def batches(
-    run: dict[str, Any], metrics: ExportMetrics, curves: dict[str, list[list[float]]]
+    run: Run, metrics: ExportMetrics, curves: dict[str, list[list[float]]]
 ) -> Iterator[dict[str, list[Any]]]:
     """Yield arguments of `MlflowClient.log_batch`: the recipe, the curves and the figures.
 
@@ -58,7 +59,7 @@ def batches(
     """
     from mlflow.entities import Metric, Param
 
-    params = [Param(key, value) for key, value in flat(run["config"]).items()]
+    params = [Param(key, value) for key, value in flat(run.config.to_json()).items()]
     points = [
         Metric(name, value, int(seconds * 1000), int(step))
         for name, curve in curves.items()

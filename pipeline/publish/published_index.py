@@ -12,10 +12,10 @@ runs at the same time cannot change them.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from pipeline.export import directory
 from pipeline.export.metrics import (
     REFERENCE,
     CalibrationSummary,
@@ -231,7 +231,7 @@ def write_index(folder: str, entries: list[PublishedEntry]) -> None:
 
 def unpublished_entry(export_folder: str, metrics: ExportMetrics) -> PublishedEntry:
     """Return the entry of an export that is neither packed nor registered yet."""
-    run = storage.read_json(os.path.join(export_folder, "config.json"))
+    run = directory.read_run(export_folder, metrics)
     return PublishedEntry(
         variant=metrics.variant,
         recipe=metrics.recipe,
@@ -246,11 +246,11 @@ def unpublished_entry(export_folder: str, metrics: ExportMetrics) -> PublishedEn
         top1={name: figures.top1 for name, figures in metrics.formats.items()},
         top5={name: figures.top5 for name, figures in metrics.formats.items()},
         examples=metrics.checkpoint.examples,
-        classes=run["num_classes"],
+        classes=run.num_classes,
         latency_ms={name: timing.median_ms for name, timing in metrics.latency.formats.items()},
         host=metrics.latency.host,
         file_bytes={name: file.bytes for name, file in metrics.files.items() if "/" not in name},
-        config=run["config"],
+        config=run.config.to_json(),
         input_contract=metrics.input_contract,
         calibration=metrics.calibration,
         rejected=metrics.rejected,

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.export import history
+from pipeline.export import directory, history
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import embedded_registry, mlflow_entry
-from preprocessing import storage
 from preprocessing.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,8 +148,8 @@ class RegistryClient:
         Everything logged is a function of the export, so a run that a killed process left
         behind is completed by logging the same again.
         """
-        config = storage.read_json(os.path.join(export_folder, "config.json"))
-        training = mlflow_entry.training_digest(config, metrics)
+        run = directory.read_run(export_folder, metrics)
+        training = mlflow_entry.training_digest(run, metrics)
         experiment_id = self._ensure_experiment(metrics.variant.name)
         runs = self._client.search_runs(
             [experiment_id], f"tags.`{TRAINING_TAG}` = '{training}'", order_by=["start_time ASC"]
@@ -164,7 +163,7 @@ class RegistryClient:
                 tags={TRAINING_TAG: training, **mlflow_entry.lineage(metrics)},
             ).info.run_id
         )
-        for batch in mlflow_entry.batches(config, metrics, history.read(export_folder)):
+        for batch in mlflow_entry.batches(run, metrics, history.read(export_folder)):
             self._client.log_batch(run_id, **batch)
         return run_id
 

@@ -18,7 +18,10 @@ from pipeline.export.metrics import (
 )
 from pipeline.export.predictions import Predictions
 from preprocessing import storage
+from training.config import override
+from training.config.recipes import demo
 from training.models.variants import Variant
+from training.workdir.run_record import Run
 
 VARIANT = "mobilenet_v2_0.35_64"
 CLASSES = ("zero", "one", "two")
@@ -39,12 +42,17 @@ def make_export(
     (folder / f"{variant}.tflite").write_bytes(flatbuffer)
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in ("background", *CLASSES)))
-    config = {
-        "config": {"seed": seed, "optimizer": {"momentum": 0.9}},
-        "num_classes": num_classes,
-        "records_digest": "r" * 64,
-    }
-    storage.write_json(str(folder / "config.json"), config)
+    run = Run(
+        config=override(demo(Variant.parse(variant)), f"seed={seed}"),
+        num_replicas=2,
+        num_classes=num_classes,
+        num_examples=1437,
+        records_digest="r" * 64,
+        initial_checkpoint=None,
+        git_commit="abc",
+        versions={},
+    )
+    storage.write_json(str(folder / "config.json"), run.to_json())
     storage.write_json(
         str(folder / "history.json"),
         {
@@ -71,7 +79,7 @@ def make_export(
         lineage=Lineage(
             checkpoint_step=299,
             records_digest="r" * 64,
-            config_digest=storage.digest_of(config),
+            config_digest=run.config_digest,
             git_commit="abc",
         ),
         files=directory.file_digests(str(folder)),
