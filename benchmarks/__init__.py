@@ -1,1 +1,1 @@
-"""Side-by-side measurements: each prints ratios of what ran in one run on one machine."""
+"""Side-by-side measurements, each of which prints ratios from one run on one machine."""

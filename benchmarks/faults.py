@@ -2,8 +2,8 @@
 
     python -m benchmarks.faults docs/faults.md
 
-Two workers on this machine, a tiny network; every line is measured in this one run. The tests
-hold the same runs to their bounds (`tests/training/loop/test_soak.py`, `test_failures.py`).
+Two workers train a tiny network on this machine, and every line is measured in this one run. The
+tests hold the same runs to their bounds (`tests/training/loop/test_soak.py`, `test_failures.py`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SIGNALS = (
 HEADER = """\
 # Faults and their cost
 
-Written by `python -m benchmarks.faults docs/faults.md`; two workers on one machine, a checkpoint
-every {every} steps. The time runs from the fault until the last worker that can end has ended. A
-supervisor then starts the workers again, and the run continues exactly; exit code 143 asks for
-that. Codes below 128 are permanent and end a job.
+`python -m benchmarks.faults docs/faults.md` writes this page. It runs two workers on one machine,
+which save a checkpoint every {every} steps. The time runs from the fault until the last worker that
+can end has ended. A supervisor then starts the workers again, because exit code 143 asks for that,
+and the run continues exactly. Exit codes below 128 are permanent and end a job.
 
 | fault | noticed in (s) | exit codes (chief, other) | steps lost |
 |---|---|---|---|
@@ -65,7 +65,9 @@ def _signals(folder: Path) -> list[tuple[str, ...]]:
     supervisor = Supervisor(
         arguments(folder / "records"), folder / "signals" / "workdir", folder / "signals" / "logs"
     )
-    faults = supervisor.run([(number, worker, 25) for number, worker, _ in SIGNALS], 1200)
+    faults = supervisor.run(
+        [(signal_number, worker, 25) for signal_number, worker, _ in SIGNALS], 1200
+    )
     return [
         (text, f"{max(fault.seconds.values()):.1f}", _codes(fault), str(_lost(fault)))
         for (_, _, text), fault in zip(SIGNALS, faults, strict=True)
@@ -74,14 +76,16 @@ def _signals(folder: Path) -> list[tuple[str, ...]]:
 
 def _codes(fault: Fault) -> str:
     def code(worker: int) -> str:
-        found = fault.exit_codes.get(worker)
-        return "frozen" if found is None else "killed" if found == -signal.SIGKILL else str(found)
+        exit_code = fault.exit_codes.get(worker)
+        if exit_code is None:
+            return "frozen"
+        return "killed" if exit_code == -signal.SIGKILL else str(exit_code)
 
     return f"{code(0)}, {code(1)}"
 
 
 def _lost(fault: Fault) -> int:
-    """Steps reported before the fault that had to be made again."""
+    """Return the number of steps that were reported before the fault and had to be repeated."""
     return max(0, fault.step - fault.checkpoint)
 
 
@@ -125,15 +129,20 @@ def _mistakes(folder: Path) -> list[tuple[str, ...]]:
         seconds = time.monotonic() - started
         line = outcome.err.strip().splitlines()[-1].replace(str(folder), "")
         rows.append(
-            (f"{text}: `{line[:200]}`", f"{seconds:.1f} from its start", str(outcome.code), "none")
+            (
+                f"{text}: `` {line[:200]} ``",
+                f"{seconds:.1f} from its start",
+                str(outcome.code),
+                "none",
+            )
         )
     return rows
 
 
 NOTES = """
-Tests hold further faults. A full disk ends in exit code 6, with the checkpoint and its step in the
-message; a vanished folder and a second trainer on the same workdir end in 2; ten attempts in a row
-without a new checkpoint end in 1. A step or a start that takes longer than
+The tests cover further faults. A full disk ends in exit code 6, with the checkpoint and its step in
+the message. A vanished folder and a second trainer on the same workdir end in 2, and ten attempts
+in a row without a new checkpoint end in 1. A step or a start that takes longer than
 `loop.step_timeout_seconds` or `loop.startup_timeout_seconds` ends in 143 with all stacks in the log
 (142 if TensorFlow holds the interpreter, as it does while it starts). A request to stop that cannot
 be answered within `loop.grace_seconds`, because the other worker is gone, ends in 143. If the

@@ -1,12 +1,12 @@
-"""Ingest against a bare loop, stock Beam, the original builder and a bare JPEG decoder, in one run.
+"""Ingest compared with a bare loop, stock Beam, the original builder and a bare JPEG decoder.
 
     python -m benchmarks.ingest                 # throughput, ratios, where the time goes
     python -m benchmarks.ingest --memory        # peak memory and time at 2k, 20k, 200k images
 
 Every contestant reads the same archives from the page cache and writes to the same disk.
-They run one after the other, round after round, and the best round of each counts: other
-work on the machine only ever adds time. On a machine that does other work at the same
-time, the ratios of processor time say more than those of wall time: both are printed.
+They run one after the other, round after round. The best round of each counts, because other
+work on the machine only ever adds time. On a machine that does other work at the same time,
+the ratios of processor time say more than those of wall time, so both are printed.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from pathlib import Path
 from benchmarks.photographs import write_archives
 
 CONTESTANTS = {
-    "ours": "mobilenet prepare, without its start-up: header, trailer and dimensions checked",
-    "ours_decode": "mobilenet prepare --decode-check, without its start-up: all decoded",
-    "bare": "one process: tar to TFRecord with CRCs, nothing checked, not synced",
-    "bare_sha256": "the same, and the SHA-256 that our manifest carries, and synced",
-    "decode": "libjpeg-turbo decoding the same images in memory to RGB, one process a core",
-    "decode_gray": "the same to gray, the cheapest call that finds all damage; ours makes it",
-    "original": "the original builder: TensorFlow decodes every image for its size, two threads",
+    "ours": "mobilenet prepare, without its start-up: it checks header, trailer and dimensions",
+    "ours_decode": "mobilenet prepare --decode-check, without its start-up: it decodes every image",
+    "bare": "one process: tar to TFRecord with CRCs, without checks and without fsync",
+    "bare_sha256": "the same, with the SHA-256 that our manifest carries, and with fsync",
+    "decode": "libjpeg-turbo decodes the same images in memory to RGB, with one process per core",
+    "decode_gray": "the same to gray: the cheapest call that finds all damage, as in ours",
+    "original": "the original builder: two threads; TensorFlow decodes every image for its size",
     "naive_beam": "stock Beam: Map(read and serialise) | WriteToTFRecord",
 }
 IMAGENET_IMAGES, IMAGENET_GB = 1_331_167, 155
-FEWER_IMAGES = {"original": 2000, "naive_beam": 2000}  # enough for those that are slow
+FEWER_IMAGES = {"original": 2000, "naive_beam": 2000}  # these are slow, and this many suffice
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,30 @@ class Cost:
 
 
 def become_subreaper() -> None:
-    """Count the processor time of grandchildren whose parent has ended, too (prctl(2))."""
+    """Also count the processor time of grandchildren whose parent has ended (prctl(2))."""
     pr_set_child_subreaper = 36
     if ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0):
-        raise SystemExit("needs Linux")
+        raise SystemExit("this benchmark needs Linux")
 
 
 def run(command: Sequence[str]) -> Cost:
-    """Run a command that must succeed, and wait for all that it left behind."""
+    """Run a command that must succeed, and wait for all processes that it left behind."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
     wall_seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    if completed.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{completed.stderr}")
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     core_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall_seconds, core_seconds, done.stdout)
+    return Cost(wall_seconds, core_seconds, completed.stdout)
 
 
 def prepare_command(source: Path, records: Path, *flags: str) -> list[str]:
-    """Return the command `mobilenet prepare` into a fresh folder."""
+    """Delete `records`, and return the `mobilenet prepare` command that writes it."""
     shutil.rmtree(records, ignore_errors=True)
     return [
         *(sys.executable, "-m", "pipeline", "prepare"),
@@ -86,7 +86,7 @@ def prepare_command(source: Path, records: Path, *flags: str) -> list[str]:
 
 
 def one_round(name: str, source: Path, work: Path, num_images: int) -> Cost:
-    """Measure one round of one contestant, without its start."""
+    """Measure one round of one contestant."""
     if name.startswith("ours"):
         flags = ["--decode-check"] if name == "ours_decode" else []
         return run(prepare_command(source, work / "records", *flags))
@@ -99,16 +99,16 @@ def one_round(name: str, source: Path, work: Path, num_images: int) -> Cost:
         ]
     )
     wall_seconds, core_seconds = json.loads(cost.output.splitlines()[-1])
-    return Cost(wall_seconds, core_seconds)  # its own time, without starting Python
+    return Cost(wall_seconds, core_seconds)  # without the start of Python
 
 
 def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
-    """Rates, ratios and a reckoning."""
+    """Return rates, ratios and an estimate for the whole ImageNet."""
     source, small = work / "source", work / "small"
     write_archives(str(source), arguments.images, width=500, height=375, quality=88)
     write_archives(str(small), 10, width=500, height=375, quality=88)
     image_kb = (source / "ILSVRC2012_img_train.tar").stat().st_size / arguments.images / 1000
-    # What a prepare of a hundred images takes is not work on images: Python, imports, Beam.
+    # A prepare of so few images shows the time that Python, imports and Beam take to start.
     starts = [run(prepare_command(small, work / "records", "--workers=2")) for _ in range(3)]
     start = Cost(
         min(start.wall_seconds for start in starts), min(start.core_seconds for start in starts)
@@ -126,11 +126,11 @@ def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
                 f"{cost.core_seconds / num_images * 1e6:.0f} core microseconds an image",
                 file=sys.stderr,
             )
-    for name in (contestant for contestant in CONTESTANTS if contestant.startswith("ours")):
+    for name in [name for name in CONTESTANTS if name.startswith("ours")]:
         wall_us[name] -= start.wall_seconds / arguments.images * 1e6
         core_us[name] -= start.core_seconds / arguments.images * 1e6
     if min(wall_us.values()) <= 0:
-        raise SystemExit("the machine is too busy to tell start-up from work; use more --images")
+        raise SystemExit("the machine is too busy to tell start-up from work; give more --images")
     cores = len(os.sched_getaffinity(0))
     parts = run(
         [
@@ -141,7 +141,7 @@ def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
     used_cores = {"bare": 1, "bare_sha256": 1, "original": 2}
 
     def ratios(of: str, to: str) -> dict[str, float]:
-        """Return ratios of wall time, and of processor time as if all usable cores were free."""
+        """Return the ratio of wall time, and that of processor time with all usable cores free."""
         free = {name: core_us[name] / used_cores.get(name, cores) for name in (of, to)}
         return {
             "wall": round(wall_us[to] / wall_us[of], 2),
@@ -173,7 +173,7 @@ def throughput(arguments: argparse.Namespace, work: Path) -> dict[str, object]:
 
 
 def memory(work: Path) -> dict[str, object]:
-    """Peak memory of any process and wall time for ten and a hundred times as many images."""
+    """Return the peak memory of any process and the wall time for 2k, 20k and 200k images."""
     results = {}
     for num_images in (2_000, 20_000, 200_000):
         source = work / f"source-{num_images}"
@@ -194,7 +194,7 @@ def memory(work: Path) -> dict[str, object]:
 
 
 def peak_megabytes_of_session(leader: subprocess.Popen[bytes]) -> float:
-    """Return the highest peak memory of any process in the session of `leader`, at its end."""
+    """Wait for `leader`, and return the highest peak memory of any process in its session."""
     peaks: dict[str, int] = {}
     assert leader.stderr
     drain = threading.Thread(target=leader.stderr.read, daemon=True)
@@ -208,7 +208,7 @@ def peak_megabytes_of_session(leader: subprocess.Popen[bytes]) -> float:
                     if line.startswith("VmHWM"):
                         peaks[path.name] = int(line.split()[1])
             except (OSError, ValueError):
-                continue  # it has just ended
+                continue  # the process has just ended
         time.sleep(0.05)
     if leader.returncode:
         raise SystemExit("mobilenet prepare failed")
@@ -216,12 +216,12 @@ def peak_megabytes_of_session(leader: subprocess.Popen[bytes]) -> float:
 
 
 def main() -> None:
-    """Print one JSON object."""
+    """Measure, and print one JSON object."""
     arguments = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     arguments.add_argument("--images", type=int, default=16_000)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--memory", action="store_true")
-    arguments.add_argument("--folder", help="where to work [the temporary folder]")
+    arguments.add_argument("--folder", help="folder to work in [the temporary folder]")
     parsed = arguments.parse_args()
     become_subreaper()
     with tempfile.TemporaryDirectory(prefix="benchmark-ingest-", dir=parsed.folder) as folder:

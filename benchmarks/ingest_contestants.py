@@ -25,7 +25,7 @@ from preprocessing.sources.registry import find_source
 
 
 class Clock:
-    """Wall and processor seconds, of this process and its ended children, since it was made."""
+    """Wall and processor seconds of this process and its ended children since construction."""
 
     def __init__(self) -> None:
         self._started = self._now()
@@ -35,7 +35,7 @@ class Clock:
         return time.perf_counter(), sum(os.times()[:4])
 
     def seconds(self) -> tuple[float, float]:
-        """Both."""
+        """Return the wall seconds and the processor seconds."""
         wall, core = self._now()
         return wall - self._started[0], core - self._started[1]
 
@@ -44,7 +44,7 @@ Seconds = tuple[float, float]
 
 
 def members(source: str) -> Iterator[tuple[str, bytes]]:
-    """Synset and bytes of every training image, by Python's tarfile."""
+    """Yield the synset and bytes of every training image, with Python's tarfile."""
     with tarfile.open(os.path.join(source, archives.TRAIN_ARCHIVE)) as outer:
         for member in outer:
             stream = outer.extractfile(member)
@@ -56,7 +56,7 @@ def members(source: str) -> Iterator[tuple[str, bytes]]:
 
 
 def features(synset: str, content: bytes, height: int = 375, width: int = 500) -> dict[str, Any]:
-    """Return a record of the published schema."""
+    """Return the features of one record of the published schema."""
     empty: dict[str, Any] = {
         name: []
         for name in (
@@ -80,23 +80,23 @@ def features(synset: str, content: bytes, height: int = 375, width: int = 500) -
 
 
 def bare(source: str, out: str, num_images: int, *, sha256: bool = False) -> Seconds:
-    """Run one loop in one process."""
+    """Copy the images to shards in one loop in one process."""
     digest = hashlib.sha256()
-    done = 0
+    num_written = 0
     clock = Clock()
     images = islice(members(source), num_images)
     while batch := list(islice(images, 1000)):
-        with open(os.path.join(out, f"train-{done}"), "wb") as shard:
+        with open(os.path.join(out, f"train-{num_written}"), "wb") as shard:
             for synset, content in batch:
                 record = tfrecord.record(features(synset, content))
                 shard.write(record)
                 if sha256:
                     digest.update(record)
-                done += 1
+                num_written += 1
             if sha256:
                 shard.flush()
                 os.fsync(shard.fileno())
-    assert done == num_images
+    assert num_written == num_images
     return clock.seconds()
 
 
@@ -116,15 +116,15 @@ def _decode_some(task: tuple[list[bytes], int, bool]) -> None:
     import simplejpeg
 
     images, count, gray = task
-    how: dict[str, Any] = {"colorspace": "RGB"}
+    options: dict[str, Any] = {"colorspace": "RGB"}
     if gray:  # the call that `--decode-check` makes: all coefficients, no colour arithmetic
-        how = {"colorspace": "GRAY", "fastdct": True, "fastupsample": True, "strict": True}
+        options = {"colorspace": "GRAY", "fastdct": True, "fastupsample": True, "strict": True}
     for number in range(count):
-        simplejpeg.decode_jpeg(images[number % len(images)], **how)
+        simplejpeg.decode_jpeg(images[number % len(images)], **options)
 
 
 def original(source: str, out: str, num_images: int) -> Seconds:
-    """Slim's build_imagenet_data.py: two threads, each decodes its images to learn their size."""
+    """Imitate slim's build_imagenet_data.py: two threads decode their images to learn the sizes."""
     import tensorflow as tf
 
     images = list(islice(members(source), num_images))
@@ -178,7 +178,7 @@ def naive_beam(source: str, out: str, num_images: int) -> Seconds:
 
 
 def parts(source: str, out: str, num_images: int) -> dict[str, int]:
-    """Core microseconds per image of each part of our work, measured alone."""
+    """Return the core microseconds per image of each part of our work, measured alone."""
     references = list(islice(find_source(source).images("train"), num_images))
     contents = [content for _, content in read_images(references)]
     records = [tfrecord.record(features("n00000000", content)) for content in contents]

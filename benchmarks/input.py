@@ -1,9 +1,10 @@
-"""Images per second of the training input, ours and others' ways, interleaved in one run.
+"""Images per second of the training input, done in our way and in others, in one run.
 
     python -m benchmarks.input [--images 256] [--rounds 5]
 
-CPU time per image is what counts on a machine that others use, too: ratios are of that, the
-median over rounds in which every way runs once. JPEGs are of about 100 KB, 4:2:0.
+On a machine that others use, too, only the CPU time per image counts. The ratios are ratios of
+CPU time: medians over rounds, in each of which every way runs once. The JPEGs have about 100 KB
+and 4:2:0 chroma.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from training.input.inception import crop, distort, sample_crop
 SIZE = 224
 BATCH = 32
 NUM_CLASSES = 10
-SHORT_SIDE = 256  # of records pre-resized at ingest
+SHORT_SIDE = 256  # of records that ingest has resized
 LOOK_SECONDS, QUIET_LOOKS = 0.1, 3
 CORES = len(os.sched_getaffinity(0))
 BARS = {
@@ -70,7 +71,7 @@ def _write_records(folder: str, jpegs: list[bytes]) -> Manifest:
 def _ways(
     full_folder: str, full: Manifest, small_folder: str, small: Manifest, jpegs: list[bytes]
 ) -> dict[str, Iterable[Any]]:
-    """Name to an endless stream of batches; who takes one has done its work."""
+    """Return an endless stream of batches for each name; taking a batch does its work."""
     config, rounded = AugmentationConfig(), AugmentationConfig(pixels="uint8")
     fused = tf.function(distort, jit_compile=True)  # as the training step runs it
     full_records = Records(full_folder, full, "train")
@@ -140,7 +141,7 @@ def _ways(
 
 
 def _sequential(folder: str, manifest: Manifest) -> tf.data.Dataset:
-    """JPEGs read as most do: shard after shard, parsed, for ever."""
+    """Return JPEGs as most programs read them: parsed, shard after shard, endlessly."""
     feature = {schema.ENCODED: tf.io.FixedLenFeature([], tf.string)}
     files = [f"{folder}/{shard.file}" for shard in manifest.shards["train"]]
     return (
@@ -158,7 +159,7 @@ def _batched(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _turbo(jpegs: list[bytes]) -> Iterable[Any]:
-    """Decode fully with libjpeg-turbo (through Pillow) from memory, in as many threads as cores."""
+    """Decode whole images from memory with libjpeg-turbo (through Pillow), one thread per core."""
 
     def decode(number: int) -> int:
         with Image.open(io.BytesIO(jpegs[number % len(jpegs)])) as image:
@@ -181,7 +182,7 @@ def _shrink(jpeg: bytes) -> bytes:
 
 
 def _measure(ways: dict[str, Iterable[Any]], images: int, rounds: int) -> dict[str, list[float]]:
-    """CPU milliseconds per image of every way in every round; a first round warms up."""
+    """Return CPU milliseconds per image by way and round, after a round that warms up."""
     iterators = {name: iter(way) for name, way in ways.items()}
     milliseconds: dict[str, list[float]] = {name: [] for name in ways}
     batches = max(1, images // BATCH)
@@ -199,7 +200,7 @@ def _measure(ways: dict[str, Iterable[Any]], images: int, rounds: int) -> dict[s
 
 
 def _wait_for_buffers() -> None:
-    """Return when nothing is computed ahead any more: buffers are as full as at the start."""
+    """Wait until nothing is computed ahead, so that buffers are as full as at the start."""
     quiet = 0
     while quiet < QUIET_LOOKS:
         before = time.process_time()
@@ -215,7 +216,7 @@ def _report(milliseconds: dict[str, list[float]]) -> None:
 
     def ratio(way: str, to: str) -> float:
         pairs = zip(milliseconds[to], milliseconds[way], strict=True)
-        return round(statistics.median(other / ours for other, ours in pairs), 2)
+        return round(statistics.median(slow / fast for slow, fast in pairs), 2)
 
     print(
         json.dumps(

@@ -1,4 +1,4 @@
-"""JPEGs like ImageNet's for the benchmarks: about 500 x 375 pixels and 100 KB, no data needed."""
+"""Generated JPEGs for the benchmarks, like ImageNet's: about 500 x 375 pixels and 100 KB."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def make_jpegs(
 
 
 def _natural(random: np.random.Generator, height: int, width: int) -> Image.Image:
-    """Noise whose amplitude falls with the spatial frequency, gray more than coloured."""
+    """Return noise whose amplitude falls with the spatial frequency, gray more than coloured."""
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     falloff = 1 / np.maximum(np.hypot(rows, columns), 1 / width)
 
@@ -37,7 +37,7 @@ def _natural(random: np.random.Generator, height: int, width: int) -> Image.Imag
 
 
 def _of_about(image: Image.Image, target_bytes: float) -> bytes:
-    """Return the encoding of the quality whose size is nearest to `target_bytes`."""
+    """Return the encoding whose size is nearest to `target_bytes`, over a range of qualities."""
     encoded = [_encode(image, quality) for quality in range(80, 98, 1)]
     return min(encoded, key=lambda jpeg: abs(len(jpeg) - target_bytes))
 

@@ -1,11 +1,12 @@
-"""TF-Lite files against those converted from `keras.applications`, timed in turn in one run.
+"""Our TF-Lite files compared with those of `keras.applications`, timed in turn in one run.
 
     python -m benchmarks.latency [--variant mobilenet_v2_1.0_224]
 
-Same width and resolution, same weights (copied over), same converter. Prints the ratio of our
-float32 latency to theirs (at most 1.02 wanted) and of our int8 to our float32. Keras pads in
-operators of its own and, in V2, ends in FULLY_CONNECTED where we keep slim's convolution of one
-pixel and a RESHAPE: the table of operators says so.
+Both have the same width, resolution, weights (which are copied) and converter. The benchmark
+prints the ratio of our float32 latency to theirs, which should be at most 1.02, and that of our
+int8 latency to our float32 latency. Keras pads in separate operators. In V2 it ends in
+FULLY_CONNECTED, where we keep slim's convolution of one pixel and a RESHAPE. The printed
+operators show these differences.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from training.models.variants import Variant
 from training.weights.keras_applications import application, copy_weights
 
 OUTPUTS = 1001
-ROUNDS = 20  # each makes new interpreters, since the place in memory decides some percent
-TURNS = 4  # per round: runs of every file, in one order and then in the other
-CALIBRATION_IMAGES = 4  # of noise: this measures speed
+ROUNDS = 20  # each creates new interpreters, because their place in memory changes some percent
+TURNS = 4  # per round; every other turn runs the files in reverse order
+CALIBRATION_IMAGES = 4  # of noise, because only speed is measured
 
 
 def main() -> None:
-    """Convert both, time in turn, print."""
+    """Convert both, time them in turn and print the results."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--variant", default="mobilenet_v2_1.0_224")
     variant = Variant.parse(arguments.parse_args().variant)
@@ -60,23 +61,23 @@ def main() -> None:
         ("ours / keras.applications", "ours float32", "keras.applications float32"),
         ("int8 / float32", "ours int8", "ours float32"),
     ):
-        # By round: whatever slows the machine in a round slows both.
+        # The ratios are taken by round: whatever slows the machine in a round slows both files.
         ratios = milliseconds[a] / milliseconds[b]
         low, median, high = np.percentile(ratios, [25, 50, 75])
         print(f"{name:28} {median:.3f} (middle half of the rounds {low:.3f} to {high:.3f})")
 
 
 def _round(files: dict[str, bytes], image: np.ndarray) -> list[float]:
-    """Median milliseconds of each file, over runs that take turns with the others'."""
+    """Return the median milliseconds of each file, over runs that alternate with the others'."""
     models = [LiteRTModel(file) for file in files.values()]
-    found: list[list[np.ndarray]] = [[] for _ in models]
+    milliseconds: list[list[np.ndarray]] = [[] for _ in models]
     for model in models:
         model.set_image(image)
     for turn in range(TURNS):
         for index in sorted(range(len(models)), reverse=bool(turn % 2)):
             runs = latency.timed_ms(models[index].invoke, warm_up_runs=2, max_runs=latency.MIN_RUNS)
-            found[index].append(runs)
-    return [float(np.median(np.concatenate(parts))) for parts in found]
+            milliseconds[index].append(runs)
+    return [float(np.median(np.concatenate(parts))) for parts in milliseconds]
 
 
 if __name__ == "__main__":

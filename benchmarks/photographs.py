@@ -1,4 +1,4 @@
-"""Any number of different JPEGs as ILSVRC2012 archives, made from few, without a network."""
+"""ILSVRC2012 archives of any number of different JPEGs, generated from a few images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from PIL import Image
 
 from preprocessing.sources import archives
 
-NUM_PIXEL_IMAGES = 64  # really different ones; the others differ in a comment
+NUM_PIXEL_IMAGES = 64  # different pixels; further images repeat them with another comment
 IMAGES_PER_CLASS = 200
 
 
 def photograph(rng: np.random.Generator, width: int, height: int, quality: int) -> bytes:
-    """Return a JPEG like a photograph, whose power falls with the square of frequency."""
+    """Return a JPEG like a photograph: its power falls with the square of the frequency."""
     vertical = np.fft.fftfreq(height)[:, None]
     horizontal = np.fft.rfftfreq(width)[None, :]
     falling = 1 / np.maximum(np.hypot(vertical, horizontal), 1 / width)
@@ -35,7 +35,7 @@ def photograph(rng: np.random.Generator, width: int, height: int, quality: int) 
 
 
 def numbered(jpeg: bytes, number: int) -> bytes:
-    """Return the same picture with a comment segment, so that no two files are equal."""
+    """Return the same picture with its number in a comment, so that no two files are equal."""
     comment = b"%012d" % number
     return jpeg[:2] + b"\xff\xfe" + struct.pack(">H", 2 + len(comment)) + comment + jpeg[2:]
 
@@ -44,21 +44,21 @@ def write_archives(folder: str, num_images: int, *, width: int, height: int, qua
     """Write `num_images` training and 100 validation images as the official archives."""
     os.makedirs(folder)
     rng = np.random.default_rng(2018)
-    pictures = [photograph(rng, width, height, quality) for _ in range(NUM_PIXEL_IMAGES)]
+    photographs = [photograph(rng, width, height, quality) for _ in range(NUM_PIXEL_IMAGES)]
 
     def images(first: int, count: int) -> Iterator[bytes]:
         for number in range(first, first + count):
-            yield numbered(pictures[number % NUM_PIXEL_IMAGES], number)
+            yield numbered(photographs[number % NUM_PIXEL_IMAGES], number)
 
     synsets = [f"n{99000000 + index:08d}" for index in range(-(-num_images // IMAGES_PER_CLASS))]
     with tarfile.open(os.path.join(folder, archives.TRAIN_ARCHIVE), "w") as train:
         for index, synset in enumerate(synsets):
             first = index * IMAGES_PER_CLASS
             inner = io.BytesIO()
-            with tarfile.open(fileobj=inner, mode="w") as of_class:
+            with tarfile.open(fileobj=inner, mode="w") as class_archive:
                 count = min(IMAGES_PER_CLASS, num_images - first)
                 for number, jpeg in enumerate(images(first, count)):
-                    add(of_class, f"{synset}_{number}.JPEG", jpeg)
+                    add(class_archive, f"{synset}_{number}.JPEG", jpeg)
             add(train, f"{synset}.tar", inner.getvalue())
     with tarfile.open(os.path.join(folder, archives.VALIDATION_ARCHIVE), "w") as validation:
         for number, jpeg in enumerate(images(num_images, 100), start=1):
@@ -68,7 +68,7 @@ def write_archives(folder: str, num_images: int, *, width: int, height: int, qua
 
 
 def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add one file."""
+    """Add a file with the given content to `archive`."""
     member = tarfile.TarInfo(name)
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))

@@ -2,10 +2,12 @@
 
     python -m benchmarks.quantization [--demo demo] [--seeds 2] [--output DIR]
 
-From the same weights: converted as they are; fine-tuned as recipe `demo_quantized` says; and the
-same fine-tuning without the rounding, which tells its gain from that of training longer. Each is
-exported for real. Top-1 of float32 and int8 on the held-out digits, images on which they agree,
-and how far int8 moves the probability of float32's best class. Finished parts are kept.
+Three networks start from the same weights: one is converted as it is, one is fine-tuned with the
+recipe `demo_quantized`, and one is fine-tuned in the same way without the rounding, which tells the
+gain of rounding from that of longer training. The real `export` writes each of them. The benchmark
+prints the top-1 accuracy of float32 and int8 on the held-out digits, the share of images on which
+they agree, and how far int8 moves the probability of float32's best class. A repeated run keeps
+what is finished.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ WAYS = {"with rounding": "true", "without": "false"}
 
 
 def main() -> None:
-    """Train, export, print one line each."""
+    """Train and export the networks, and print one line for each."""
     arguments = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     arguments.add_argument(
         "--demo", type=Path, default=Path("demo"), help="a finished demo's folder"
@@ -35,16 +37,18 @@ def main() -> None:
     arguments.add_argument(
         "--output", type=Path, default=Path(tempfile.gettempdir()) / "quantization"
     )
-    given = arguments.parse_args()
-    start = given.demo / "exports" / VARIANT
+    options = arguments.parse_args()
+    start = options.demo / "exports" / VARIANT
     if not directory.is_export(str(start)):
-        raise SystemExit(f"{start} is no export; run `mobilenet demo --output {given.demo}` first")
+        raise SystemExit(
+            f"{start} is not an export; run `mobilenet demo --output {options.demo}` first"
+        )
     print("weights                     float32    int8   agree  moved by")
     show("of the demo, as they are", start)
-    for seed in range(1, given.seeds + 1):
+    for seed in range(1, options.seeds + 1):
         for way, rounding in WAYS.items():
-            folder = given.output / f"{way.replace(' ', '-')}-{seed}"
-            fine_tune(given.demo / "records", start, folder, seed, rounding)
+            folder = options.output / f"{way.replace(' ', '-')}-{seed}"
+            fine_tune(options.demo / "records", start, folder, seed, rounding)
             show(f"tuned {way}, seed {seed}", folder / "export")
 
 
@@ -65,7 +69,7 @@ def fine_tune(records: Path, start: Path, folder: Path, seed: int, rounding: str
         ],
         [
             *("export", run, f"--records={records}", f"--output={folder / 'export'}"),
-            "--int8-tolerance=1.0",  # what int8 loses is what is measured
+            "--int8-tolerance=1.0",  # no loss is refused, because the loss is measured here
         ],
     ]
     for command in commands:
@@ -74,7 +78,7 @@ def fine_tune(records: Path, start: Path, folder: Path, seed: int, rounding: str
 
 
 def show(name: str, export: Path) -> None:
-    """Print one line."""
+    """Print the accuracies of one export on one line."""
     formats = json.loads((export / directory.METRICS).read_text())["formats"]
     checkpoint, int8 = (per_image.read(str(export), key) for key in ("checkpoint", "tflite_int8"))
     best = int8.classes == checkpoint.classes[:, :1]

@@ -1,9 +1,9 @@
-"""Runs that nobody trained, for measurements that need every variant: random filters, fitted head.
+"""Untrained runs for measurements of every variant: random filters and a fitted head.
 
-Random weights alone say nothing about agreement, because every class then scores the same.
-Here the filters stay random, BN statistics are those of real images, and the classifier is
-fitted to their features by ridge regression: on the images it was fitted to, which are those it
-is compared on, the network is right and sure.
+Random weights alone say nothing about agreement, because every class then scores the same. Here
+the filters stay random, the BN statistics are those of real images, and ridge regression fits the
+classifier to the features of these images. Formats are compared on the same images, on which the
+network is therefore right and certain.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ JPEG_SIDE = 96  # pixels
 NUM_DIGITS = 6
 RIDGE = 1e-2
 MARGIN = 8.0  # between the right class and the others, in logits
-# Most units in the linear range of ReLU6: training keeps noise from growing with depth, random
-# filters around zero do not, and any rounding would decide the class.
+# This keeps most units in the linear range of ReLU6. Training keeps noise from growing with depth;
+# random filters around zero do not, so that any rounding would decide the class.
 BETA = 1.5
 
 
 def write_digits(folder: Path, *, num_classes: int, train: int, validation: int) -> Manifest:
-    """Records of digits that call themselves the first six of `num_classes` classes.
+    """Write records of digits, which are labelled as the first six of `num_classes` classes.
 
     The validation images are the first of the training images.
     """
@@ -53,7 +53,7 @@ def write_digits(folder: Path, *, num_classes: int, train: int, validation: int)
 
 
 def _photograph(digits: Any, index: int) -> bytes:
-    """Return a JPEG, white on a colour per digit, which filters of any kind let through."""
+    """Return a JPEG: white on one colour per digit, which filters of any kind let through."""
     stroke = digits.images[index][..., np.newaxis] / 16.0
     ground = colorsys.hsv_to_rgb(digits.target[index] / NUM_DIGITS, 1.0, 0.9)
     pixels = stroke + (1 - stroke) * np.asarray(ground)
@@ -76,24 +76,24 @@ def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) ->
     _fit_head(state, images, labels)
     state.ema.restart(values(state.model))
     os.makedirs(workdir, exist_ok=True)
-    place = Workdir(str(workdir))
-    place.claim(run)
-    checkpoints = Checkpoints(place, state, keep=1)
+    opened = Workdir(str(workdir))
+    opened.claim(run)
+    checkpoints = Checkpoints(opened, state, keep=1)
     checkpoints.save(1)
     checkpoints.wait()
-    place.write_progress(Progress(step=1, num_steps=1, complete=True))
+    opened.write_progress(Progress(step=1, num_steps=1, complete=True))
     return run
 
 
 def _training_images(records: Path, manifest: Manifest, size: int) -> tuple[np.ndarray, np.ndarray]:
     split = Records(str(records), manifest, "train")
-    read = [split.read(tf.constant(index, tf.int64)) for index in range(split.num_examples)]
-    images = [eval_view(jpeg, size, EvaluationConfig()).numpy() for jpeg, _ in read]
-    return np.stack(images), np.asarray([int(label) for _, label in read])
+    examples = [split.read(tf.constant(index, tf.int64)) for index in range(split.num_examples)]
+    images = [eval_view(jpeg, size, EvaluationConfig()).numpy() for jpeg, _ in examples]
+    return np.stack(images), np.asarray([int(label) for _, label in examples])
 
 
 def _give_statistics(state: TrainingState, images: np.ndarray) -> None:
-    """BN statistics of a batch of real images."""
+    """Set the BN statistics to those of a batch of real images."""
     for convolution in state.layout.convolutions():
         if not convolution.linear:
             norm = state.model.get_layer(f"{layer_name(convolution.scope)}_BatchNorm")
@@ -118,7 +118,7 @@ def _fit_head(state: TrainingState, images: np.ndarray, labels: np.ndarray) -> N
     mean, offset = features.mean(axis=0), targets.mean(axis=0)
     centred = features - mean
     scale = RIDGE * np.trace(centred @ centred.T)
-    # The dual form: fewer images than features.
+    # There are fewer images than features, so the dual form is smaller.
     dual = np.linalg.solve(centred @ centred.T + scale * np.eye(len(images)), targets - offset)
     kernel = centred.T @ dual
     state.classifier.kernel.assign(kernel.reshape(state.classifier.kernel.shape))

@@ -1,4 +1,4 @@
-"""Records folders for the benchmarks: given JPEGs in the published schema, without an ingest."""
+"""Records folders for the benchmarks: given JPEGs in the published schema, without `prepare`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Labelled = Sequence[tuple[bytes, int]]  # JPEG and label, 1..N
 
 
 def write_records(folder: str, splits: Mapping[str, Labelled], num_classes: int) -> Manifest:
-    """Write the images of both splits in the order given, 256 to a shard, and the manifest."""
+    """Write the images of both splits in the given order, 256 to a shard, and the manifest."""
     storage.make_folder(folder)
     shards: dict[str, tuple[Shard, ...]] = {}
     offsets: dict[str, list[np.ndarray]] = {}

@@ -1,10 +1,11 @@
-"""One process on one core against two on two, with equal work per core, in one run.
+"""One process on one core compared with two on two cores, with equal work per core, in one run.
 
     python -m benchmarks.scaling [--variant mobilenet_v2_0.35_96] [--batch 32] [--steps 20]
 
-Efficiency is the speed of two over twice the speed of one; rounds alternate. Two that do not
-know of each other show what the cores lose to sharing a machine; the rest is the all-reduce
-and waiting for each other. `mobilenet plan` models GPUs from the same bytes.
+Efficiency is the speed of two processes divided by twice the speed of one; the setups alternate in
+every round. Two processes that do not communicate show what the cores lose because they share a
+machine. The rest of the loss is the all-reduce and the waiting for each other. `mobilenet plan`
+models GPUs from the same number of bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MODULE = ("-m", "benchmarks.scaling")
 
 
 def main() -> None:
-    """Compare, or with `--worker` be one process."""
+    """Compare the setups, or with `--worker` run one process of them."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--variant", default="mobilenet_v2_0.35_96")
     arguments.add_argument("--batch", type=int, default=32, help="per process")
@@ -36,7 +37,7 @@ def main() -> None:
         return
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        sys.exit("scaling needs two cores")
+        sys.exit("this benchmark needs two cores")
     setups = {"one": (1, 1), "two apart": (2, 1), "two together": (2, 2)}
     seconds: dict[str, list[float]] = {name: [] for name in setups}
     for number in range(options.rounds):
@@ -63,7 +64,12 @@ def main() -> None:
 
 
 def _seconds(cores: list[int], per_cluster: int) -> float:
-    """Seconds of the slowest of as many workers as `cores`, in clusters of so many."""
+    """Run a worker on each of `cores`, and return the seconds of the slowest.
+
+    Args:
+        cores: Numbers of the cores.
+        per_cluster: Number of workers that form one cluster.
+    """
     with ExitStack() as held:
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in cores]
         workers = [f"127.0.0.1:{bound.getsockname()[1]}" for bound in sockets]

@@ -1,11 +1,11 @@
-"""The training step against a bare `tf.function` loop around Keras' own MobileNetV2, in one run.
+"""The training step compared with a bare `tf.function` loop around Keras' own MobileNetV2.
 
     python -m benchmarks.step [--variant mobilenet_v2_1.0_224] [--batch 32] [--steps 3]
 
-Both train on one constant batch with the same optimizer kernel. Ours does more: L2, dropout,
-averages of every variable, counts. Each runs in processes of its own, in turn, so that
-memory is a process's peak. Overhead is what a call of `TrainSteps.run` costs the host besides
-its steps: the same updates as calls of one step and as one call of many.
+Both train on one constant batch with the same optimizer kernel. Ours does more: it computes L2,
+dropout, averages of every variable, and counts. Each runs in separate processes, in turn, so that
+the memory is the peak of a process. The overhead is what a call of `TrainSteps.run` costs the host
+besides its steps: the same updates are timed as many calls of one step and as one call of many.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from collections.abc import Callable
 from typing import Any
 
 OUTPUTS = 1001
-TINY = "mobilenet_v2_0.35_32"  # for the overhead, where a step is short
+TINY = "mobilenet_v2_0.35_32"  # for the overhead, which a short step shows better
 BAR = 1.05
 
 
 def main() -> None:
-    """Compare, or with `--only` be one of the compared."""
+    """Compare both, or with `--only` run one measurement."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--variant", default="mobilenet_v2_1.0_224")
     arguments.add_argument("--batch", type=int, default=32)
     arguments.add_argument("--steps", type=int, default=3)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--set", action="append", default=[], help="of our config")
+    arguments.add_argument("--set", action="append", default=[], help="change our config")
     arguments.add_argument("--only", choices=("ours", "bare", "overhead"))
     options = arguments.parse_args()
     if options.only:
         print(json.dumps(MEASUREMENTS[options.only](options)))
         return
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
+    measurements: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
     for number in range(options.rounds):
-        for name, measured in found.items():
+        for name, measured in measurements.items():
             measured.append(_in_process(name, options))
             print(f"round {number}: {name} {measured[-1]}", file=sys.stderr)
     overhead = _in_process("overhead", options)
 
     def ratio(key: str) -> float:
-        pairs = zip(found["ours"], found["bare"], strict=True)
+        pairs = zip(measurements["ours"], measurements["bare"], strict=True)
         return round(statistics.median(ours[key] / bare[key] for ours, bare in pairs), 3)
 
     print(
@@ -66,19 +66,19 @@ def _in_process(name: str, options: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.step", f"--only={name}"]
     command += [f"--variant={options.variant}", f"--batch={options.batch}"]
     command += [f"--steps={options.steps}", *(f"--set={setting}" for setting in options.set)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    measured: dict[str, float] = json.loads(completed.stdout.splitlines()[-1])
     return measured
 
 
 def ours(options: argparse.Namespace) -> dict[str, float]:
-    """Run `TrainSteps` on batches of the input pipeline."""
+    """Run `TrainSteps` on synthetic batches."""
     run = _our_steps(options.variant, options.batch, options.set)
     return _timed(run, options.steps)
 
 
 def bare(options: argparse.Namespace) -> dict[str, float]:
-    """Run the loop that one would write by hand."""
+    """Run the loop that people would write by hand."""
     import keras
     import tensorflow as tf
 
@@ -116,7 +116,7 @@ def bare(options: argparse.Namespace) -> dict[str, float]:
 
 
 def overhead(options: argparse.Namespace) -> dict[str, float]:
-    """Host milliseconds of one call of `TrainSteps.run`, its steps not counted."""
+    """Return the host milliseconds of one call of `TrainSteps.run`, without its steps."""
     run = _our_steps(TINY, 1, [])
     run(1)
     calls, many = [], []

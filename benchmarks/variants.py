@@ -2,10 +2,11 @@
 
     python -m benchmarks.variants [--output DIR] [--only mobilenet_v2_1.0]
 
-Every variant, with random filters and 1001 outputs, goes through the real `export`: converted to
-every format, each compared with the checkpoint image by image. Then the latencies of all are
-measured in rounds, one variant after the other, and ranked against the published Pixel 1 column.
-What is done already is kept: interrupt it and run it again.
+Every variant, with random filters and 1001 outputs, goes through the real `export`, which converts
+it to every format and compares each with the checkpoint image by image. Then the latencies of all
+variants are measured in rounds, one variant after the other, and their ranks are compared with
+those of the published Pixel 1 column. A run that was interrupted keeps what is finished and
+continues when it is started again.
 """
 
 from __future__ import annotations
@@ -36,37 +37,37 @@ from training.workdir.workdir import Workdir
 
 PUBLISHED_V2 = mobilenet_v2.FAMILY.published_rows
 NUM_CLASSES = 1000
-TRAIN, VALIDATION = 64, 50  # images; all of the former calibrate int8
+TRAIN, VALIDATION = 64, 50  # images; all of the training images calibrate int8
 ROUNDS = 5
 FLOAT, INT8 = "tflite_float32", "tflite_int8"
 
 
 def main() -> None:
-    """Export, measure, print."""
+    """Export the variants, measure them and print the table."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--output", type=Path, default=Path(tempfile.gettempdir()) / "variants")
-    arguments.add_argument("--only", default="", help="variants whose name starts so")
+    arguments.add_argument("--only", default="", help="only variants whose names start with this")
     arguments.add_argument("--int8-tolerance", type=float, default=0.02)
     arguments.add_argument("--export-only", action="store_true", help="leave the timing for later")
     arguments.add_argument("--plot", type=Path, help="draw V1 against V2 into this SVG")
-    given = arguments.parse_args()
-    names = [name for name in PUBLISHED_VARIANTS if name.startswith(given.only)]
-    measured = {name: exported(name, given.output, given.int8_tolerance) for name in names}
-    if given.export_only:
+    options = arguments.parse_args()
+    names = [name for name in PUBLISHED_VARIANTS if name.startswith(options.only)]
+    measured = {name: exported(name, options.output, options.int8_tolerance) for name in names}
+    if options.export_only:
         return
-    timed = latencies(given.output, measured)
+    timed = latencies(options.output, measured)
     print(table(measured, timed))
-    if given.plot:
+    if options.plot:
         entries = [
             dataclasses.replace(
-                unpublished_entry(str(given.output / name), metrics), latency_ms=timed[name]
+                unpublished_entry(str(options.output / name), metrics), latency_ms=timed[name]
             )
             for name, metrics in measured.items()
         ]
-        given.plot.write_bytes(plots.latency(entries))
+        options.plot.write_bytes(plots.latency(entries))
     v2 = [name for name in names if name in PUBLISHED_V2]
     if len(v2) > 2:
-        published = [PUBLISHED_V2[name].pixel1_ms or 0.0 for name in v2]  # V2's table has all
+        published = [PUBLISHED_V2[name].pixel1_ms or 0.0 for name in v2]  # every row has one
         ranks = spearman([timed[name][FLOAT] for name in v2], published)
         print(f"\nSpearman with the published Pixel 1 column, {len(v2)} variants: {ranks:.4f}")
     ratio = np.median([timed[name][INT8] / timed[name][FLOAT] for name in names])
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def exported(name: str, output: Path, int8_tolerance: float) -> ExportMetrics:
-    """Export a variant and return its metrics; of its files only those of TF-Lite stay."""
+    """Export a variant and return its metrics; keep only the TF-Lite and JSON files."""
     folder = output / name
     if not directory.is_export(str(folder)):
         print(f"variants: {name}", file=sys.stderr, flush=True)
@@ -94,16 +95,16 @@ def exported(name: str, output: Path, int8_tolerance: float) -> ExportMetrics:
         export(job, str(folder))
         keras.utils.clear_session()
         shutil.rmtree(workdir)
-        for large in folder.glob("*"):
-            if large.is_dir():
-                shutil.rmtree(large)
-            elif large.suffix not in (".tflite", ".json"):
-                large.unlink()
+        for path in folder.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix not in (".tflite", ".json"):
+                path.unlink()
     return directory.read_metrics(str(folder))
 
 
 def latencies(output: Path, measured: dict[str, ExportMetrics]) -> dict[str, dict[str, float]]:
-    """Median milliseconds by variant and format, one thread: the best of several rounds."""
+    """Return the best round's median milliseconds by variant and format, with one thread."""
     best: dict[str, dict[str, float]] = {name: {} for name in measured}
     for _ in range(ROUNDS):
         for name, metrics in measured.items():
@@ -115,13 +116,13 @@ def latencies(output: Path, measured: dict[str, ExportMetrics]) -> dict[str, dic
 
 
 def spearman(a: list[float], b: list[float]) -> float:
-    """Correlation of ranks."""
+    """Return Spearman's correlation, that of the ranks."""
     first, second = (np.argsort(np.argsort(figures)).astype(float) for figures in (a, b))
     return float(np.corrcoef(first, second)[0, 1])
 
 
 def table(measured: dict[str, ExportMetrics], timed: dict[str, dict[str, float]]) -> str:
-    """Markdown."""
+    """Return the table of sizes and latencies as Markdown."""
     keys = [key for key in next(iter(measured.values())).sizes if key.startswith("tflite_")][:4]
     lines = [
         "| variant | MACs (M) | parameters (M) | "
