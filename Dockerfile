@@ -1,11 +1,11 @@
-# Five images from one file, by role:
+# This file builds five images, one for each role:
 #   ingest     Beam and the launcher, no TensorFlow: stage `prepare` and the supervisor
 #   worker     the same for the workers of Dataflow and Flink
 #   train      TensorFlow on CPUs: evaluate, export, publish, TensorBoard, tf.data service
 #   train-gpu  the same with CUDA: stage `train`
 #   registry   the MLflow server with its PostgreSQL driver
-#   docker build --target train -t mobilenet-train .
-# BASE is any Debian with Python 3.11 and venv, GO one with Go 1.26.
+# Build one with: docker build --target train -t mobilenet-train .
+# BASE is any Debian image with Python 3.11 and venv; GO is one with Go 1.26.
 ARG BASE=python:3.11-slim-bookworm
 ARG GO=golang:1.26-bookworm
 
@@ -20,7 +20,7 @@ ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true
 WORKDIR /home/mobilenet
 ENTRYPOINT ["mobilenet"]
 
-# Dependencies come first, so that a change of the code does not install them again.
+# Dependencies come first, so that a change to the code does not install them again.
 FROM base AS ingest-dependencies
 COPY constraints/ingest.txt /src/
 RUN pip install --require-hashes -r /src/ingest.txt
@@ -37,7 +37,7 @@ USER 10001
 ENTRYPOINT ["mlflow"]
 CMD ["server", "--help"]
 
-# The project is built once and installed for the interpreter that every image has.
+# The project is built once, for the Python that every image has.
 FROM base AS project
 WORKDIR /src
 COPY constraints/ingest.txt ./
@@ -58,8 +58,8 @@ ENV MOBILENET_GIT_COMMIT=$GIT_COMMIT
 USER 10001
 CMD ["prepare", "--help"]
 
-# The image that Dataflow and Flink start on their workers (--sdk_container_image): the same content
-# behind Beam's own entry point, which has nothing left to install.
+# Dataflow and Flink start this image on their workers (--sdk_container_image). It is the image ingest
+# with Beam's entry point, which has nothing left to install.
 FROM ingest AS worker
 COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1

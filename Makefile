@@ -16,18 +16,19 @@ test: lint
 	$(BIN)/python -m tests.k8s.tools
 	$(BIN)/pytest --ignore=tests/cluster
 
-# Run lint, types and the tests that need neither training nor conversion: under two minutes.
+# Run lint, types and the tests that need neither training nor conversion, in under two minutes.
 check: lint
 	$(BIN)/pytest -m "not slow" $(FAST_TESTS)
 
-# Test on a real Kubernetes on this machine, which the first run builds from source (needs Go, root);
-# with KUBECONFIG, on that cluster, which has the Training Operator (needs Go and administrator rights).
+# Test on a real Kubernetes on this machine, which the first run builds from source; this needs Go and
+# root. With KUBECONFIG, test on that cluster, which must have the Training Operator; this needs Go and
+# administrator rights.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(BIN)/pytest tests/cluster
 
-# Make a whole run in the project's images under a real kubelet; IMAGES are their archives
-# (CONTRIBUTING.md).
+# Run the whole pipeline in the project's images under a real kubelet. IMAGES are the archives of the
+# images (CONTRIBUTING.md).
 test-kubelet: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.kubelet $(IMAGES)
 
@@ -40,7 +41,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Install exact versions with hashes; install the project itself as editable, without resolving.
+# Install exact versions with hashes. Install the project itself as editable, without resolving.
 $(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -49,7 +50,7 @@ $(INSTALLED): constraints/all.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Pin the requirements of pyproject.toml again (needs uv).
+# Pin the requirements of pyproject.toml again; this needs uv.
 COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
