@@ -44,7 +44,7 @@ def main() -> None:
             f"{start} is not an export; run `mobilenet demo --output {options.demo}` first"
         )
     print("weights                     float32    int8   agree  moved by")
-    show("of the demo, as they are", start)
+    show("of the demo, unchanged", start)
     for seed in range(1, options.seeds + 1):
         for way, rounding in WAYS.items():
             folder = options.output / f"{way.replace(' ', '-')}-{seed}"

@@ -69,9 +69,12 @@ def main() -> None:
     if len(v2) > 2:
         published = [PUBLISHED_V2[name].pixel1_ms or 0.0 for name in v2]  # every row has one
         ranks = spearman([timed[name][FLOAT] for name in v2], published)
-        print(f"\nSpearman with the published Pixel 1 column, {len(v2)} variants: {ranks:.4f}")
+        print(
+            f"\nOver {len(v2)} variants, Spearman's correlation with the published Pixel 1 column "
+            f"is {ranks:.4f}."
+        )
     ratio = np.median([timed[name][INT8] / timed[name][FLOAT] for name in names])
-    print(f"int8 over float32, median over {len(names)} variants: {ratio:.3f}")
+    print(f"Over {len(names)} variants, the median of int8 / float32 latency is {ratio:.3f}.")
 
 
 def exported(name: str, output: Path, int8_tolerance: float) -> ExportMetrics:
