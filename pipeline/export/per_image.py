@@ -53,13 +53,19 @@ def write(folder: str, predictions_by_format: Mapping[str, Predictions]) -> None
     for name, predictions in predictions_by_format.items():
         scores, labels = predictions.scores, predictions.labels
         best = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_BEST]
-        arrays["labels"] = labels.astype(np.int16)
-        arrays[f"{name}.ranks"] = predictions.ranks.astype(np.int16)
-        arrays[f"{name}.classes"] = best.astype(np.int16)
+        integer = _integer_for(scores.shape[1])
+        arrays["labels"] = labels.astype(integer)
+        arrays[f"{name}.ranks"] = predictions.ranks.astype(integer)
+        arrays[f"{name}.classes"] = best.astype(integer)
         arrays[f"{name}.scores"] = np.take_along_axis(scores, best, axis=1).astype(np.float16)
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
     storage.write_bytes(os.path.join(folder, FILE), packed.getvalue())
+
+
+def _integer_for(num_outputs: int) -> type[np.signedinteger]:
+    """Return the smallest type for labels and ranks below `num_outputs`, at least `int16`."""
+    return np.int16 if num_outputs <= np.iinfo(np.int16).max + 1 else np.int32
 
 
 def read(folder: str, name: str = "checkpoint") -> PerImage:

@@ -32,6 +32,18 @@ def test_ranks_give_the_same_accuracies_ties_included(
     assert np.array_equal(images, np.bincount(predictions.labels, minlength=12))
 
 
+@pytest.mark.parametrize("num_outputs", [1_001, 21_842, 32_768, 32_769, 70_001])
+def test_labels_and_ranks_fit_any_number_of_classes(num_outputs: int, tmp_path: Path) -> None:
+    last = num_outputs - 1
+    scores = np.tile(np.linspace(1.0, 0.0, num_outputs, dtype=np.float32), (3, 1))
+    scores[1] = scores[1, ::-1]
+    per_image.write(str(tmp_path), {"checkpoint": Predictions(scores, np.array([last, last, 1]))})
+    kept = per_image.read(str(tmp_path))
+    assert kept.labels.tolist() == [last, last, 1]
+    assert kept.ranks.tolist() == [last, 0, 1]
+    assert kept.classes[:2, 0].tolist() == [0, last]
+
+
 def test_the_best_classes_come_best_first(predictions: Predictions, tmp_path: Path) -> None:
     per_image.write(str(tmp_path), {"checkpoint": predictions})
     kept = per_image.read(str(tmp_path))
