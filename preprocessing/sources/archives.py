@@ -67,10 +67,10 @@ def find(folder: str) -> Source:
             f"{TRAIN_BOXES}, {VALIDATION_BOXES}, {SYNSET_WORDS}"
         )
     validation_synsets, labels_path, words = _validation_synsets(folder, exists)
-    words = {**words, **class_words(folder)}
     train = storage.join(folder, TRAIN_ARCHIVE)
     synsets = sorted({_synset(member, train) for member in _synset_archives(train)})
     labels = {synset: index for index, synset in enumerate(synsets, start=1)}
+    words = {**words, **class_words(folder, set(synsets) - words.keys())}
     _refuse_unknown(validation_synsets, labels, labels_path)
     boxes = _boxes(folder, exists, validation_synsets, labels)
     return Source(

@@ -95,7 +95,7 @@ def find(folder: str) -> Source:
             f"{validation} has class {unknown[0]!r}, which {train} lacks; "
             "remove it or add training images"
         )
-    words = class_words(folder)
+    words = class_words(folder, names)
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=name, text=words.get(name, name))

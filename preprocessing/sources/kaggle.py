@@ -48,7 +48,7 @@ def find(folder: str) -> Source:
         )
     labels = {name: index for index, name in enumerate(folders.classes_in(train), start=1)}
     synsets = _solution(solution, labels)
-    words = class_words(folder)
+    words = class_words(folder, labels)
     xml_folder = storage.join(folder, ANNOTATIONS)
     annotations = xml_folder if storage.exists(xml_folder) else None
     return Source(

@@ -9,6 +9,7 @@ the archive is refused nevertheless.
 from __future__ import annotations
 
 import gzip
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -175,9 +176,16 @@ def _checked(name: str, where: str) -> str:
 def checked_name(name: str, where: str) -> str:
     """Return `name` if a record and a manifest can carry it.
 
+    Spaces of every width, joiners and all other letters of people's languages are ordinary.
+
     Raises:
         DataError: The name is empty, is not UTF-8 or holds control characters.
     """
-    if not name or not name.isprintable() or "\ufffd" in name:
-        raise DataError(f"{where} holds {name!r}; rename it: names must be printable UTF-8")
+    # Cc is a control character; Cs is a byte that is not UTF-8 (PEP 383).
+    refused = {"Cc", "Cs"} & set(map(unicodedata.category, name))
+    if not name or refused or "\ufffd" in name:
+        raise DataError(
+            f"{where} holds {name!r}; rename it: names must be printable UTF-8, "
+            "without control characters"
+        )
     return name

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
+
 from preprocessing import storage
 from preprocessing.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 # "synset<TAB>words" per line; slim's datasets folder carries it.
 SYNSET_WORDS = "imagenet_metadata.txt"
@@ -12,26 +17,48 @@ KAGGLE_WORDS = "LOC_synset_mapping.txt"
 
 
 def read_text(path: str) -> str:
-    """Return a whole text file.
+    """Return a whole text file, without the byte order mark that some editors write.
 
     Raises:
         DataError: It is not UTF-8.
     """
     try:
-        return storage.read_bytes(path).decode()
+        return storage.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error})") from None
 
 
-def class_words(folder: str) -> dict[str, str]:
+def class_words(folder: str, synsets: Collection[str]) -> dict[str, str]:
     """Return the descriptions by synset; none when the source has no such file.
+
+    A line is a synset, a tab or spaces, and the description. Lines end at LF or CRLF and
+    nowhere else, because descriptions may hold other separators of Unicode. How many of
+    `synsets` the file does not name is logged.
 
     Raises:
         DataError: The file is not text.
     """
-    for name, separator in ((SYNSET_WORDS, "\t"), (KAGGLE_WORDS, " ")):
+    for name in (SYNSET_WORDS, KAGGLE_WORDS):
         path = storage.join(folder, name)
         if storage.exists(path):
-            lines = (line.partition(separator) for line in read_text(path).splitlines())
-            return {synset: words.strip() for synset, _, words in lines if words.strip()}
+            words = dict(filter(None, map(_entry, read_text(path).split("\n"))))
+            unnamed = sorted(set(synsets) - words.keys())
+            if unnamed:
+                logger.warning(
+                    "prepare: %s does not describe %d of %d classes, first %s; "
+                    "they keep their names",
+                    path,
+                    len(unnamed),
+                    len(synsets),
+                    unnamed[0],
+                )
+            return words
     return {}
+
+
+def _entry(line: str) -> tuple[str, str] | None:
+    """Return synset and description of a line; None without a description."""
+    line = line.strip(" \t\r")
+    synset, _, words = line.partition("\t" if "\t" in line else " ")
+    words = words.strip(" \t")
+    return (synset.rstrip(" "), words) if words else None

@@ -14,6 +14,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import SPLITS
 from preprocessing.sources.references import ImageReference
 from preprocessing.sources.registry import find_source
+from preprocessing.sources.words import SYNSET_WORDS, class_words
 from tests.emulator import Emulator
 from tests.preprocessing.layouts import (
     BOXES,
@@ -195,6 +196,54 @@ def test_any_classes_do_for_a_folder_per_class(tmp_path: Path) -> None:
         "train/zebra fish/1.jpg",
         "train/Äpfel/1.jpg",
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\u202fb",
+        "a\xa0b",
+        "a\u200cb",
+        "a\u2029b",
+        "\u0e01\u0e34",
+        "e\u0301",
+        "\U0001f431 1",
+        "'$|`",
+    ],
+)
+def test_names_of_people_and_their_systems_are_ordinary(name: str, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / name).mkdir(parents=True)
+        (tmp_path / split / name / f"{name}.jpg").write_bytes(b"image")
+    source = find_source(str(tmp_path))
+    assert [image_class.synset for image_class in source.classes] == [name]
+    assert [image.key for image in source.images("train")] == [f"train/{name}/{name}.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat\tfelis catus\ndog\tcanis\n", {"cat": "felis catus", "dog": "canis"}),
+        ("\ufeffcat\tfelis\r\ndog\tcanis\r\n", {"cat": "felis", "dog": "canis"}),
+        ("cat   felis catus\ndog canis\n", {"cat": "felis catus", "dog": "canis"}),
+        ("cat\tfe\x85lis\u2029catus\ndog\tcanis", {"cat": "fe\x85lis\u2029catus", "dog": "canis"}),
+        ("cat\t\xa0felis\n\n dog canis \n", {"cat": "\xa0felis", "dog": "canis"}),
+    ],
+)
+def test_descriptions_survive_every_editor(
+    text: str, expected: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / SYNSET_WORDS).write_bytes(text.encode())
+    assert class_words(str(tmp_path), ["cat", "dog"]) == expected
+    assert capsys.readouterr().err == ""
+
+
+def test_classes_that_the_file_does_not_describe_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / SYNSET_WORDS).write_text("cat\tfelis\nwhale\n")
+    assert class_words(str(tmp_path), ["cat", "dog", "whale"]) == {"cat": "felis"}
+    assert "does not describe 2 of 3 classes, first dog" in capsys.readouterr().err
 
 
 def test_links_to_images_are_followed(tmp_path: Path) -> None:
