@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from preprocessing.records.schema import BINS_PER_OCTAVE, SPLITS, Manifest, SplitStatistics
+from training.monitoring.plot_text import literal
 
 MAX_NAMED_CLASSES = 40  # more classes are drawn as a curve
 
@@ -51,7 +52,8 @@ def _draw_classes(axes: Any, manifest: Manifest) -> None:
         places = np.arange(len(manifest.classes))
         for offset, (split, of_class) in zip((-0.2, 0.2), counts.items(), strict=True):
             axes.bar(places + offset, of_class, width=0.4, label=split)
-        names = [image_class.text.split(",")[0][:20] for image_class in manifest.classes]
+        texts = (image_class.text.split(",")[0][:20] for image_class in manifest.classes)
+        names = [literal(text) for text in texts]
         turned = {"rotation": 45, "ha": "right"} if len(names) > 12 else {}
         axes.set_xticks(places, names, **turned)
     else:

@@ -148,7 +148,7 @@ def tables(result: dict[str, Any]) -> str:
     for row in result["classes"][:NUM_SHOWN]:
         lines.append(
             accuracy_table.markdown_row(
-                row["name"],
+                accuracy_table.escaped(row["name"]),
                 f"{row['images']}",
                 accuracy_table.percent(row["a"]),
                 accuracy_table.percent(row["b"]),

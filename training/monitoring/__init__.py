@@ -2,6 +2,7 @@
 
 __all__ = [
     "image_grid",
+    "plot_text",
     "progress_report",
     "summaries",
     "tensorboard",

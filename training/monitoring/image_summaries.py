@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.monitoring import image_grid
+from training.monitoring.plot_text import literal
 
 COLUMNS = 5
 TILE_PIXELS = 160  # smaller images are enlarged to this side
@@ -56,8 +57,9 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
                     axes.text(
                         column - 1, row - 1, str(count), ha="center", va="center", color=color
                     )
-        axes.set_xticks(range(len(names) - 1), names[1:], rotation=60, ha="right")
-        axes.set_yticks(range(len(names) - 1), names[1:])
+        ticks = [literal(name) for name in names[1:]]
+        axes.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right")
+        axes.set_yticks(range(len(ticks)), ticks)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         figure.colorbar(shown, ax=axes, label="share of the true class that was mistaken")
@@ -66,7 +68,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
         pairs = [divmod(int(index), len(names)) for index in order if wrong.flat[index]]
         axes.barh(
             [
-                f"{names[true][:22]} \N{RIGHTWARDS ARROW} {names[guess][:22]}"
+                literal(f"{names[true][:22]} \N{RIGHTWARDS ARROW} {names[guess][:22]}")
                 for true, guess in pairs
             ],
             [int(wrong[pair]) for pair in pairs],

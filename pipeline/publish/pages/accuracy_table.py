@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pipeline.export.formats.registry import accuracy_columns, latency_columns
@@ -83,6 +84,11 @@ def milliseconds(value: float | None) -> str:
 def markdown_row(*cells: str) -> str:
     """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |\n"
+
+
+def escaped(text: str) -> str:
+    """Return a stranger's text, such as the name of a class, as plain text in one Markdown cell."""
+    return re.sub(r"([\\`*_\[\]<>|~#!&])", r"\\\1", " ".join(text.split()))
 
 
 def markdown_header(*columns: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.export.formats.registry import latency_columns
 from pipeline.publish.pages import accuracy_table, published_results
 from pipeline.publish.published_index import PublishedEntry
 from training.models.families import FAMILIES
+from training.monitoring.plot_text import literal
 
 COLORS = {
     "ours": "#d62728",
@@ -145,7 +146,7 @@ def _measured(axes: Axes, entries: list[PublishedEntry]) -> None:
     axes.set(
         xlabel="multiply-accumulates per image (millions)",
         ylabel="latency, LiteRT, one thread (ms)",
-        title=f"As measured on {'; '.join(hosts) or 'this machine'}",
+        title=f"As measured on {literal('; '.join(hosts)) or 'this machine'}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,20 @@ def test_an_export_directory_against_itself_differs_in_nothing(tmp_path: Path) -
     assert {difference for _, _, difference in result["metrics"].values()} == {0}
     assert {image_class["difference"] for image_class in result["classes"]} == {0}
     assert result["images"]["p_value"] == 1
+
+
+def test_a_name_cannot_break_the_table(tmp_path: Path) -> None:
+    export = str(make_export(tmp_path / "e"))
+    result = compare(export, export, "sqlite:////nowhere/mlflow.db")
+    for row, name in zip(result["classes"], ("a|b", "*c*\n| d", "[e](http://f) <g>"), strict=True):
+        row["name"] = name
+    rows = [line for line in tables(result).splitlines() if line.startswith("| ")]
+    named = [line for line in rows if len(re.findall(r"(?<!\\)\|", line)) == 6]
+    assert [line.split(" | ")[0] for line in named[-3:]] == [
+        r"| a\|b",
+        r"| \*c\* \| d",
+        r"| \[e\](http://f) \<g\>",
+    ]
 
 
 def test_what_only_one_has_is_shown_without_a_difference(tmp_path: Path) -> None:
