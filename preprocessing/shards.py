@@ -126,6 +126,7 @@ class ShardWriter:
                 )
                 out.write(record)
                 digest.update(record)
+                assert isinstance(content, bytes)  # or it would have been rejected
                 statistics.add(
                     content,
                     height=image.height,
@@ -153,11 +154,23 @@ class ShardWriter:
             bytes=position,
         )
 
-    def _prepared(self, content: bytes) -> RepairedImage:
-        image = repair(content, decode_check=self.image.decode_check)
-        if not self.image.short_side:
-            return image
-        return shrink(image, self.image.short_side, self.image.quality)
+    def _prepared(self, content: bytes | RejectedImageError) -> RepairedImage:
+        """Return the image of the record.
+
+        Raises:
+            RejectedImageError: The image cannot be used, whatever went wrong with it.
+        """
+        if isinstance(content, RejectedImageError):
+            raise content
+        try:
+            image = repair(content, decode_check=self.image.decode_check)
+            if not self.image.short_side:
+                return image
+            return shrink(image, self.image.short_side, self.image.quality)
+        except (RejectedImageError, MemoryError):
+            raise
+        except Exception as error:  # one bad image must not end the ingest of the others
+            raise RejectedImageError(f"{type(error).__name__}: {error}") from error
 
 
 def features(

@@ -6,7 +6,10 @@ fetched by range at the same time, and the next batch while the current one is p
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +17,21 @@ from itertools import chain, islice
 
 from preprocessing import storage
 from preprocessing.errors import DataError
-from preprocessing.images.repair import MAX_FILE_BYTES
+from preprocessing.images.repair import MAX_FILE_BYTES, RejectedImageError
 from preprocessing.sources.references import ImageReference
 
 MAX_OPEN_FILES = 64
 READ_AHEAD_IMAGES = 32
 BATCH_IMAGES, BATCH_BYTES = 64, 16 << 20  # most members of a bucket in one request
 
-Content = tuple[ImageReference, bytes]
+# The bytes of an image, or the reason why it has none.
+Content = tuple[ImageReference, bytes | RejectedImageError]
 
 
 def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
     """Yield each reference with its bytes; all are local or all are remote.
+
+    A file that is not a regular one comes with the reason of its rejection.
 
     Raises:
         DataError: A file is shorter than it was when it was listed.
@@ -36,7 +42,7 @@ def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
         return
     read = _read_remote if storage.is_remote(first.path) else _read_local
     for reference, content in read(chain([first], references)):
-        if len(content) != _readable(reference):
+        if isinstance(content, bytes) and len(content) != _readable(reference):
             raise DataError(
                 f"{reference.path} ends inside {reference.key}; it was cut after it was listed"
             )
@@ -50,18 +56,19 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         if path in opened:
             opened.move_to_end(path)
         else:
-            opened[path] = os.open(path, os.O_RDONLY)
+            opened[path] = _open_regular(path)
             if len(opened) > MAX_OPEN_FILES:
                 os.close(opened.popitem(last=False)[1])
         return opened[path]
 
     def announce(reference: ImageReference) -> ImageReference:
-        os.posix_fadvise(
-            descriptor(reference.path),
-            reference.offset,
-            _readable(reference),
-            os.POSIX_FADV_WILLNEED,
-        )
+        with contextlib.suppress(RejectedImageError):  # reading it gives the reason
+            os.posix_fadvise(
+                descriptor(reference.path),
+                reference.offset,
+                _readable(reference),
+                os.POSIX_FADV_WILLNEED,
+            )
         return reference
 
     try:
@@ -69,11 +76,33 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         while queue:
             reference = queue.popleft()
             queue.extend(announce(following) for following in islice(references, 1))
-            content = os.pread(descriptor(reference.path), _readable(reference), reference.offset)
-            yield reference, content
+            try:
+                number = descriptor(reference.path)
+            except RejectedImageError as error:
+                yield reference, error
+                continue
+            yield reference, os.pread(number, _readable(reference), reference.offset)
     finally:
         for descriptor_number in opened.values():
             os.close(descriptor_number)
+
+
+def _open_regular(path: str) -> int:
+    """Open a file without waiting, and refuse pipes, sockets and devices.
+
+    Raises:
+        RejectedImageError: It is not a regular file.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise RejectedImageError("not a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise RejectedImageError("not a regular file")
+    return number
 
 
 def _read_remote(references: Iterator[ImageReference]) -> Iterator[Content]:

@@ -19,6 +19,7 @@ from preprocessing.images.jpeg import JpegHeader
 
 MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
 MAX_FILE_BYTES = 1 << 27  # 128 MiB
+MAX_ENCODED_SIDE = 65_500  # libjpeg's limit in pixels for what it writes
 REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
 REPAIR_QUALITY = 100  # the quality with which slim re-encodes
 ENCODED_DPI = (300, 300)  # TensorFlow's encoder writes this for every image
@@ -135,6 +136,10 @@ def _reencode(content: bytes) -> RepairedImage:
     if image.format == "JPEG":
         kind = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
     width, height = image.size
+    if max(width, height) > MAX_ENCODED_SIDE:
+        raise RejectedImageError(
+            f"{width}x{height} pixels in a {kind}; a JPEG has at most {MAX_ENCODED_SIDE} on a side"
+        )
     return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, kind)
 
 

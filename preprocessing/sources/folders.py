@@ -55,7 +55,8 @@ def images_in(folder: str, split: str, name: str, label: int) -> list[ImageRefer
         label: Label of the class, 1..N.
 
     Raises:
-        DataError: A name cannot be recorded, or the folder holds another folder.
+        DataError: A name cannot be recorded, the folder holds another folder, or a class has no
+            training images.
     """
     references = []
     for entry in entries(folder):
@@ -64,6 +65,11 @@ def images_in(folder: str, split: str, name: str, label: int) -> list[ImageRefer
         filename = checked_name(entry.name, folder)
         key, path = f"{split}/{name}/{filename}", storage.join(folder, filename)
         references.append(ImageReference(key, path, 0, entry.size, label))
+    if not references and split == "train":
+        raise DataError(
+            f"{folder} holds no images, so its class would be a label without examples; "
+            "remove the folder or add images"
+        )
     return references
 
 
@@ -81,12 +87,18 @@ def find(folder: str) -> Source:
     """
     train = storage.join(folder, TRAIN)
     candidates = [storage.join(folder, name) for name in VALIDATION]
-    validation = next((path for path in candidates if storage.exists(path)), None)
-    if validation is None:
+    existing = [path for path in candidates if storage.exists(path)]
+    if len(existing) > 1:
+        raise UsageError(
+            f"source {folder} has {' and '.join(existing)}; remove or rename the one that is not "
+            "the validation set"
+        )
+    if not existing:
         raise UsageError(
             f"source {folder} has {TRAIN}/ but neither of {VALIDATION[0]}/ and {VALIDATION[1]}/; "
             "expected one folder per class in each"
         )
+    (validation,) = existing
     names = classes_in(train)
     labels = {name: index for index, name in enumerate(names, start=1)}
     unknown = sorted(set(classes_in(validation)) - labels.keys())
