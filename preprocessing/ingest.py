@@ -27,6 +27,7 @@ from preprocessing.ingest_plan import ImageOptions, IngestPlan, ShardPlan, plan_
 from preprocessing.records import schema
 from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
+from preprocessing.sources.ignored import DESCRIPTION
 from preprocessing.sources.registry import find_source
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ def prepare(
         with _scratch(records) as scratch:
             plans = os.path.join(scratch, "plans")
             plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
+            if source.ignored.count:
+                logger.info("prepare: ignored %d %s", source.ignored.count, DESCRIPTION)
             finished = _finished(records, plan, overwrite)
             if finished:
                 _refuse_too_many_rejects(finished, max_rejects)

@@ -16,6 +16,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import ImageClass
 from preprocessing.sources.boxes import ArchivedBoxes
 from preprocessing.sources.devkit import DEVKIT, read_devkit
+from preprocessing.sources.ignored import IgnoredFiles
 from preprocessing.sources.references import Box, ImageReference, Source
 from preprocessing.sources.tar import Member, members
 from preprocessing.sources.words import SYNSET_WORDS, class_words, read_text
@@ -68,10 +69,11 @@ def find(folder: str) -> Source:
         )
     validation_synsets, labels_path, words = _validation_synsets(folder, exists)
     train = storage.join(folder, TRAIN_ARCHIVE)
-    synsets = sorted({_synset(member, train) for member in _synset_archives(train)})
+    synsets = sorted({_synset(member, train) for member in _synset_archives(train, IgnoredFiles())})
     labels = {synset: index for index, synset in enumerate(synsets, start=1)}
     words = {**words, **class_words(folder, set(synsets) - words.keys())}
     _refuse_unknown(validation_synsets, labels, labels_path)
+    ignored = IgnoredFiles()
     boxes = _boxes(folder, exists, validation_synsets, labels)
     return Source(
         classes=tuple(
@@ -87,7 +89,7 @@ def find(folder: str) -> Source:
             },
         },
         listings={
-            "train": partial(_train_images, train, labels, boxes["train"]),
+            "train": partial(_train_images, train, labels, boxes["train"], ignored),
             "validation": partial(
                 _validation_images,
                 storage.join(folder, VALIDATION_ARCHIVE),
@@ -95,8 +97,10 @@ def find(folder: str) -> Source:
                 labels,
                 labels_path,
                 boxes["validation"],
+                ignored=ignored,
             ),
         },
+        ignored=ignored,
     )
 
 
@@ -162,10 +166,10 @@ def validation_number(stem: str, count: int) -> int:
     return number if number <= count else 0
 
 
-def _synset_archives(path: str) -> list[Member]:
+def _synset_archives(path: str, ignored: IgnoredFiles) -> list[Member]:
     size = storage.size_bytes(path)
     with storage.open_read(path, ahead=False) as stream:
-        archives = list(members(stream, path, end=size))
+        archives = list(members(stream, path, end=size, ignored=ignored))
     if not archives:
         raise DataError(f"{path} is empty; expected one tar per synset inside")
     return archives
@@ -180,12 +184,15 @@ def _synset(member: Member, path: str) -> str:
     return synset
 
 
-def _train_images(path: str, labels: dict[str, int], boxes_of: BoxesOf) -> Iterator[ImageReference]:
+def _train_images(
+    path: str, labels: dict[str, int], boxes_of: BoxesOf, ignored: IgnoredFiles
+) -> Iterator[ImageReference]:
     def of_synset(outer: Member) -> list[ImageReference]:
         synset = _synset(outer, path)
         where = f"{outer.name} in {path}"
         with storage.open_read(path) as stream:
-            listed = list(members(stream, where, outer.offset, outer.offset + outer.size))
+            end = outer.offset + outer.size
+            listed = list(members(stream, where, outer.offset, end, ignored=ignored))
         if not listed:
             raise DataError(f"{where} holds no images")
         return [
@@ -200,16 +207,23 @@ def _train_images(path: str, labels: dict[str, int], boxes_of: BoxesOf) -> Itera
             for inner in listed
         ]
 
-    for references in map_ahead(of_synset, _synset_archives(path), path):
+    for references in map_ahead(of_synset, _synset_archives(path, ignored), path):
         yield from references
 
 
 def _validation_images(
-    path: str, synsets: list[str], labels: dict[str, int], labels_path: str, boxes_of: BoxesOf
+    path: str,
+    synsets: list[str],
+    labels: dict[str, int],
+    labels_path: str,
+    boxes_of: BoxesOf,
+    *,
+    ignored: IgnoredFiles,
 ) -> Iterator[ImageReference]:
     count = 0
     with storage.open_read(path) as stream:
-        for member in members(stream, path, end=storage.size_bytes(path)):
+        size = storage.size_bytes(path)
+        for member in members(stream, path, end=size, ignored=ignored):
             name = posixpath.basename(member.name)
             stem, extension = posixpath.splitext(name)
             number = validation_number(stem, len(synsets))

@@ -8,6 +8,7 @@ from functools import partial
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import ImageClass
+from preprocessing.sources.ignored import IgnoredFiles
 from preprocessing.sources.references import ImageReference, Source
 from preprocessing.sources.tar import checked_name
 from preprocessing.sources.words import class_words
@@ -22,18 +23,18 @@ LOOKED_FOR = (
 )
 
 
-def entries(folder: str) -> list[Entry]:
-    """Return the entries of a folder without hidden files; links are followed."""
-    return [entry for entry in storage.list_entries(folder) if not entry.name.startswith(".")]
+def entries(folder: str, ignored: IgnoredFiles) -> list[Entry]:
+    """Return the entries of a folder without files of operating systems; links are followed."""
+    return [entry for entry in storage.list_entries(folder) if ignored.keeps(entry.name)]
 
 
-def classes_in(folder: str) -> list[str]:
+def classes_in(folder: str, ignored: IgnoredFiles) -> list[str]:
     """Return the sorted names of the class folders in `folder`.
 
     Raises:
         DataError: The folder has none, or holds something else as well.
     """
-    listed = entries(folder)
+    listed = entries(folder, ignored)
     stray = [entry.name for entry in listed if not entry.is_folder]
     if stray:
         raise DataError(
@@ -45,7 +46,9 @@ def classes_in(folder: str) -> list[str]:
     return [checked_name(entry.name, folder) for entry in listed]
 
 
-def images_in(folder: str, split: str, name: str, label: int) -> list[ImageReference]:
+def images_in(
+    folder: str, split: str, name: str, label: int, ignored: IgnoredFiles
+) -> list[ImageReference]:
     """Return references to the files of one class.
 
     Args:
@@ -53,13 +56,14 @@ def images_in(folder: str, split: str, name: str, label: int) -> list[ImageRefer
         split: Split in the keys.
         name: Name of the class.
         label: Label of the class, 1..N.
+        ignored: Counter of the skipped files.
 
     Raises:
         DataError: A name cannot be recorded, the folder holds another folder, or a class has no
             training images.
     """
     references = []
-    for entry in entries(folder):
+    for entry in entries(folder, ignored):
         if entry.is_folder:
             raise DataError(f"{folder} holds the folder {entry.name!r}; expected images only")
         filename = checked_name(entry.name, folder)
@@ -99,15 +103,16 @@ def find(folder: str) -> Source:
             "expected one folder per class in each"
         )
     (validation,) = existing
-    names = classes_in(train)
+    names = classes_in(train, IgnoredFiles())
     labels = {name: index for index, name in enumerate(names, start=1)}
-    unknown = sorted(set(classes_in(validation)) - labels.keys())
+    unknown = sorted(set(classes_in(validation, IgnoredFiles())) - labels.keys())
     if unknown:
         raise DataError(
             f"{validation} has class {unknown[0]!r}, which {train} lacks; "
             "remove it or add training images"
         )
     words = class_words(folder, names)
+    ignored = IgnoredFiles()
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=name, text=words.get(name, name))
@@ -115,15 +120,18 @@ def find(folder: str) -> Source:
         ),
         description={"layout": "folder per class", "classes": len(names)},
         listings={
-            "train": partial(_images, train, "train", labels),
-            "validation": partial(_images, validation, "validation", labels),
+            "train": partial(_images, train, "train", labels, ignored),
+            "validation": partial(_images, validation, "validation", labels, ignored),
         },
+        ignored=ignored,
     )
 
 
-def _images(folder: str, split: str, labels: dict[str, int]) -> Iterator[ImageReference]:
+def _images(
+    folder: str, split: str, labels: dict[str, int], ignored: IgnoredFiles
+) -> Iterator[ImageReference]:
     def of_class(name: str) -> list[ImageReference]:
-        return images_in(storage.join(folder, name), split, name, labels[name])
+        return images_in(storage.join(folder, name), split, name, labels[name], ignored)
 
-    for references in map_ahead(of_class, classes_in(folder), folder):
+    for references in map_ahead(of_class, classes_in(folder, ignored), folder):
         yield from references

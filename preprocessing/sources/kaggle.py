@@ -15,6 +15,7 @@ from preprocessing.records.schema import ImageClass
 from preprocessing.sources import folders
 from preprocessing.sources.archives import validation_number
 from preprocessing.sources.boxes import boxes_of
+from preprocessing.sources.ignored import IgnoredFiles
 from preprocessing.sources.references import ImageReference, Source
 from preprocessing.sources.words import KAGGLE_WORDS, class_words, read_text
 from preprocessing.storage.map_ahead import map_ahead
@@ -46,11 +47,13 @@ def find(folder: str) -> Source:
             f"{DATA}/train/<synset>/, {DATA}/val/, {SOLUTION} and, if you have them, "
             f"{KAGGLE_WORDS} and {ANNOTATIONS}/"
         )
-    labels = {name: index for index, name in enumerate(folders.classes_in(train), start=1)}
+    names = folders.classes_in(train, IgnoredFiles())
+    labels = {name: index for index, name in enumerate(names, start=1)}
     synsets = _solution(solution, labels)
     words = class_words(folder, labels)
     xml_folder = storage.join(folder, ANNOTATIONS)
     annotations = xml_folder if storage.exists(xml_folder) else None
+    ignored = IgnoredFiles()
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=synset, text=words.get(synset, synset))
@@ -58,9 +61,12 @@ def find(folder: str) -> Source:
         ),
         description={"layout": "Kaggle", "classes": len(labels), "boxes": annotations is not None},
         listings={
-            "train": partial(_train_images, train, labels, annotations),
-            "validation": partial(_validation_images, validation, synsets, labels, annotations),
+            "train": partial(_train_images, train, labels, annotations, ignored),
+            "validation": partial(
+                _validation_images, validation, synsets, labels, annotations, ignored=ignored
+            ),
         },
+        ignored=ignored,
     )
 
 
@@ -88,10 +94,11 @@ def _solution(path: str, labels: dict[str, int]) -> dict[str, str]:
 
 
 def _train_images(
-    folder: str, labels: dict[str, int], annotations: str | None
+    folder: str, labels: dict[str, int], annotations: str | None, ignored: IgnoredFiles
 ) -> Iterator[ImageReference]:
     def of_class(synset: str) -> list[ImageReference]:
-        listed = folders.images_in(storage.join(folder, synset), "train", synset, labels[synset])
+        class_folder, label = storage.join(folder, synset), labels[synset]
+        listed = folders.images_in(class_folder, "train", synset, label, ignored)
         if not annotations:
             return listed
         xml_folder = storage.join(annotations, "train", synset)
@@ -105,7 +112,12 @@ def _train_images(
 
 
 def _validation_images(
-    folder: str, synsets: dict[str, str], labels: dict[str, int], annotations: str | None
+    folder: str,
+    synsets: dict[str, str],
+    labels: dict[str, int],
+    annotations: str | None,
+    *,
+    ignored: IgnoredFiles,
 ) -> Iterator[ImageReference]:
     xml_folder = storage.join(annotations or "", "val")
     xml_names = frozenset(storage.list_names(xml_folder) if annotations else ())
@@ -127,7 +139,7 @@ def _validation_images(
         )
         return _with_boxes(reference, synset, xml_folder, xml_names, labels)
 
-    listed = folders.entries(folder)
+    listed = folders.entries(folder, ignored)
     if len(listed) != len(synsets):
         raise DataError(f"{folder} holds {len(listed)} images but {SOLUTION} lists {len(synsets)}")
     yield from map_ahead(of_file, listed, folder)

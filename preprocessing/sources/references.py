@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from preprocessing.records.schema import ImageClass
+from preprocessing.sources.ignored import IgnoredFiles
 
 # xmin, ymin, xmax, ymax, relative to width and height, in [0, 1].
 Box = tuple[float, float, float, float]
@@ -47,11 +48,13 @@ class Source:
         classes: The classes in label order.
         description: Layout and files, for the manifest.
         listings: Per split, the function that starts a listing of its images.
+        ignored: Counter of the files that the listings skip.
     """
 
     classes: tuple[ImageClass, ...]
     description: dict[str, Any]
     listings: Mapping[str, Callable[[], Iterator[ImageReference]]]
+    ignored: IgnoredFiles = field(default_factory=IgnoredFiles)
 
     def images(self, split: str) -> Iterator[ImageReference]:
         """Yield the images of `split` in no particular order, without holding a list of them.

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import IO, NamedTuple, cast
 
 from preprocessing.errors import DataError
+from preprocessing.sources.ignored import IgnoredFiles
 
 BLOCK_BYTES = 512
 MAX_NAME_BYTES = 1 << 16  # largest block of a long name; a longer one is damage
@@ -41,7 +42,12 @@ class Member(NamedTuple):
 
 
 def members(
-    stream: IO[bytes], where: str, start: int = 0, end: int | None = None
+    stream: IO[bytes],
+    where: str,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    ignored: IgnoredFiles | None = None,
 ) -> Iterator[Member]:
     """List the regular files of a tar, which may itself lie inside `stream`.
 
@@ -53,11 +59,13 @@ def members(
         where: Name of the tar in errors.
         start: Offset of the first byte of the tar.
         end: Offset of the first byte after it; None when only reading can tell.
+        ignored: Counter of the files of operating systems, which are skipped.
 
     Raises:
         DataError: The stream is not a tar, is cut short, or has a member that is neither a plain
             file nor a folder.
     """
+    ignored = ignored or IgnoredFiles()
     position, long_name = start, ""
     while True:
         stream.seek(position)
@@ -74,7 +82,8 @@ def members(
         kind = header[156:157]
         if kind in _FILES:
             name = long_name or _name(header)
-            if not name.endswith("/"):  # a folder, in tars older than POSIX
+            is_folder = name.endswith("/")  # in tars older than POSIX
+            if not is_folder and ignored.keeps(name):
                 yield Member(_checked(name, where), offset, size)
             long_name = ""
         elif kind in (_GNU_NAME, _PAX):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from PIL import Image
 
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import SPLITS
+from preprocessing.sources import archives
 from preprocessing.sources.registry import find_source
 from tests.conftest import ingest
+from tests.preprocessing.layouts import tar, write_official
 
 
 def encoded(size: tuple[int, int], kind: str) -> bytes:
@@ -66,3 +69,44 @@ def test_a_class_without_training_images_is_refused(source: Path, tmp_path: Path
     (source / "train" / "empty").mkdir()
     with pytest.raises(DataError, match="train/empty holds no images"):
         ingest(source, tmp_path / "records")
+
+
+SYSTEM_FILES = ("._0.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._0.jpg")
+
+
+def test_files_of_operating_systems_are_ignored_alike_and_counted(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = ingest(source, tmp_path / "clean")
+    assert "ignored" not in capsys.readouterr().err
+    for folder in (source / "train", source / "train" / "cat", source / "validation" / "dog"):
+        for name in SYSTEM_FILES:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"\0")
+    assert ingest(source, tmp_path / "records").digest == clean.digest
+    assert "prepare: ignored 15 hidden files" in capsys.readouterr().err
+
+
+def test_they_are_ignored_in_archives_of_every_level_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = write_official(tmp_path / "clean", boxes=False)
+    expected = ingest(clean, tmp_path / "expected")
+    capsys.readouterr()
+    littered = write_official(tmp_path / "littered", boxes=False)
+    litter = dict.fromkeys(SYSTEM_FILES, b"\0")
+    for name in (archives.TRAIN_ARCHIVE, archives.VALIDATION_ARCHIVE):
+        with tarfile.open(littered / name) as packed:
+            members = {
+                member.name: content.read()
+                for member in packed.getmembers()
+                if (content := packed.extractfile(member))
+            }
+        for member, packed_class in members.items():
+            if member.endswith(".tar"):
+                with tarfile.open(fileobj=io.BytesIO(packed_class)) as inner:
+                    images = {m.name: inner.extractfile(m).read() for m in inner.getmembers()}  # type: ignore[union-attr]
+                members[member] = tar({**litter, **images})
+        (littered / name).write_bytes(tar({**litter, **members}))
+    assert ingest(littered, tmp_path / "records").digest == expected.digest
+    assert "prepare: ignored" in capsys.readouterr().err

@@ -1,0 +1,32 @@
+"""Files that operating systems put next to images: they are skipped and counted."""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+
+NAMES = frozenset(("thumbs.db", "desktop.ini"))
+FOLDER = "__MACOSX"
+DESCRIPTION = f"hidden files (._*, .DS_Store), Thumbs.db, desktop.ini and {FOLDER}"
+
+
+def is_ignored(path: str) -> bool:
+    """Return whether a file, by its path in a folder or tar, is none of the user's images."""
+    name = posixpath.basename(path.rstrip("/"))
+    return name.startswith(".") or name.lower() in NAMES or FOLDER in path.split("/")
+
+
+class IgnoredFiles:
+    """The number of files that a listing has skipped."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._counting = threading.Lock()  # several classes may be listed at the same time
+
+    def keeps(self, path: str) -> bool:
+        """Return whether a path is to be read; count it if not."""
+        if not is_ignored(path):
+            return True
+        with self._counting:
+            self.count += 1
+        return False
