@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from functools import partial
 
@@ -105,7 +106,9 @@ def find(folder: str) -> Source:
     (validation,) = existing
     names = classes_in(train, IgnoredFiles())
     labels = {name: index for index, name in enumerate(names, start=1)}
-    unknown = sorted(set(classes_in(validation, IgnoredFiles())) - labels.keys())
+    in_validation = classes_in(validation, IgnoredFiles())
+    _refuse_two_spellings(sorted({*names, *in_validation}), folder)
+    unknown = sorted(set(in_validation) - labels.keys())
     if unknown:
         raise DataError(
             f"{validation} has class {unknown[0]!r}, which {train} lacks; "
@@ -125,6 +128,19 @@ def find(folder: str) -> Source:
         },
         ignored=ignored,
     )
+
+
+def _refuse_two_spellings(names: list[str], folder: str) -> None:
+    """Refuse names that look alike but differ in bytes, as different systems write accents."""
+    spellings: dict[str, str] = {}
+    for name in names:
+        normal = unicodedata.normalize("NFC", name)
+        if normal in spellings:
+            raise DataError(
+                f"{folder} spells class {normal!r} in two ways of Unicode, "
+                f"{spellings[normal].encode()!r} and {name.encode()!r}; rename one of them"
+            )
+        spellings[normal] = name
 
 
 def _images(

@@ -31,6 +31,9 @@ def filesystem_of(path: str) -> tuple[Any, str]:
     """
     import fsspec  # imported late: it takes longer than the rest of `mobilenet --help`
 
+    if not is_remote(path):  # in a local path, `::` is no chain of filesystems
+        local = fsspec.filesystem("file")
+        return local, local._strip_protocol(path)
     filesystem: tuple[Any, str] = fsspec.core.url_to_fs(path, use_listings_cache=False)
     return filesystem
 

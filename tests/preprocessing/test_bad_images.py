@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from preprocessing.errors import DataError, UsageError
-from preprocessing.records.schema import SPLITS
+from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.sources import archives
 from preprocessing.sources.registry import find_source
 from tests.conftest import ingest
@@ -110,3 +110,16 @@ def test_they_are_ignored_in_archives_of_every_level_too(
         (littered / name).write_bytes(tar({**litter, **members}))
     assert ingest(littered, tmp_path / "records").digest == expected.digest
     assert "prepare: ignored" in capsys.readouterr().err
+
+
+def test_one_class_in_two_spellings_is_refused(source: Path) -> None:
+    (source / "train" / "caf\u00e9").mkdir()
+    (source / "validation" / "cafe\u0301").mkdir()
+    with pytest.raises(DataError, match="in two ways of Unicode"):
+        find_source(str(source))
+
+
+def test_a_local_path_may_hold_two_colons(source: Path, tmp_path: Path) -> None:
+    moved = source.rename(tmp_path / "a::b")
+    manifest = ingest(moved, tmp_path / "c::d")
+    assert Manifest.read(str(tmp_path / "c::d")) == manifest
