@@ -17,6 +17,10 @@ DECODABLE_FRAMES = HUFFMAN_FRAMES | ARITHMETIC_FRAMES
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC
 
 
+# Height, width, components, precision, frame and sampling of a `JpegHeader`.
+_Frame = tuple[int, int, int, int, int, tuple[tuple[int, int], ...]]
+
+
 class JpegError(ValueError):
     """The bytes are not a whole JPEG; the message names the problem."""
 
@@ -31,6 +35,7 @@ class JpegHeader:
         components: Number of components: 1 for grayscale, 3 for colour, 4 for CMYK or YCCK.
         precision: Bits per sample.
         frame: Second byte of the SOF marker, which names the coding.
+        sampling: Horizontal and vertical sampling factor of each component.
         scan: Offset of the first scan's header.
     """
 
@@ -39,7 +44,17 @@ class JpegHeader:
     components: int
     precision: int
     frame: int
+    sampling: tuple[tuple[int, int], ...]
     scan: int
+
+    @property
+    def has_fractional_sampling(self) -> bool:
+        """Whether a component's resolution is no whole fraction of the image's.
+
+        libjpeg does not upsample such components (jdsample.c, "fractional sampling").
+        """
+        across, down = (max(factors) for factors in zip(*self.sampling, strict=True))
+        return any(not (h and v) or across % h or down % v for h, v in self.sampling)
 
 
 def read_header(content: bytes) -> JpegHeader:
@@ -50,7 +65,8 @@ def read_header(content: bytes) -> JpegHeader:
     """
     if not content.startswith(SOI):
         raise JpegError("not a JPEG")
-    position, end, frame = 2, len(content) - 4, None
+    position, end = 2, len(content) - 4
+    frame: _Frame | None = None
     while True:
         if position <= end and content[position] != 0xFF:
             position = content.find(b"\xff", position)
@@ -72,19 +88,21 @@ def read_header(content: bytes) -> JpegHeader:
         if marker in _FRAMES:
             if frame is not None:
                 raise JpegError("two frame headers")
-            frame = _frame(content[position : position + 10], length)
+            frame = _frame(content[position : position + 2 + length], length)
         elif length < 2:
             raise JpegError("damaged marker in its header")
         position += 2 + length
 
 
-def _frame(segment: bytes, length: int) -> tuple[int, int, int, int, int]:
-    if len(segment) < 10 or length != 8 + 3 * segment[9]:
+def _frame(segment: bytes, length: int) -> _Frame:
+    if len(segment) < 10 or length != 8 + 3 * segment[9] or len(segment) < 2 + length:
         raise JpegError("damaged frame header")
     height, width = segment[5] << 8 | segment[6], segment[7] << 8 | segment[8]
     if not height or not width:
         raise JpegError(f"{width}x{height} pixels")
-    return height, width, segment[9], segment[4], segment[1]
+    factors = segment[11::3]
+    sampling = tuple((factor >> 4, factor & 15) for factor in factors)
+    return height, width, segment[9], segment[4], segment[1], sampling
 
 
 def is_complete(content: bytes, header: JpegHeader) -> bool:

@@ -19,7 +19,7 @@ from preprocessing.images.jpeg import JpegHeader
 
 MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
 MAX_FILE_BYTES = 1 << 27  # 128 MiB
-MAX_ENCODED_SIDE = 65_500  # libjpeg's limit in pixels for what it writes
+MAX_JPEG_SIDE = 65_500  # libjpeg's limit in pixels, for reading and writing
 REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
 REPAIR_QUALITY = 100  # the quality with which slim re-encodes
 ENCODED_DPI = (300, 300)  # TensorFlow's encoder writes this for every image
@@ -96,6 +96,12 @@ def _refuse_unusual(header: JpegHeader) -> None:
         raise RejectedImageError(f"JPEG of {header.precision} bits per sample")
     if header.components not in (1, 3, 4):
         raise RejectedImageError(f"JPEG of {header.components} components")
+    if max(header.width, header.height) > MAX_JPEG_SIDE:
+        raise RejectedImageError(
+            f"{header.width}x{header.height} pixels, more than {MAX_JPEG_SIDE} on a side"
+        )
+    if header.has_fractional_sampling:
+        raise RejectedImageError("JPEG of fractional sampling factors, which no decoder reads")
 
 
 def _decode(content: bytes, header: JpegHeader) -> None:
@@ -136,9 +142,9 @@ def _reencode(content: bytes) -> RepairedImage:
     if image.format == "JPEG":
         kind = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
     width, height = image.size
-    if max(width, height) > MAX_ENCODED_SIDE:
+    if max(width, height) > MAX_JPEG_SIDE:
         raise RejectedImageError(
-            f"{width}x{height} pixels in a {kind}; a JPEG has at most {MAX_ENCODED_SIDE} on a side"
+            f"{width}x{height} pixels in a {kind}; a JPEG has at most {MAX_JPEG_SIDE} on a side"
         )
     return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, kind)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
+import struct
 
 import numpy as np
 import pytest
 import simplejpeg
+import tensorflow as tf
 from PIL import Image
 
 from preprocessing.images import jpeg
@@ -108,6 +111,38 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image() -> None:
     assert repair(original).jpeg == original
     with pytest.raises(RejectedImageError, match="truncated"):
         repair(original[:-20])
+
+
+def test_sampling_that_tensorflow_refuses_is_rejected() -> None:
+    """All factors from 1 to 4, of luminance and of both colours together."""
+    sound = encode(PICTURE, "JPEG", quality=90)
+    start = sound.index(b"\xff\xc0") + 11
+    refused = 0
+    for luma, chroma in itertools.product(itertools.product(range(1, 5), repeat=2), repeat=2):
+        changed = bytearray(sound)
+        changed[start] = luma[0] << 4 | luma[1]
+        changed[start + 3] = changed[start + 6] = chroma[0] << 4 | chroma[1]
+        if all(max(pair) % min(pair) == 0 for pair in zip(luma, chroma, strict=True)):
+            assert repair(bytes(changed)).repaired is None
+            continue
+        refused += 1
+        with pytest.raises(RejectedImageError, match="sampling"):
+            repair(bytes(changed))
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            tf.io.decode_jpeg(bytes(changed), channels=3)
+    assert refused == 256 - 12 * 12
+
+
+def test_sides_beyond_libjpegs_limit_are_rejected() -> None:
+    sound = bytearray(encode(PICTURE, "JPEG", quality=90))
+    frame = sound.index(b"\xff\xc0")
+    for height, width in ((65_501, 8), (8, 65_535)):
+        changed = sound.copy()
+        changed[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+        with pytest.raises(RejectedImageError, match="more than 65500 on a side"):
+            repair(bytes(changed))
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            tf.io.decode_jpeg(bytes(changed))
 
 
 def test_garbage_between_markers_is_skipped_as_libjpeg_does() -> None:
