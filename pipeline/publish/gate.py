@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
 from pipeline.export import directory
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import registry
-from preprocessing.errors import CheckFailedError, DataError
+from preprocessing.errors import CheckFailedError
 
 
 def require_measured(folder: str, metrics: ExportMetrics) -> None:
     """Refuse an export whose metrics do not describe its files.
 
     Raises:
-        DataError: A file is missing, new, changed, or was written after it was measured.
+        DataError: A file is missing, new or changed; digests decide, not times.
     """
     directory.require_intact(folder, metrics)
-    measured_ns = os.stat(os.path.join(folder, directory.METRICS)).st_mtime_ns
-    for name in directory.list_files(folder):
-        newer_ns = os.stat(os.path.join(folder, name)).st_mtime_ns - measured_ns
-        if newer_ns > 0:
-            raise DataError(
-                f"{folder}: {directory.METRICS} is {newer_ns / 1e9:.3g} s older than {name}, so it "
-                "may describe another file; export again (a copy keeps its times with `cp -a`)"
-            )
 
 
 def require_champion(metrics: ExportMetrics, best: registry.Version | None, force: bool) -> None:

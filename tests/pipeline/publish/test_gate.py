@@ -45,12 +45,11 @@ def test_an_export_that_is_not_what_was_measured_is_refused(change: str, tmp_pat
         gate.require_measured(str(export), metrics_of(export))
 
 
-def test_metrics_older_than_a_file_are_refused_whatever_the_digest(tmp_path: Path) -> None:
+def test_a_copy_without_its_times_passes(tmp_path: Path) -> None:
     export = make_export(tmp_path / "e")
     measured_ns = (export / "metrics.json").stat().st_mtime_ns
     os.utime(export / f"{VARIANT}.tflite", ns=(measured_ns, measured_ns + 3_000_000_000))
-    with pytest.raises(DataError, match=rf"is 3 s older than {VARIANT}\.tflite"):
-        gate.require_measured(str(export), metrics_of(export))
+    gate.require_measured(str(export), metrics_of(export))
 
 
 def test_below_the_champion_only_by_force(tmp_path: Path) -> None:
