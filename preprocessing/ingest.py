@@ -24,7 +24,7 @@ from preprocessing.execution.beam_options import beam_options
 from preprocessing.execution.local_workers import num_cores, worker_processes
 from preprocessing.execution.progress_bar import shown_progress
 from preprocessing.ingest_plan import ImageOptions, IngestPlan, ShardPlan, plan_ingest
-from preprocessing.records import schema
+from preprocessing.records import schema, verify
 from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
 from preprocessing.sources.ignored import DESCRIPTION
@@ -59,7 +59,7 @@ def prepare(
         seed: Seed of the global shuffle.
         image: Options for each image besides its repair.
         max_rejects: More rejected images than this fail the whole ingest.
-        overwrite: Replace records of other sources or options.
+        overwrite: Write the records again, whatever the folder holds of them.
         num_workers: Processes of the local runner; 0 means one more than there are cores, or
             none for little data.
         beam_arguments: Flags for Beam; without any, the local runner is used.
@@ -140,10 +140,12 @@ def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | Non
     """Return the manifest if this plan is complete; otherwise remove the files of another plan."""
     stored: dict[str, Any] | None = None
     if storage.exists(storage.join(records, schema.MANIFEST)):
+        if overwrite:
+            _clear(records)
+            return None
         manifest = Manifest.read(records)
         if manifest.fingerprint == plan.fingerprint:
-            storage.remove(storage.join(records, REPORTS))
-            return manifest
+            return _intact(records, manifest)
         stored = {"fingerprint": manifest.fingerprint, "options": manifest.options}
     elif storage.exists(_plan_path(records)):
         stored = storage.read_json(_plan_path(records))
@@ -155,6 +157,19 @@ def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | Non
             )
         _clear(records)
     return None
+
+
+def _intact(records: str, manifest: Manifest) -> Manifest | None:
+    """Return the manifest if all its files exist at their sizes; otherwise clear the folder."""
+    try:
+        verify.check_files(records, manifest)
+    except DataError as error:
+        logger.warning("prepare: %s; writing the records again", error)
+        _clear(records)
+        return None
+    logger.info("prepare: %s is complete and the source is unchanged; nothing to do", records)
+    storage.remove(storage.join(records, REPORTS))
+    return manifest
 
 
 def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -183,8 +198,15 @@ def _clear_partial(records: str) -> None:
 
 
 def _missing(records: str, plan: IngestPlan) -> list[ShardPlan]:
-    reports = read_reports(records, [shard.file for shard in plan.shards])
+    """Return the shards to write: those without a report.
+
+    If all have one, an earlier run ended by its rejects, so the images of the shards that have
+    some are read again: the source may have been mended.
+    """
+    reports = list(read_reports(records, [shard.file for shard in plan.shards]))
     finished = {report.shard.file for report in reports}
+    if len(finished) == len(plan.shards):
+        finished -= {report.shard.file for report in reports if report.rejects}
     return [shard for shard in plan.shards if shard.file not in finished]
 
 

@@ -41,6 +41,16 @@ def check_sizes(records: str, manifest: Manifest) -> None:
     _raise(records, problems, len(expected))
 
 
+def check_files(records: str, manifest: Manifest) -> None:
+    """Check that every file of a records folder exists, without reading a shard.
+
+    Raises:
+        DataError: A shard is missing or of another size, or the offsets are not the manifest's.
+    """
+    check_sizes(records, manifest)
+    schema.read_record_offsets(records, manifest, SPLITS[0])
+
+
 def verify(records: str, manifest: Manifest) -> None:
     """Read every shard again and check its SHA-256, CRCs, offsets, labels and counts.
 

@@ -16,6 +16,7 @@ from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.sources import archives
 from preprocessing.sources.registry import find_source
 from tests.conftest import ingest
+from tests.preprocessing.content import content
 from tests.preprocessing.layouts import tar, write_official
 
 
@@ -123,3 +124,53 @@ def test_a_local_path_may_hold_two_colons(source: Path, tmp_path: Path) -> None:
     moved = source.rename(tmp_path / "a::b")
     manifest = ingest(moved, tmp_path / "c::d")
     assert Manifest.read(str(tmp_path / "c::d")) == manifest
+
+
+@pytest.mark.parametrize("lost", ["train-00000-of-00001", "record_offsets.npz"])
+@pytest.mark.parametrize("damage", ["removed", "cut", "replaced"])
+def test_a_damaged_file_of_complete_records_is_written_again(
+    lost: str, damage: str, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = tmp_path / "records"
+    ingest(source, records)
+    before = content(records)
+    if damage == "removed":
+        (records / lost).unlink()
+    elif damage == "cut":
+        os.truncate(records / lost, 50)
+    else:
+        (records / lost).write_bytes(b"another file")
+    capsys.readouterr()
+    ingest(source, records)
+    assert "writing the records again" in capsys.readouterr().err
+    assert content(records) == before
+    ingest(source, records)
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_overwrite_always_writes_again(source: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records"
+    ingest(source, records)
+    before = content(records)
+    shard = records / "train-00000-of-00001"
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    shard.write_bytes(damaged)  # of the same size, which no listing shows
+    (records / "dataset.json").write_text("{")
+    ingest(source, records, overwrite=True)
+    assert content(records) == before
+
+
+def test_a_mended_image_is_read_again_after_too_many_rejects(source: Path, tmp_path: Path) -> None:
+    image = source / "train" / "cat" / "0.jpg"
+    sound = image.read_bytes()
+    image.write_bytes(b"\0" * len(sound))
+    records = tmp_path / "records"
+    for _ in range(2):
+        with pytest.raises(DataError, match="1 images were rejected"):
+            ingest(source, records, max_rejects=0)
+    image.write_bytes(sound)
+    assert ingest(source, records, max_rejects=0).rejects == ()
+    expected = ingest(source, tmp_path / "fresh")
+    assert content(records) == content(tmp_path / "fresh")
+    assert expected.num_examples("train") == 4

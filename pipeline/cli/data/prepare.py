@@ -44,7 +44,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=flags.positive, default=0, help="local processes [one more than cores]"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace other records")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write the records again, whatever the folder holds of them",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> Result:
