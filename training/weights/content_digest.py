@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import glob
 import os
 
 from preprocessing import storage
+from preprocessing.errors import UsageError
 
 
 def checkpoint_digest(path: str) -> str:
-    """Return the SHA-256 of a slim checkpoint's content: a prefix, a folder or a `.tgz`."""
-    for file in (f"{path}.data-00000-of-00001", path):
-        if os.path.isfile(file):
-            return storage.digest_of_file(file)
-    names = [name for name in storage.list_names(path) if ".data-" in name]
-    return storage.digest_of([storage.digest_of_file(storage.join(path, name)) for name in names])
+    """Return the SHA-256 of the weights of a checkpoint: a prefix, a folder, a `.tgz` or a `.h5`.
+
+    Raises:
+        UsageError: The path holds no weights.
+    """
+    if os.path.isfile(path):
+        return storage.digest_of_file(path)
+    parts = sorted(glob.glob(f"{glob.escape(path)}.data-*"))
+    if len(parts) == 1:
+        return storage.digest_of_file(parts[0])
+    if not parts:
+        parts = sorted(
+            os.path.join(parent, name)
+            for parent, _, names in os.walk(path)
+            for name in names
+            if ".data-" in name
+        )
+    if not parts:
+        raise UsageError(f"{path} holds no weights; pass a checkpoint's prefix, folder or archive")
+    return storage.digest_of([storage.digest_of_file(part) for part in parts])

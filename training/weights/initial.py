@@ -30,7 +30,8 @@ BACKGROUND_MARGIN = 20.0  # distance of the logit below the least bias
 def start_from(path: str, state: TrainingState) -> None:
     """Give model and averages the weights of a slim checkpoint (its averages) or a Keras file.
 
-    A classifier for another number of classes keeps its initial values, with a warning.
+    A checkpoint without averages gives its raw weights, with a warning. A classifier for another
+    number of classes keeps its initial values, with a warning.
 
     Raises:
         UsageError: The path holds no checkpoint.
@@ -55,7 +56,9 @@ def start_from(path: str, state: TrainingState) -> None:
             ours,
         )
     if not path.endswith(KERAS_ENDING):
-        found, _ = slim_checkpoint.read(path, {name: tuple(v.shape) for name, v in wanted.items()})
+        kind = _kind_in(path, "ema", list(wanted), "train")
+        shapes = {name: tuple(variable.shape) for name, variable in wanted.items()}
+        found, _ = slim_checkpoint.read(path, shapes, kind)
     for name, variable in wanted.items():
         variable.assign(found[name])
     state.ema.restart(values(state.model))
@@ -80,7 +83,7 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
         averages = raw = _with_background(keras_applications.read_named(path, variant))
         step = 0
     else:
-        averages, raw, step = _read_slim(path, variant, weights)
+        averages, raw, step, weights = _read_slim(path, variant, weights)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
     run = Run.imported(published(variant), outputs - 1, NUM_TRAIN_IMAGES)
@@ -101,16 +104,25 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
 Named = dict[str, np.ndarray]
 
 
-def _read_slim(path: str, variant: Variant, weights: str) -> tuple[Named, Named, int]:
-    """Return the chosen averages, the raw weights (the same if there are none), and the step."""
+def _read_slim(path: str, variant: Variant, weights: str) -> tuple[Named, Named, int, str]:
+    """Return averages, raw weights (the same if there are none), step and kind of the averages."""
     outputs = slim_checkpoint.head_shape(path, architecture(variant, 1))[-1:]
     if not outputs:
         raise UsageError(f"{path} holds no {variant.family} with a classifier")
     shapes = slim_shapes(architecture(variant, outputs[0]))
-    averages, step = slim_checkpoint.read(path, shapes, weights)
+    kind = _kind_in(path, weights, list(shapes), "import-checkpoint")
+    averages, step = slim_checkpoint.read(path, shapes, kind)
     if not slim_checkpoint.has(path, list(shapes)):
-        return averages, averages, step
-    return averages, slim_checkpoint.read(path, shapes, "raw")[0], step
+        return averages, averages, step, kind
+    return averages, slim_checkpoint.read(path, shapes, "raw")[0], step, kind
+
+
+def _kind_in(path: str, wanted: str, names: list[str], command: str) -> str:
+    """Return the wanted kind of weights, or `raw` with a warning where there are no averages."""
+    if wanted == "raw" or not slim_checkpoint.holds_only_raw(path, names):
+        return wanted
+    logger.warning("%s: %s holds no moving averages; its raw weights are used", command, path)
+    return "raw"
 
 
 def _with_background(named: Named) -> Named:

@@ -100,6 +100,13 @@ def has(path: str, names: Iterable[str]) -> bool:
         return set(names) <= set(_open(prefix, path).get_variable_to_shape_map())
 
 
+def holds_only_raw(path: str, names: Iterable[str]) -> bool:
+    """Return whether a checkpoint has raw weights but no averages, as slim writes by default."""
+    listed = list(names)
+    averages = (name + SHADOW for name in listed)
+    return has(path, listed) and not any(has(path, [name]) for name in averages)
+
+
 def head_shape(path: str, architecture: Architecture) -> tuple[int, ...]:
     """Return the shape of the classifier's kernel in a checkpoint; empty if it has none."""
     name = f"{architecture.scope}/{architecture.classifier.scope}/weights"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from preprocessing.errors import DataError
+from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import Manifest
 from tests.conftest import mobilenet
 from training.config import RunConfig
@@ -19,10 +19,10 @@ from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
 from training.weights import slim_checkpoint
 from training.weights.content_digest import checkpoint_digest
-from training.weights.initial import start_from
+from training.weights.initial import import_checkpoint, start_from
 from training.weights.keras_applications import application, read_named
 from training.weights.run_weights import load_state
-from training.weights.slim_checkpoint import SHADOW, slim_variables
+from training.weights.slim_checkpoint import SHADOW, slim_shapes, slim_variables
 from training.workdir.workdir import Workdir
 
 VARIANT = "mobilenet_v2_0.35_32"
@@ -130,6 +130,45 @@ def test_the_digest_is_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
     first, _, _ = make_checkpoint(tmp_path / "a", 11)
     second, _, _ = make_checkpoint(tmp_path / "b", 11)
     assert checkpoint_digest(str(first)) == checkpoint_digest(str(second))
+
+
+def test_the_digest_is_of_all_weights_wherever_they_are(tmp_path: Path) -> None:
+    """In several files, in nested folders; and never of nothing."""
+    prefix, _, _ = make_checkpoint(tmp_path, 11)
+    data = Path(f"{prefix}.data-00000-of-00001").read_bytes()
+    folder = tmp_path / "outer" / "deep" / "deeper"
+    folder.mkdir(parents=True)
+    digests = set()
+    for last in (b"", b"x"):
+        for number, part in enumerate((data[:100], data[100:] + last)):
+            (folder / f"x.ckpt.data-0000{number}-of-00002").write_bytes(part)
+        digests |= {
+            checkpoint_digest(str(tmp_path / "outer")),
+            checkpoint_digest(f"{folder}/x.ckpt"),
+        }
+    assert len(digests) == 2  # by content, not by how it is named
+    (tmp_path / "empty").mkdir()
+    for nothing in ("empty", "absent"):
+        with pytest.raises(UsageError, match="holds no weights"):
+            checkpoint_digest(str(tmp_path / nothing))
+
+
+def test_a_checkpoint_without_averages_gives_its_raw_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slim writes such a checkpoint unless it is told to average."""
+    variant = Variant.parse(VARIANT)
+    prefix, layout, _ = make_checkpoint(tmp_path, 1001)
+    raw, step = slim_checkpoint.read(str(prefix), slim_shapes(layout), "raw")
+    plain = str(tmp_path / "plain.ckpt")
+    slim_checkpoint.write(plain, raw, {}, step)
+    state = fresh(demo(variant), 1001)
+    start_from(plain, state)
+    assert "holds no moving averages; its raw weights are used" in capsys.readouterr().err
+    for name, variable in slim_variables(state.model, layout).items():
+        assert np.array_equal(variable.numpy(), raw[name]), name
+    progress = import_checkpoint(plain, variant, Workdir(str(tmp_path / "run")), "ema")
+    assert (progress.imported, progress.step) == ("raw", step)
 
 
 @pytest.mark.slow
