@@ -1,13 +1,14 @@
 """The ingest: any source becomes a complete records folder, on any Beam runner.
 
 One Beam element is one shard: only its name travels through the graph, and a shard is retried or
-resumed as a whole. `.ingest/` in the records folder holds the unfinished work: the plan files and
-a report per finished shard.
+resumed as a whole. `.ingest/` in the records folder holds the plan files of unfinished work and
+a report per finished shard, by which another run sees what is missing or has changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import os
@@ -16,6 +17,8 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+from tqdm import tqdm
 
 from preprocessing import storage
 from preprocessing.assemble import assemble
@@ -28,7 +31,9 @@ from preprocessing.records import schema, verify
 from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
 from preprocessing.sources.ignored import DESCRIPTION
+from preprocessing.sources.references import Source
 from preprocessing.sources.registry import find_source
+from preprocessing.storage import contracts
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +55,9 @@ def prepare(
     num_workers: int,
     beam_arguments: Sequence[str],
 ) -> Manifest:
-    """Write the records folder, or the part that is still missing; `dataset.json` comes last.
+    """Write the records folder, or the shards that are missing or whose images have changed.
+
+    `dataset.json` comes last.
 
     Args:
         source_folder: Folder of the archives or images, local or a URL.
@@ -83,13 +90,25 @@ def prepare(
             plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
             if source.ignored.count:
                 logger.info("prepare: ignored %d %s", source.ignored.count, DESCRIPTION)
-            finished = _finished(records, plan, overwrite)
-            if finished:
-                _refuse_too_many_rejects(finished, max_rejects)
-                return finished
+            complete = _of_this_plan(records, plan, overwrite)
+            missing = _missing(records, plan, plans)
+            if complete and not missing and _is_current(records, complete, source):
+                logger.info(
+                    "prepare: %s is complete and the source is unchanged; nothing to do", records
+                )
+                _refuse_too_many_rejects(complete, max_rejects)
+                return complete
+            if complete:
+                logger.warning(
+                    "prepare: %s has %d of %d shards that are lost or whose images have changed; "
+                    "writing them again",
+                    records,
+                    len(missing),
+                    len(plan.shards),
+                )
+            _remove_outdated(records, plan, missing)
             storage.publish_folder(plans, storage.join(records, PLANS))
             storage.write_json(_plan_path(records), _identity(plan))
-        missing = _missing(records, plan)
         if missing:
             writer = ShardWriter(records=records, classes=plan.classes, image=image)
             with shown_progress(plan, records):
@@ -98,7 +117,7 @@ def prepare(
         manifest = assemble(source, plan, records)
         _refuse_too_many_rejects(manifest, max_rejects)
         manifest.write(records)
-        storage.remove(storage.join(records, REPORTS))
+        storage.remove(storage.join(records, PLANS))
         return manifest
 
 
@@ -136,40 +155,71 @@ def _scratch(records: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _finished(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | None:
-    """Return the manifest if this plan is complete; otherwise remove the files of another plan."""
+def _of_this_plan(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | None:
+    """Return the manifest if the folder holds complete records of this plan.
+
+    The files of another plan are removed if that is wanted.
+
+    Raises:
+        UsageError: The folder holds records of another plan.
+    """
+    manifest: Manifest | None = None
     stored: dict[str, Any] | None = None
     if storage.exists(storage.join(records, schema.MANIFEST)):
         if overwrite:
             _clear(records)
             return None
         manifest = Manifest.read(records)
-        if manifest.fingerprint == plan.fingerprint:
-            return _intact(records, manifest)
         stored = {"fingerprint": manifest.fingerprint, "options": manifest.options}
     elif storage.exists(_plan_path(records)):
         stored = storage.read_json(_plan_path(records))
-    if stored and stored["fingerprint"] != plan.fingerprint:
-        if not overwrite:
-            raise UsageError(
-                f"{records} holds records of {_difference(stored['options'], plan.options)}; "
-                "choose another folder or pass --overwrite"
-            )
-        _clear(records)
+    if not stored or stored["fingerprint"] == plan.fingerprint:
+        return manifest
+    if not overwrite:
+        raise UsageError(
+            f"{records} holds records of {_difference(stored['options'], plan.options)}; "
+            "choose another folder or pass --overwrite"
+        )
+    _clear(records)
     return None
 
 
-def _intact(records: str, manifest: Manifest) -> Manifest | None:
-    """Return the manifest if all its files exist at their sizes; otherwise clear the folder."""
+def _missing(records: str, plan: IngestPlan, plans: str) -> list[ShardPlan]:
+    """Return the shards to write: those that are lost, cut or of images that have changed."""
+    current: set[str] = set()
+    shards = {shard.file: shard for shard in plan.shards}
+    with tqdm(total=plan.num_images, desc="compare", unit=" images", delay=5) as bar:
+        for report in read_reports(records, list(shards)):
+            shard = shards[report.shard.file]
+            contents = report.source.compared(shard.images(plans))
+            bar.update(shard.num_images)
+            if contents is None:
+                continue
+            current.add(shard.file)
+            if contents != report.source:
+                dataclasses.replace(report, source=contents).write(records)
+    return [shard for shard in plan.shards if shard.file not in current]
+
+
+def _is_current(records: str, manifest: Manifest, source: Source) -> bool:
+    """Return whether all files are as the manifest says, and the source is as it describes."""
     try:
         verify.check_files(records, manifest)
-    except DataError as error:
-        logger.warning("prepare: %s; writing the records again", error)
-        _clear(records)
-        return None
-    logger.info("prepare: %s is complete and the source is unchanged; nothing to do", records)
-    storage.remove(storage.join(records, REPORTS))
-    return manifest
+    except DataError:
+        return False
+    return contracts.to_json(manifest)["source"] == source.description
+
+
+def _remove_outdated(records: str, plan: IngestPlan, missing: list[ShardPlan]) -> None:
+    """Remove the manifest first, then the reports of missing shards and shards of no plan."""
+    storage.remove(storage.join(records, schema.MANIFEST))
+    reports = set(storage.list_names(storage.join(records, REPORTS)))
+    for report in sorted(reports & {f"{shard.file}.json" for shard in missing}):
+        storage.remove(storage.join(records, REPORTS, report))
+    planned = {shard.file for shard in plan.shards}
+    for name in storage.list_names(records):
+        if name.startswith(tuple(f"{split}-" for split in SPLITS)) and name not in planned:
+            storage.remove(storage.join(records, name))
 
 
 def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -178,7 +228,7 @@ def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
         for name, value in wanted.items()
         if stored.get(name) != value
     ]
-    return ", ".join(changed) or "another source"
+    return ", ".join(changed) or "other images"
 
 
 def _clear(records: str) -> None:
@@ -195,19 +245,6 @@ def _clear_partial(records: str) -> None:
         for name in storage.list_names(folder):
             if storage.PARTIAL in name:
                 storage.remove(storage.join(folder, name))
-
-
-def _missing(records: str, plan: IngestPlan) -> list[ShardPlan]:
-    """Return the shards to write: those without a report.
-
-    If all have one, an earlier run ended by its rejects, so the images of the shards that have
-    some are read again: the source may have been mended.
-    """
-    reports = list(read_reports(records, [shard.file for shard in plan.shards]))
-    finished = {report.shard.file for report in reports}
-    if len(finished) == len(plan.shards):
-        finished -= {report.shard.file for report in reports if report.rejects}
-    return [shard for shard in plan.shards if shard.file not in finished]
 
 
 def _run_beam(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.records.schema import SCHEMA_VERSION, SPLITS, ImageClass, shard_name
-from preprocessing.shuffle import Shuffle, deciding_part, decode_reference
+from preprocessing.shuffle import Shuffle, deciding_part, decode_reference, num_bytes_of
 from preprocessing.sources.references import ImageReference, Source
 
 MIN_EXAMPLES_PER_SHARD = 128  # when the number of shards is not given
@@ -62,7 +61,15 @@ class ShardPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestPlan:
-    """All shards of both splits, and the fingerprint of everything that decides their bytes."""
+    """All shards of both splits.
+
+    Attributes:
+        fingerprint: SHA-256 over everything that decides the records besides the bytes of the
+            images: classes, keys, labels, boxes and options.
+        options: The options, for the manifest.
+        classes: The classes in label order.
+        shards: The shards of both splits.
+    """
 
     fingerprint: str
     options: dict[str, Any]
@@ -149,7 +156,6 @@ def _write_plan(path: str, lines: Iterable[bytes], note: Callable[[bytes], None]
     with open(path, "wb") as plan_file:
         for line in lines:
             plan_file.write(line)
-            deciding = deciding_part(line)
-            note(deciding)
-            num_bytes += json.loads(deciding)[2]
+            note(deciding_part(line))
+            num_bytes += num_bytes_of(line)
     return num_bytes

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from preprocessing import storage
+from preprocessing.errors import DataError
+from preprocessing.images.contents import SourceContents
 from preprocessing.images.reader import read_images
 from preprocessing.images.repair import RejectedImageError, RepairedImage, repair, shrink
 from preprocessing.ingest_plan import ImageOptions, ShardPlan
@@ -22,14 +24,16 @@ from preprocessing.records.schema import ImageClass, Reject, Shard
 from preprocessing.records.statistics import ShardStatistics
 from preprocessing.sources.references import ImageReference
 
-REPORTS = ".ingest"  # folder inside the records folder until dataset.json is written
-PLANS = f"{REPORTS}/plans"  # one file per shard, from preprocessing/ingest_plan.py
+REPORTS = ".ingest"  # folder inside the records folder, with one report per finished shard
+PLANS = f"{REPORTS}/plans"  # one file per shard until dataset.json is written
 BATCH_REPORTS = 64  # reports read at the same time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardReport:
     """The content of a finished shard; written after it, so that another run can skip it.
+
+    It stays beside the complete records, so that a later run sees which images changed.
 
     Attributes:
         split: `train` or `validation`.
@@ -38,6 +42,7 @@ class ShardReport:
         rejects: Images that were planned for the shard and are not in it.
         repaired: Number of re-encoded images, by their original kind.
         statistics: Counts over the records.
+        source: Contents of the planned images.
     """
 
     split: str
@@ -46,6 +51,7 @@ class ShardReport:
     rejects: list[Reject]
     repaired: dict[str, int]
     statistics: ShardStatistics
+    source: SourceContents
 
     def write(self, records: str) -> None:
         """Write the report; from here on the shard counts as finished."""
@@ -56,6 +62,7 @@ class ShardReport:
             "rejects": [dataclasses.asdict(reject) for reject in self.rejects],
             "repaired": self.repaired,
             "tally": self.statistics.to_json(),
+            "source": self.source.to_json(),
         }
         storage.write_json(storage.join(records, REPORTS, f"{self.shard.file}.json"), fields)
 
@@ -70,11 +77,15 @@ class ShardReport:
             rejects=[Reject(**reject) for reject in fields["rejects"]],
             repaired=fields["repaired"],
             statistics=ShardStatistics.from_json(fields["tally"]),
+            source=SourceContents.from_json(fields["source"]),
         )
 
 
 def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
-    """Yield the reports of those shards among `files` that are finished, in that order."""
+    """Yield the reports of those shards among `files` that are finished, in that order.
+
+    A shard with a damaged report, or one of another version of this program, is not finished.
+    """
     shards = storage.list_sizes(records)
     reports = storage.list_sizes(storage.join(records, REPORTS))
     finished = [
@@ -84,7 +95,10 @@ def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
     ]
     for start in range(0, len(finished), BATCH_REPORTS):
         for content in storage.read_ranges(finished[start : start + BATCH_REPORTS]):
-            report = ShardReport.from_json(content)
+            try:
+                report = ShardReport.from_json(content)
+            except (DataError, ValueError, TypeError, LookupError, AttributeError):
+                continue
             if shards[report.shard.file] == report.shard.bytes:
                 yield report
 
@@ -109,11 +123,13 @@ class ShardWriter:
         repaired: Counter[str] = Counter()
         offsets = array("q")
         statistics = ShardStatistics()
+        source = SourceContents()
         digest = hashlib.sha256()
         position = 0
         references = plan.images(storage.join(self.records, PLANS))
         with storage.open_write(storage.join(self.records, plan.file)) as out:
             for reference, content in read_images(references):
+                content_digest = source.add(reference, content)
                 try:
                     image = self._prepared(content)
                 except RejectedImageError as error:
@@ -128,7 +144,8 @@ class ShardWriter:
                 digest.update(record)
                 assert isinstance(content, bytes)  # or it would have been rejected
                 statistics.add(
-                    content,
+                    content_digest,
+                    len(content),
                     height=image.height,
                     width=image.width,
                     label=reference.label,
@@ -146,6 +163,7 @@ class ShardWriter:
             rejects=rejects,
             repaired=dict(sorted(repaired.items())),
             statistics=statistics,
+            source=source,
         ).write(self.records)
         return Counter(
             images=len(offsets),

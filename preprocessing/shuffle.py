@@ -1,7 +1,7 @@
 """The global shuffle: any number of references, spilled to disk and sorted there.
 
 The order is that of SHA-256 of seed and key, so it does not depend on the order in which a
-source lists its images. A line is `hash [key,offset,size,label,boxes] TAB path`, where
+source lists its images. A line is `hash [key,label,boxes] TAB [path,offset,size,version]`, where
 everything but the hash is JSON, so that sorting lines sorts images.
 """
 
@@ -24,21 +24,29 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode_reference(image: ImageReference) -> bytes:
-    """Return one line of a plan: the part that decides the record, a tab, and the path."""
-    deciding = _encode([image.key, image.offset, image.size, image.label, image.boxes])
-    return f"{deciding}\t{_encode(image.path)}\n".encode()
+    """Return one line of a plan: what decides the record but its bytes, a tab, and their place."""
+    deciding = _encode([image.key, image.label, image.boxes])
+    place = _encode([image.path, image.offset, image.size, image.version])
+    return f"{deciding}\t{place}\n".encode()
 
 
 def decode_reference(line: bytes) -> ImageReference:
     """Return the reference that `encode_reference` encoded."""
-    deciding, path = line.split(b"\t")
-    key, offset, size, label, boxes = json.loads(deciding)
-    return ImageReference(key, json.loads(path), offset, size, label, tuple(map(tuple, boxes)))
+    deciding, place = line.split(b"\t")
+    key, label, boxes = json.loads(deciding)
+    path, offset, size, version = json.loads(place)
+    return ImageReference(key, path, offset, size, label, tuple(map(tuple, boxes)), version)
 
 
 def deciding_part(line: bytes) -> bytes:
-    """Return the part of a plan line that decides the record, without the path of the source."""
+    """Return the part of a plan line that decides the record besides the bytes of the image."""
     return line[: line.index(b"\t")]
+
+
+def num_bytes_of(line: bytes) -> int:
+    """Return the size in bytes of the image of a plan line."""
+    size: int = json.loads(line[line.index(b"\t") :])[2]
+    return size
 
 
 class Shuffle:

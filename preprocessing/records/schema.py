@@ -132,8 +132,8 @@ class Manifest:
 
     Attributes:
         digest: SHA-256 over classes and shard digests: equal digests mean equal records.
-        fingerprint: SHA-256 over source listing and options: equal fingerprints
-            mean that another run would write the same records.
+        fingerprint: SHA-256 over classes, keys, labels, boxes and options: with equal
+            fingerprints, another run writes the same records unless an image's bytes changed.
         shards: The shards of each split, in order.
         repaired: Number of re-encoded images, by their original kind.
         record_offsets: SHA-256 of `record_offsets.npz`.

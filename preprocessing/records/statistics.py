@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from preprocessing.records.schema import (
     BINS_PER_OCTAVE,
@@ -51,19 +50,22 @@ class ShardStatistics:
     most_pixels: int = 0
     boxes: int = 0
 
-    def add(self, content: bytes, *, height: int, width: int, label: int, boxes: int) -> None:
+    def add(
+        self, digest: bytes, num_bytes: int, *, height: int, width: int, label: int, boxes: int
+    ) -> None:
         """Count one record.
 
         Args:
-            content: The source file, before any repair.
+            digest: XXH3-64 of the source file, before any repair.
+            num_bytes: Size of the source file.
             height: Height in pixels, as in the record.
             width: Width in pixels, as in the record.
             label: The label, 1..N.
             boxes: Number of bounding boxes.
         """
-        self.digests += xxhash.xxh3_64_digest(content)
+        self.digests += digest
         self.labels[label] += 1
-        self.source_bytes[bin_of(len(content))] += 1
+        self.source_bytes[bin_of(num_bytes)] += 1
         self.short_sides[bin_of(min(height, width))] += 1
         self.most_pixels = max(self.most_pixels, height * width)
         self.boxes += boxes

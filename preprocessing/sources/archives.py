@@ -187,6 +187,8 @@ def _synset(member: Member, path: str) -> str:
 def _train_images(
     path: str, labels: dict[str, int], boxes_of: BoxesOf, ignored: IgnoredFiles
 ) -> Iterator[ImageReference]:
+    version = storage.version_of(path)
+
     def of_synset(outer: Member) -> list[ImageReference]:
         synset = _synset(outer, path)
         where = f"{outer.name} in {path}"
@@ -203,6 +205,7 @@ def _train_images(
                 inner.size,
                 labels[synset],
                 boxes_of(name),
+                version,
             )
             for inner in listed
         ]
@@ -221,6 +224,7 @@ def _validation_images(
     ignored: IgnoredFiles,
 ) -> Iterator[ImageReference]:
     count = 0
+    version = storage.version_of(path)
     with storage.open_read(path) as stream:
         size = storage.size_bytes(path)
         for member in members(stream, path, end=size, ignored=ignored):
@@ -241,6 +245,7 @@ def _validation_images(
                 member.size,
                 labels[synset],
                 boxes_of(name),
+                version,
             )
     if count != len(synsets):
         raise DataError(

@@ -69,7 +69,7 @@ def images_in(
             raise DataError(f"{folder} holds the folder {entry.name!r}; expected images only")
         filename = checked_name(entry.name, folder)
         key, path = f"{split}/{name}/{filename}", storage.join(folder, filename)
-        references.append(ImageReference(key, path, 0, entry.size, label))
+        references.append(ImageReference(key, path, 0, entry.size, label, version=entry.version))
     if not references and split == "train":
         raise DataError(
             f"{folder} holds no images, so its class would be a label without examples; "

@@ -136,6 +136,7 @@ def _validation_images(
             0,
             entry.size,
             labels[synset],
+            version=entry.version,
         )
         return _with_boxes(reference, synset, xml_folder, xml_names, labels)
 

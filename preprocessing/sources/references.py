@@ -25,6 +25,7 @@ class ImageReference:
         size: Size of the image in bytes.
         label: The label, 1..N.
         boxes: Boxes of objects of this class, cleaned (`preprocessing/sources/boxes.py`).
+        version: Version of `path` (`preprocessing/storage/listing.py`); empty where unknown.
     """
 
     key: str
@@ -33,6 +34,7 @@ class ImageReference:
     size: int
     label: int
     boxes: tuple[Box, ...] = ()
+    version: str = ""
 
     @property
     def filename(self) -> str:

@@ -9,6 +9,7 @@ from preprocessing.storage.listing import (
     list_names,
     list_sizes,
     size_bytes,
+    version_of,
 )
 from preprocessing.storage.locks import LockedError, exclusive, lock_file
 from preprocessing.storage.paths import PARTIAL, is_remote, join
@@ -55,6 +56,7 @@ __all__ = [
     "stored_crc32c",
     "tgz",
     "update_bytes",
+    "version_of",
     "write_bytes",
     "write_json",
 ]

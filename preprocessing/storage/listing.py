@@ -10,11 +10,21 @@ from preprocessing.storage.paths import filesystem_of, is_remote, retry_if_remot
 
 
 class Entry(NamedTuple):
-    """A file, or a folder (of size 0), in a folder."""
+    """A file, or a folder (of size 0), in a folder.
+
+    Attributes:
+        version: Of a file, a text that is another one after any change: of a local file its
+            times and inode, of an object its generation or the like; empty where unknown.
+    """
 
     name: str
     size: int
     is_folder: bool
+    version: str = ""
+
+
+# Keys under which filesystems of fsspec tell one version of an object from another.
+VERSION_KEYS = ("generation", "etag", "ETag", "mtime", "LastModified", "updated", "created")
 
 
 def exists(path: str) -> bool:
@@ -52,6 +62,7 @@ def list_entries(folder: str) -> list[Entry]:
             posixpath.basename(remote["name"].rstrip("/")),
             int(remote["size"] or 0),
             remote["type"] == "directory",
+            _remote_version(remote),
         )
         for remote in retry_if_remote(folder, list_remote)
         if remote["name"].strip("/") != name.strip("/")  # the folder's own placeholder
@@ -61,12 +72,31 @@ def list_entries(folder: str) -> list[Entry]:
 def _local_entry(scanned: os.DirEntry[str]) -> Entry | None:
     """Return None for a file that vanished after it was listed; raise for a dangling link."""
     try:
-        is_folder = scanned.is_dir()
-        return Entry(scanned.name, 0 if is_folder else scanned.stat().st_size, is_folder)
+        if scanned.is_dir():
+            return Entry(scanned.name, 0, True)
+        status = scanned.stat()
+        return Entry(scanned.name, status.st_size, False, _local_version(status))
     except FileNotFoundError:
         if scanned.is_symlink():
             raise
         return None
+
+
+def _local_version(status: os.stat_result) -> str:
+    """Return the version of a local file; its change time differs even if a tool set the other."""
+    return f"{status.st_mtime_ns:x} {status.st_ctime_ns:x} {status.st_ino:x}"
+
+
+def _remote_version(remote: dict[str, Any]) -> str:
+    return next((str(remote[key]) for key in VERSION_KEYS if remote.get(key)), "")
+
+
+def version_of(path: str) -> str:
+    """Return the version of a file, as in its `Entry`."""
+    if not is_remote(path):
+        return _local_version(os.stat(path))
+    filesystem, name = filesystem_of(path)
+    return _remote_version(retry_if_remote(path, lambda: filesystem.info(name)))
 
 
 def list_sizes(folder: str) -> dict[str, int]:

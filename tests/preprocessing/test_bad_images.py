@@ -142,7 +142,7 @@ def test_a_damaged_file_of_complete_records_is_written_again(
         (records / lost).write_bytes(b"another file")
     capsys.readouterr()
     ingest(source, records)
-    assert "writing the records again" in capsys.readouterr().err
+    assert "writing them again" in capsys.readouterr().err
     assert content(records) == before
     ingest(source, records)
     assert "nothing to do" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import Manifest, read_record_offsets
-from preprocessing.shards import REPORTS
+from preprocessing.shards import PLANS, REPORTS
 from tests.conftest import ingest
 from tests.preprocessing.content import content
 from tests.preprocessing.layouts import write_folders
@@ -101,10 +101,10 @@ def test_an_interrupted_ingest_is_completed_to_the_same_bytes(
     manifest = Manifest.read(str(records))
     (broken / schema.MANIFEST).unlink()
     (broken / schema.RECORD_OFFSETS).unlink()
-    (broken / REPORTS).mkdir()
     (broken / REPORTS / "plan.json").write_text(
         json.dumps({"fingerprint": manifest.fingerprint, "options": manifest.options})
     )
+    (broken / REPORTS / "train-00000-of-00008.json").unlink()
     (broken / "train-00001-of-00008").unlink()
     (broken / ".train-00002-of-00008.partial-0123abcd").write_bytes(b"half")
     ingest(archives, broken)
@@ -115,7 +115,8 @@ def test_a_kill_before_anything_was_written_is_no_obstacle(archives: Path, tmp_p
     (tmp_path / "records" / REPORTS).mkdir(parents=True)
     (tmp_path / "records" / REPORTS / ".plan.json.partial-0123abcd").write_bytes(b"{")
     assert ingest(archives, tmp_path / "records").num_examples("train") == 1437
-    assert not (tmp_path / "records" / REPORTS).exists()
+    assert not list((tmp_path / "records").rglob("*partial*"))
+    assert not (tmp_path / "records" / PLANS).exists()
 
 
 def test_changed_options_are_refused_with_the_difference(

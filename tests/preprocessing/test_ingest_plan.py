@@ -53,7 +53,7 @@ def planned(folder: Path, images: Source, **changed: Any) -> tuple[IngestPlan, d
 def test_a_reference_survives_its_plan_file() -> None:
     for odd in ("a\tb\n\r\u2028", 'quote"\\', "é日", os.fsdecode(b"\xff\xfe")):
         for number in range(3):
-            image = reference(number, key=f"train/{odd}/x", path=f"/{odd}")
+            image = reference(number, key=f"train/{odd}/x", path=f"/{odd}", version=odd)
             line = encode_reference(image)
             assert len(line.splitlines()) == 1
             assert decode_reference(line.rstrip(b"\n")) == image
@@ -86,10 +86,10 @@ def test_all_images_are_there_once_in_shards_that_differ_by_at_most_one(tmp_path
 
 @pytest.mark.parametrize(
     "changed",
-    [{"offset": 7}, {"size": 5}, {"label": 2}, {"boxes": ((0.0, 0.0, 1.0, 1.0),)}],
+    [{"key": "train/c/x.jpg"}, {"label": 2}, {"boxes": ((0.0, 0.0, 1.0, 1.0),)}],
     ids=lambda changed: next(iter(changed)),
 )
-def test_the_fingerprint_sees_every_change_of_a_record(
+def test_the_fingerprint_sees_every_change_besides_that_of_bytes(
     tmp_path: Path, changed: dict[str, Any]
 ) -> None:
     images = [reference(number) for number in range(50)]
@@ -105,7 +105,8 @@ def test_the_fingerprint_sees_options_but_not_where_the_source_is(
     tmp_path: Path, options: ImageOptions
 ) -> None:
     images = [reference(number) for number in range(50)]
-    moved = [dataclasses.replace(image, path="/elsewhere.tar") for image in images]
+    place: dict[str, Any] = {"path": "/elsewhere.tar", "offset": 7, "size": 5, "version": "later"}
+    moved = [dataclasses.replace(image, **place) for image in images]
     plan, _ = planned(tmp_path / "a", source(images))
     assert planned(tmp_path / "b", source(moved))[0].fingerprint == plan.fingerprint
     other, _ = planned(tmp_path / "c", source(images), image=options)
