@@ -218,19 +218,25 @@ OF_RECORDS = (
 )
 
 
+WRITE: dict[str, Callable[[Path], Path]] = {
+    "folders": write_folders,
+    "kaggle": write_kaggle,
+    "official": write_official,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", NUM_EDITS)
 def test_after_any_edit_the_same_command_ends_like_a_fresh_one(layout: str, tmp_path: Path) -> None:
-    write = {"folders": write_folders, "kaggle": write_kaggle, "official": write_official}[layout]
     source, records, fresh = (tmp_path / name for name in ("source", "records", "fresh"))
-    write(source)
+    WRITE[layout](source)
     edits: list[Edit] = [*(OF_ARCHIVES if layout == "official" else OF_FILES), *OF_RECORDS]
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     changes = 0
     before = outcome(source, records)
     for number in range(NUM_EDITS[layout]):
-        edit = chance.choice(edits)
+        edit: Edit = chance.choice(edits)
         try:
             edit(source, records, chance)
         except tarfile.TarError:  # an earlier edit has left no archive that can be edited

@@ -38,7 +38,11 @@ def upload(folder: Path, url: str) -> None:
 
 
 def downloaded(url: str) -> dict[str, bytes]:
-    return {name: storage.read_bytes(storage.join(url, name)) for name in storage.list_names(url)}
+    return {
+        entry.name: storage.read_bytes(storage.join(url, entry.name))
+        for entry in storage.list_entries(url)
+        if not entry.is_folder
+    }
 
 
 def test_what_is_written_is_read_back(emulator: Emulator) -> None:
