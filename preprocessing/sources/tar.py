@@ -20,7 +20,7 @@ from preprocessing.sources.ignored import IgnoredFiles
 
 BLOCK_BYTES = 512
 MAX_NAME_BYTES = 1 << 16  # largest block of a long name; a longer one is damage
-_END = bytes(BLOCK_BYTES)
+ZEROS_BYTES = 1 << 16  # read at a time, to see whether something follows an end mark
 _FILES, _FOLDER = (b"0", b"\0", b"7"), b"5"
 _GNU_NAME, _GNU_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _REFUSED = {
@@ -51,6 +51,8 @@ def members(
 ) -> Iterator[Member]:
     """List the regular files of a tar, which may itself lie inside `stream`.
 
+    Members after an end mark, as in tars that were joined by `cat`, are listed too.
+
     The stream is only moved forward, so it may be a decompressor. The caller may move it between
     two members.
 
@@ -62,19 +64,27 @@ def members(
         ignored: Counter of the files of operating systems, which are skipped.
 
     Raises:
-        DataError: The stream is not a tar, is cut short, or has a member that is neither a plain
-            file nor a folder.
+        DataError: The stream is not a tar, is cut short, has other bytes after its end mark, or
+            has a member that is neither a plain file nor a folder.
     """
     ignored = ignored or IgnoredFiles()
-    position, long_name = start, ""
+    position, long_name, is_ended = start, "", False
     while True:
         stream.seek(position)
-        header = stream.read(BLOCK_BYTES)
-        if len(header) < BLOCK_BYTES or (end is not None and position + BLOCK_BYTES > end):
-            raise _damage(where, "it ends without its end mark")
-        if header == _END:
+        header = stream.read(_readable(BLOCK_BYTES, position, end))
+        if is_ended and not header:
             return
-        size = _size(header, where)
+        if not is_ended and len(header) < BLOCK_BYTES:
+            raise _damage(where, "it ends without its end mark")
+        if not header.strip(b"\0"):
+            is_ended = True
+            position = _after_zeros(stream, position, end)
+            continue
+        try:
+            size = _size(header)
+        except ValueError:
+            place = f"byte {position - start}{', after its end mark' if is_ended else ''}"
+            raise _damage(where, f"no valid header at {place}") from None
         offset = position + BLOCK_BYTES
         position = offset + (size + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
         if end is not None and position > end:
@@ -132,19 +142,38 @@ def _damage(where: str, problem: str) -> DataError:
     )
 
 
-def _size(header: bytes, where: str) -> int:
-    """Return the size field, after a check of the header's checksum."""
-    try:
-        expected = int(header[148:156].split(b"\0")[0], 8)
-        actual = sum(header) - sum(header[148:156]) + 8 * ord(" ")
-        if header[124] & 0x80:  # GNU, for 8 GiB and more
-            size = int.from_bytes(header[125:136], "big")
-        else:
-            size = int(header[124:136].split(b"\0")[0], 8)
-    except ValueError:
-        raise _damage(where, "a header is not one") from None
+def _readable(size: int, position: int, end: int | None) -> int:
+    return size if end is None else max(0, min(size, end - position))
+
+
+def _after_zeros(stream: IO[bytes], position: int, end: int | None) -> int:
+    """Return the offset of the first block that holds more than zeros, or of the end."""
+    step = BLOCK_BYTES if end is None else ZEROS_BYTES  # a decompressor must not go back
+    stream.seek(position)
+    while block := stream.read(_readable(step, position, end)):
+        zeros = len(block) - len(block.lstrip(b"\0"))
+        if zeros < len(block):
+            return position + zeros // BLOCK_BYTES * BLOCK_BYTES
+        position += zeros
+    return position
+
+
+def _size(header: bytes) -> int:
+    """Return the size field, after a check of the header's checksum.
+
+    Raises:
+        ValueError: It is not a header.
+    """
+    if len(header) < BLOCK_BYTES:
+        raise ValueError
+    expected = int(header[148:156].split(b"\0")[0], 8)
+    actual = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    if header[124] & 0x80:  # GNU, for 8 GiB and more
+        size = int.from_bytes(header[125:136], "big")
+    else:
+        size = int(header[124:136].split(b"\0")[0], 8)
     if actual != expected or size < 0:
-        raise _damage(where, "a header does not match its checksum")
+        raise ValueError
     return size
 
 

