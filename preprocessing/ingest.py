@@ -8,7 +8,6 @@ a report per finished shard, by which another run sees what is missing or has ch
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import logging
 import os
@@ -18,22 +17,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
-from preprocessing import storage
+from preprocessing import earlier_runs, storage
 from preprocessing.assemble import assemble
 from preprocessing.errors import DataError, PermanentError, RetryError, UsageError
 from preprocessing.execution.beam_options import beam_options
 from preprocessing.execution.local_workers import num_cores, worker_processes
 from preprocessing.execution.progress_bar import shown_progress
-from preprocessing.ingest_plan import ImageOptions, IngestPlan, ShardPlan, plan_ingest
-from preprocessing.records import schema, verify
-from preprocessing.records.schema import SPLITS, Manifest
-from preprocessing.shards import PLANS, REPORTS, ShardWriter, read_reports
+from preprocessing.ingest_plan import ImageOptions, ShardPlan, plan_ingest
+from preprocessing.records import schema
+from preprocessing.records.schema import Manifest
+from preprocessing.shards import PLANS, ShardWriter
 from preprocessing.sources.ignored import DESCRIPTION
-from preprocessing.sources.references import Source
+from preprocessing.sources.names import printable
 from preprocessing.sources.registry import find_source
-from preprocessing.storage import contracts
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +37,7 @@ logger = logging.getLogger(__name__)
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 # Smaller work is done before another process has started.
 MIN_BYTES_PER_WORKER = 32 << 20
+MAX_NAMED = 5  # names in one line
 
 
 def prepare(
@@ -83,16 +80,18 @@ def prepare(
         )
     beam_arguments = beam_options(beam_arguments, source_folder, records)
     source = find_source(source_folder)
-    _refuse_foreign(records)
+    earlier_runs.refuse_foreign(records)
     with storage.exclusive(records):
         with _scratch(records) as scratch:
             plans = os.path.join(scratch, "plans")
             plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
             if source.ignored.count:
                 logger.info("prepare: ignored %d %s", source.ignored.count, DESCRIPTION)
-            complete = _of_this_plan(records, plan, overwrite)
-            missing = _missing(records, plan, plans)
-            if complete and not missing and _is_current(records, complete, source):
+            if source.unread:
+                logger.warning("prepare: not read in %s: %s", source_folder, _named(source.unread))
+            complete = earlier_runs.of_this_plan(records, plan, overwrite)
+            missing = earlier_runs.missing_shards(records, plan, plans)
+            if complete and not missing and earlier_runs.is_current(records, complete, source):
                 logger.info(
                     "prepare: %s is complete and the source is unchanged; nothing to do", records
                 )
@@ -106,9 +105,9 @@ def prepare(
                     len(missing),
                     len(plan.shards),
                 )
-            _remove_outdated(records, plan, missing)
+            earlier_runs.remove_outdated(records, plan, missing)
             storage.publish_folder(plans, storage.join(records, PLANS))
-            storage.write_json(_plan_path(records), _identity(plan))
+            earlier_runs.write_plan(records, plan)
         if missing:
             writer = ShardWriter(records=records, classes=plan.classes, image=image)
             with shown_progress(plan, records):
@@ -121,22 +120,9 @@ def prepare(
         return manifest
 
 
-def _plan_path(records: str) -> str:
-    return storage.join(records, REPORTS, "plan.json")
-
-
-def _identity(plan: IngestPlan) -> dict[str, Any]:
-    return {"fingerprint": plan.fingerprint, "options": plan.options}
-
-
-def _refuse_foreign(records: str) -> None:
-    """Refuse a folder that holds files but neither records nor unfinished ones."""
-    ours = {schema.MANIFEST, REPORTS}
-    names = [name for name in storage.list_names(records) if storage.PARTIAL not in name]
-    if names and not ours & set(names):
-        raise UsageError(
-            f"{records} is not empty and holds no records; choose another folder for --records"
-        )
+def _named(names: Sequence[str]) -> str:
+    named = ", ".join(map(printable, names[:MAX_NAMED]))
+    return f"{named} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else named
 
 
 @contextlib.contextmanager
@@ -146,105 +132,13 @@ def _scratch(records: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="mobilenet-plan-") as folder:
             yield folder
         return
-    _clear_partial(records)
+    earlier_runs.clear_partial(records)
     folder = os.path.join(records, f".plan{storage.PARTIAL}{uuid.uuid4().hex[:8]}")
     os.mkdir(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _of_this_plan(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | None:
-    """Return the manifest if the folder holds complete records of this plan.
-
-    The files of another plan are removed if that is wanted.
-
-    Raises:
-        UsageError: The folder holds records of another plan.
-    """
-    manifest: Manifest | None = None
-    stored: dict[str, Any] | None = None
-    if storage.exists(storage.join(records, schema.MANIFEST)):
-        if overwrite:
-            _clear(records)
-            return None
-        manifest = Manifest.read(records)
-        stored = {"fingerprint": manifest.fingerprint, "options": manifest.options}
-    elif storage.exists(_plan_path(records)):
-        stored = storage.read_json(_plan_path(records))
-    if not stored or stored["fingerprint"] == plan.fingerprint:
-        return manifest
-    if not overwrite:
-        raise UsageError(
-            f"{records} holds records of {_difference(stored['options'], plan.options)}; "
-            "choose another folder or pass --overwrite"
-        )
-    _clear(records)
-    return None
-
-
-def _missing(records: str, plan: IngestPlan, plans: str) -> list[ShardPlan]:
-    """Return the shards to write: those that are lost, cut or of images that have changed."""
-    current: set[str] = set()
-    shards = {shard.file: shard for shard in plan.shards}
-    with tqdm(total=plan.num_images, desc="compare", unit=" images", delay=5) as bar:
-        for report in read_reports(records, list(shards)):
-            shard = shards[report.shard.file]
-            contents = report.source.compared(shard.images(plans))
-            bar.update(shard.num_images)
-            if contents is None:
-                continue
-            current.add(shard.file)
-            if contents != report.source:
-                dataclasses.replace(report, source=contents).write(records)
-    return [shard for shard in plan.shards if shard.file not in current]
-
-
-def _is_current(records: str, manifest: Manifest, source: Source) -> bool:
-    """Return whether all files are as the manifest says, and the source is as it describes."""
-    try:
-        verify.check_files(records, manifest)
-    except DataError:
-        return False
-    return contracts.to_json(manifest)["source"] == source.description
-
-
-def _remove_outdated(records: str, plan: IngestPlan, missing: list[ShardPlan]) -> None:
-    """Remove the manifest first, then the reports of missing shards and shards of no plan."""
-    storage.remove(storage.join(records, schema.MANIFEST))
-    reports = set(storage.list_names(storage.join(records, REPORTS)))
-    for report in sorted(reports & {f"{shard.file}.json" for shard in missing}):
-        storage.remove(storage.join(records, REPORTS, report))
-    planned = {shard.file for shard in plan.shards}
-    for name in storage.list_names(records):
-        if name.startswith(tuple(f"{split}-" for split in SPLITS)) and name not in planned:
-            storage.remove(storage.join(records, name))
-
-
-def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
-    changed = [
-        f"{name} {stored.get(name)} (now {value})"
-        for name, value in wanted.items()
-        if stored.get(name) != value
-    ]
-    return ", ".join(changed) or "other images"
-
-
-def _clear(records: str) -> None:
-    """Remove our files, the manifest first, so that nobody reads an incomplete folder."""
-    storage.remove(storage.join(records, schema.MANIFEST))
-    for name in storage.list_names(records):
-        if name in (REPORTS, schema.RECORD_OFFSETS) or name.split("-")[0] in SPLITS:
-            storage.remove(storage.join(records, name))
-
-
-def _clear_partial(records: str) -> None:
-    """Remove the partial files that a killed run left."""
-    for folder in (records, storage.join(records, REPORTS)):
-        for name in storage.list_names(folder):
-            if storage.PARTIAL in name:
-                storage.remove(storage.join(folder, name))
 
 
 def _run_beam(

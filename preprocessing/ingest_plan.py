@@ -28,11 +28,13 @@ class ImageOptions:
         decode_check: Decode every pixel, and reject images of which decoders complain.
         short_side: Shrink so that the shorter side has this many pixels; 0 keeps the bytes.
         quality: Quality of the JPEGs that shrinking makes, 1 to 100.
+        apply_orientation: Turn images upright whose EXIF segment says that they are not.
     """
 
     decode_check: bool = False
     short_side: int = 0
     quality: int = 90
+    apply_orientation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

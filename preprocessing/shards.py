@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,15 @@ import numpy as np
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.images.contents import SourceContents
+from preprocessing.images.orientation import UPRIGHT, upright_box
 from preprocessing.images.reader import read_images
 from preprocessing.images.repair import RejectedImageError, RepairedImage, repair, shrink
 from preprocessing.ingest_plan import ImageOptions, ShardPlan
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import ImageClass, Reject, Shard
 from preprocessing.records.statistics import ShardStatistics
-from preprocessing.sources.references import ImageReference
+from preprocessing.sources.names import is_recordable, printable
+from preprocessing.sources.references import Box, ImageReference
 
 REPORTS = ".ingest"  # folder inside the records folder, with one report per finished shard
 PLANS = f"{REPORTS}/plans"  # one file per shard until dataset.json is written
@@ -131,15 +133,15 @@ class ShardWriter:
             for reference, content in read_images(references):
                 content_digest = source.add(reference, content)
                 try:
-                    image = self._prepared(content)
+                    image = self._prepared(reference, content)
                 except RejectedImageError as error:
-                    rejects.append(Reject(key=reference.key, reason=str(error)))
+                    rejects.append(Reject(key=printable(reference.key), reason=str(error)))
                     continue
                 if image.repaired:
                     repaired[image.repaired] += 1
-                record = tfrecord.record(
-                    features(reference, image, self.classes[reference.label - 1])
-                )
+                image_class = self.classes[reference.label - 1]
+                boxes = self._boxes(reference, image)
+                record = tfrecord.record(features(reference, image, image_class, boxes))
                 out.write(record)
                 digest.update(record)
                 assert isinstance(content, bytes)  # or it would have been rejected
@@ -149,7 +151,8 @@ class ShardWriter:
                     height=image.height,
                     width=image.width,
                     label=reference.label,
-                    boxes=len(reference.boxes),
+                    boxes=len(boxes),
+                    is_oriented=image.orientation != UPRIGHT,
                 )
                 offsets.append(position)
                 position += len(record)
@@ -172,7 +175,15 @@ class ShardWriter:
             bytes=position,
         )
 
-    def _prepared(self, content: bytes | RejectedImageError) -> RepairedImage:
+    def _boxes(self, reference: ImageReference, image: RepairedImage) -> tuple[Box, ...]:
+        """Return the boxes of the image as it is in the record."""
+        if not self.image.apply_orientation:
+            return reference.boxes
+        return tuple(upright_box(box, image.orientation) for box in reference.boxes)
+
+    def _prepared(
+        self, reference: ImageReference, content: bytes | RejectedImageError
+    ) -> RepairedImage:
         """Return the image of the record.
 
         Raises:
@@ -180,8 +191,14 @@ class ShardWriter:
         """
         if isinstance(content, RejectedImageError):
             raise content
+        if not is_recordable(reference.filename):
+            raise RejectedImageError("its name holds control characters or is not UTF-8; rename it")
         try:
-            image = repair(content, decode_check=self.image.decode_check)
+            image = repair(
+                content,
+                decode_check=self.image.decode_check,
+                apply_orientation=self.image.apply_orientation,
+            )
             if not self.image.short_side:
                 return image
             return shrink(image, self.image.short_side, self.image.quality)
@@ -192,10 +209,13 @@ class ShardWriter:
 
 
 def features(
-    reference: ImageReference, image: RepairedImage, image_class: ImageClass
+    reference: ImageReference,
+    image: RepairedImage,
+    image_class: ImageClass,
+    boxes: Sequence[Box],
 ) -> dict[str, Any]:
     """Return the features of one image, in the published schema, for `tfrecord.record`."""
-    xmin, ymin, xmax, ymax = zip(*reference.boxes, strict=True) if reference.boxes else [()] * 4
+    xmin, ymin, xmax, ymax = zip(*boxes, strict=True) if boxes else [()] * 4
     return {
         schema.HEIGHT: [image.height],
         schema.WIDTH: [image.width],
@@ -208,7 +228,7 @@ def features(
         schema.BBOX_XMAX: xmax,
         schema.BBOX_YMIN: ymin,
         schema.BBOX_YMAX: ymax,
-        schema.BBOX_LABEL: [reference.label] * len(reference.boxes),
+        schema.BBOX_LABEL: [reference.label] * len(boxes),
         schema.FORMAT: [b"JPEG"],
         schema.FILENAME: [reference.filename.encode()],
         schema.ENCODED: [image.jpeg],

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from preprocessing.errors import DataError
+from preprocessing.sources.names import printable
 from preprocessing.sources.references import ImageReference
 
 HASH_LENGTH = 64  # hexadecimal digits of SHA-256
@@ -101,6 +102,6 @@ class Shuffle:
 def _twice(first: bytes, second: bytes) -> DataError:
     one, two = (decode_reference(line[HASH_LENGTH + 1 :]) for line in (first, second))
     return DataError(
-        f"{one.key} is there twice: at byte {one.offset} of {one.path} "
+        f"{printable(one.key)} is there twice: at byte {one.offset} of {one.path} "
         f"and at byte {two.offset} of {two.path}"
     )

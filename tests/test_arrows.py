@@ -30,6 +30,7 @@ PREPROCESSING_CHAPTERS = (
     "shards",
     "execution",
     "assemble",
+    "earlier_runs",
     "ingest",
 )
 # A chapter of `training` imports only chapters before it.

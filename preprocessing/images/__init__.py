@@ -1,3 +1,3 @@
 """The bytes of one image: read, checked and repaired."""
 
-__all__ = ["contents", "reader", "repair"]
+__all__ = ["contents", "orientation", "reader", "repair"]

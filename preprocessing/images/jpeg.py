@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from preprocessing.images.orientation import MARK
+
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 _WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD8), 0xFF))  # TEM, RST0-7, fill
 HUFFMAN_FRAMES = frozenset((0xC0, 0xC1, 0xC2))  # baseline, extended, progressive
 ARITHMETIC_FRAMES = frozenset((0xC9, 0xCA))
@@ -37,6 +39,7 @@ class JpegHeader:
         frame: Second byte of the SOF marker, which names the coding.
         sampling: Horizontal and vertical sampling factor of each component.
         scan: Offset of the first scan's header.
+        exif: The first EXIF segment, from its mark on; empty without one.
     """
 
     height: int
@@ -46,6 +49,7 @@ class JpegHeader:
     frame: int
     sampling: tuple[tuple[int, int], ...]
     scan: int
+    exif: bytes = b""
 
     @property
     def has_fractional_sampling(self) -> bool:
@@ -67,6 +71,7 @@ def read_header(content: bytes) -> JpegHeader:
         raise JpegError("not a JPEG")
     position, end = 2, len(content) - 4
     frame: _Frame | None = None
+    exif = b""
     while True:
         if position <= end and content[position] != 0xFF:
             position = content.find(b"\xff", position)
@@ -84,13 +89,15 @@ def read_header(content: bytes) -> JpegHeader:
         if marker == _SOS:
             if frame is None:
                 raise JpegError("no frame header before its pixels")
-            return JpegHeader(*frame, position)
+            return JpegHeader(*frame, position, exif)
         if marker in _FRAMES:
             if frame is not None:
                 raise JpegError("two frame headers")
             frame = _frame(content[position : position + 2 + length], length)
         elif length < 2:
             raise JpegError("damaged marker in its header")
+        elif marker == _APP1 and not exif and content.startswith(MARK, position + 4):
+            exif = content[position + 4 : position + 2 + length]
         position += 2 + length
 
 

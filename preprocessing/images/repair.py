@@ -7,6 +7,7 @@ JPEG keeps its bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ from PIL import Image, UnidentifiedImageError
 
 from preprocessing.images import jpeg
 from preprocessing.images.jpeg import JpegHeader
+from preprocessing.images.orientation import UPRIGHT, of_image, of_segment, upright
 
 MAX_PIXELS = 100_000_000  # ImageNet's largest is 33 megapixels
 MAX_FILE_BYTES = 1 << 27  # 128 MiB
 MAX_JPEG_SIDE = 65_500  # libjpeg's limit in pixels, for reading and writing
 REPAIRED_FORMATS = ("PNG", "GIF", "BMP", "WEBP")
+TURNED = "EXIF orientation"  # the kind of a JPEG that was turned upright
 REPAIR_QUALITY = 100  # the quality with which slim re-encodes
 ENCODED_DPI = (300, 300)  # TensorFlow's encoder writes this for every image
 SHRINK_QUALITY = 90
@@ -40,15 +43,19 @@ class RepairedImage:
         height: Height in pixels.
         width: Width in pixels.
         repaired: The kind before re-encoding, such as `PNG` or `CMYK JPEG`; None if kept.
+        orientation: The orientation that the source file says, whether applied or not.
     """
 
     jpeg: bytes
     height: int
     width: int
     repaired: str | None
+    orientation: int = UPRIGHT
 
 
-def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
+def repair(
+    content: bytes, *, decode_check: bool = False, apply_orientation: bool = False
+) -> RepairedImage:
     """Check one file, and re-encode it as an RGB JPEG unless it is an RGB or grayscale JPEG.
 
     Header, dimensions, colour components and trailer are always checked. Pixels are decoded
@@ -58,6 +65,8 @@ def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
         content: The whole file.
         decode_check: Also decode the pixels of files that keep their bytes, and reject damage
             of which decoders only warn.
+        apply_orientation: Turn images upright whose EXIF segment says that they are not, and
+            re-encode them.
 
     Raises:
         RejectedImageError: The file is empty, truncated, not an image, or absurdly large.
@@ -67,7 +76,7 @@ def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
     if len(content) > MAX_FILE_BYTES:
         raise RejectedImageError(f"more than {MAX_FILE_BYTES} bytes")
     if not content.startswith(jpeg.SOI):
-        return _reencode(content)
+        return _reencode(content, apply_orientation)
     try:
         header = jpeg.read_header(content)
     except jpeg.JpegError as error:
@@ -79,8 +88,11 @@ def repair(content: bytes, *, decode_check: bool = False) -> RepairedImage:
     if decode_check:
         _decode(content, header)
     if header.components == 4 or header.frame in jpeg.ARITHMETIC_FRAMES:
-        return _reencode(content)
-    return RepairedImage(content, header.height, header.width, None)
+        return _reencode(content, apply_orientation)
+    orientation = of_segment(header.exif)
+    if apply_orientation and orientation != UPRIGHT:
+        return _turned(content, orientation)
+    return RepairedImage(content, header.height, header.width, None, orientation)
 
 
 def _refuse_large(width: int, height: int) -> None:
@@ -136,8 +148,15 @@ def _open(content: bytes) -> Image.Image:
     return image
 
 
-def _reencode(content: bytes) -> RepairedImage:
+def _turned(content: bytes, orientation: int) -> RepairedImage:
+    image = upright(_open(content), orientation)
+    jpeg_bytes = _encode(image, REPAIR_QUALITY)
+    return RepairedImage(jpeg_bytes, image.height, image.width, TURNED, orientation)
+
+
+def _reencode(content: bytes, apply_orientation: bool) -> RepairedImage:
     image = _open(content)
+    orientation = of_image(image)
     kind = str(image.format)
     if image.format == "JPEG":
         kind = "CMYK JPEG" if image.mode == "CMYK" else "arithmetic JPEG"
@@ -146,7 +165,11 @@ def _reencode(content: bytes) -> RepairedImage:
         raise RejectedImageError(
             f"{width}x{height} pixels in a {kind}; a JPEG has at most {MAX_JPEG_SIDE} on a side"
         )
-    return RepairedImage(_encode(_rgb(image, content), REPAIR_QUALITY), height, width, kind)
+    pixels = _rgb(image, content)
+    if apply_orientation:
+        pixels = upright(pixels, orientation)
+    jpeg_bytes = _encode(pixels, REPAIR_QUALITY)
+    return RepairedImage(jpeg_bytes, pixels.height, pixels.width, kind, orientation)
 
 
 def _rgb(image: Image.Image, content: bytes) -> Image.Image:
@@ -206,4 +229,5 @@ def shrink(image: RepairedImage, short_side: int, quality: int = SHRINK_QUALITY)
         resized = decoded.resize((width, height), Image.Resampling.BICUBIC, box=box)
     except Exception as error:  # Pillow's parsers raise errors of any type
         raise RejectedImageError(f"cannot be decoded: {error}") from None
-    return RepairedImage(_encode(resized, quality), height, width, image.repaired)
+    jpeg_bytes = _encode(resized, quality)
+    return dataclasses.replace(image, jpeg=jpeg_bytes, height=height, width=width)

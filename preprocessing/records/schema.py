@@ -83,6 +83,8 @@ class SplitStatistics:
         short_sides: Images by shorter side: `(lower edge in pixels, count)` of each bin.
         most_pixels: Height x width of the largest image.
         boxes: Number of bounding boxes.
+        oriented: Number of source files whose EXIF orientation is not upright; None in records
+            of earlier versions.
     """
 
     class_counts: tuple[WholeNumber, ...]
@@ -90,6 +92,7 @@ class SplitStatistics:
     short_sides: tuple[tuple[WholeNumber, WholeNumber], ...]
     most_pixels: WholeNumber
     boxes: WholeNumber
+    oriented: WholeNumber | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

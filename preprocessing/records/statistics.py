@@ -41,6 +41,7 @@ class ShardStatistics:
         short_sides: Number of records by shorter side in pixels; the keys are numbers of bins.
         most_pixels: Height x width of the largest image.
         boxes: Number of bounding boxes.
+        oriented: Number of source files whose EXIF orientation is not upright.
     """
 
     digests: bytearray = field(default_factory=bytearray)
@@ -49,9 +50,18 @@ class ShardStatistics:
     short_sides: Counter[int] = field(default_factory=Counter)
     most_pixels: int = 0
     boxes: int = 0
+    oriented: int = 0
 
     def add(
-        self, digest: bytes, num_bytes: int, *, height: int, width: int, label: int, boxes: int
+        self,
+        digest: bytes,
+        num_bytes: int,
+        *,
+        height: int,
+        width: int,
+        label: int,
+        boxes: int,
+        is_oriented: bool = False,
     ) -> None:
         """Count one record.
 
@@ -62,6 +72,7 @@ class ShardStatistics:
             width: Width in pixels, as in the record.
             label: The label, 1..N.
             boxes: Number of bounding boxes.
+            is_oriented: Whether the source file's EXIF orientation is not upright.
         """
         self.digests += digest
         self.labels[label] += 1
@@ -69,6 +80,7 @@ class ShardStatistics:
         self.short_sides[bin_of(min(height, width))] += 1
         self.most_pixels = max(self.most_pixels, height * width)
         self.boxes += boxes
+        self.oriented += is_oriented
 
     def to_json(self) -> dict[str, Any]:
         """Return the form for the shard's report; the same records give the same JSON."""
@@ -79,6 +91,7 @@ class ShardStatistics:
             "short_sides": _sorted(self.short_sides),
             "most_pixels": self.most_pixels,
             "boxes": self.boxes,
+            "oriented": self.oriented,
         }
 
     @classmethod
@@ -91,6 +104,7 @@ class ShardStatistics:
             short_sides=_counter(fields["short_sides"]),
             most_pixels=fields["most_pixels"],
             boxes=fields["boxes"],
+            oriented=fields["oriented"],
         )
 
 
@@ -143,6 +157,7 @@ def _merge_split(shards: Sequence[ShardStatistics], num_classes: int) -> SplitSt
         short_sides=_with_edges(short_sides),
         most_pixels=max((shard.most_pixels for shard in shards), default=0),
         boxes=sum(shard.boxes for shard in shards),
+        oriented=sum(shard.oriented for shard in shards),
     )
 
 

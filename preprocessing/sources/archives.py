@@ -16,10 +16,11 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import ImageClass
 from preprocessing.sources.boxes import ArchivedBoxes
 from preprocessing.sources.devkit import DEVKIT, read_devkit
-from preprocessing.sources.ignored import IgnoredFiles
+from preprocessing.sources.ignored import IgnoredFiles, unread_in
+from preprocessing.sources.names import checked_name, printable
 from preprocessing.sources.references import Box, ImageReference, Source
 from preprocessing.sources.tar import Member, members
-from preprocessing.sources.words import SYNSET_WORDS, class_words, read_text
+from preprocessing.sources.words import SYNSET_WORDS, WORDS, class_words, read_text
 from preprocessing.storage.map_ahead import map_ahead
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
@@ -101,6 +102,7 @@ def find(folder: str) -> Source:
             ),
         },
         ignored=ignored,
+        unread=unread_in(folder, {*WORDS, *exists}),
     )
 
 
@@ -179,9 +181,10 @@ def _synset(member: Member, path: str) -> str:
     synset, extension = posixpath.splitext(posixpath.basename(member.name))
     if extension != ".tar":
         raise DataError(
-            f"{path} holds {member.name}; expected one tar per synset, such as n01440764.tar"
+            f"{path} holds {printable(member.name)}; expected one tar per synset, such as "
+            "n01440764.tar"
         )
-    return synset
+    return checked_name(synset, path)
 
 
 def _train_images(
@@ -191,7 +194,7 @@ def _train_images(
 
     def of_synset(outer: Member) -> list[ImageReference]:
         synset = _synset(outer, path)
-        where = f"{outer.name} in {path}"
+        where = f"{printable(outer.name)} in {path}"
         with storage.open_read(path) as stream:
             end = outer.offset + outer.size
             listed = list(members(stream, where, outer.offset, end, ignored=ignored))
@@ -233,7 +236,8 @@ def _validation_images(
             number = validation_number(stem, len(synsets))
             if not number or extension != ".JPEG":
                 raise DataError(
-                    f"{path} holds {member.name}; expected ILSVRC2012_val_00000001.JPEG to "
+                    f"{path} holds {printable(member.name)}; expected "
+                    "ILSVRC2012_val_00000001.JPEG to "
                     f"ILSVRC2012_val_{len(synsets):08d}.JPEG, as {labels_path} has so many lines"
                 )
             synset = synsets[number - 1]

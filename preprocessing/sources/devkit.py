@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.sources.matfile import MatFileError, read_structs
-from preprocessing.sources.tar import checked_name, members, open_gzipped, read_member
+from preprocessing.sources.names import checked_name
+from preprocessing.sources.tar import members, open_gzipped, read_member
 
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 _META, _TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"

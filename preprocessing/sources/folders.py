@@ -9,10 +9,10 @@ from functools import partial
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import ImageClass
-from preprocessing.sources.ignored import IgnoredFiles
+from preprocessing.sources.ignored import IgnoredFiles, unread_in
+from preprocessing.sources.names import checked_name
 from preprocessing.sources.references import ImageReference, Source
-from preprocessing.sources.tar import checked_name
-from preprocessing.sources.words import class_words
+from preprocessing.sources.words import WORDS, class_words
 from preprocessing.storage import Entry
 from preprocessing.storage.map_ahead import map_ahead
 
@@ -60,15 +60,13 @@ def images_in(
         ignored: Counter of the skipped files.
 
     Raises:
-        DataError: A name cannot be recorded, the folder holds another folder, or a class has no
-            training images.
+        DataError: The folder holds another folder, or a class has no training images.
     """
     references = []
     for entry in entries(folder, ignored):
         if entry.is_folder:
             raise DataError(f"{folder} holds the folder {entry.name!r}; expected images only")
-        filename = checked_name(entry.name, folder)
-        key, path = f"{split}/{name}/{filename}", storage.join(folder, filename)
+        key, path = f"{split}/{name}/{entry.name}", storage.join(folder, entry.name)
         references.append(ImageReference(key, path, 0, entry.size, label, version=entry.version))
     if not references and split == "train":
         raise DataError(
@@ -127,6 +125,7 @@ def find(folder: str) -> Source:
             "validation": partial(_images, validation, "validation", labels, ignored),
         },
         ignored=ignored,
+        unread=unread_in(folder, {TRAIN, *VALIDATION, *WORDS}),
     )
 
 

@@ -1,9 +1,12 @@
-"""Files that operating systems put next to images: they are skipped and counted."""
+"""Files that are not read: those that operating systems put next to images, and strangers."""
 
 from __future__ import annotations
 
 import posixpath
 import threading
+from collections.abc import Container
+
+from preprocessing import storage
 
 NAMES = frozenset(("thumbs.db", "desktop.ini"))
 FOLDER = "__MACOSX"
@@ -30,3 +33,15 @@ class IgnoredFiles:
         with self._counting:
             self.count += 1
         return False
+
+
+def unread_in(folder: str, read: Container[str]) -> tuple[str, ...]:
+    """Return the names in the folder of a source that its layout does not read.
+
+    Args:
+        folder: The source.
+        read: Names that the layout reads.
+    """
+    return tuple(
+        name for name in storage.list_names(folder) if name not in read and not is_ignored(name)
+    )

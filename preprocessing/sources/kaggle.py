@@ -15,9 +15,9 @@ from preprocessing.records.schema import ImageClass
 from preprocessing.sources import folders
 from preprocessing.sources.archives import validation_number
 from preprocessing.sources.boxes import boxes_of
-from preprocessing.sources.ignored import IgnoredFiles
+from preprocessing.sources.ignored import IgnoredFiles, unread_in
 from preprocessing.sources.references import ImageReference, Source
-from preprocessing.sources.words import KAGGLE_WORDS, class_words, read_text
+from preprocessing.sources.words import KAGGLE_WORDS, WORDS, class_words, read_text
 from preprocessing.storage.map_ahead import map_ahead
 
 DATA = "ILSVRC/Data/CLS-LOC"
@@ -67,6 +67,7 @@ def find(folder: str) -> Source:
             ),
         },
         ignored=ignored,
+        unread=unread_in(folder, {*WORDS, SOLUTION, DATA.split("/")[0]}),
     )
 
 

@@ -51,12 +51,14 @@ class Source:
         description: Layout and files, for the manifest.
         listings: Per split, the function that starts a listing of its images.
         ignored: Counter of the files that the listings skip.
+        unread: Names in the source's folder that are not read.
     """
 
     classes: tuple[ImageClass, ...]
     description: dict[str, Any]
     listings: Mapping[str, Callable[[], Iterator[ImageReference]]]
     ignored: IgnoredFiles = field(default_factory=IgnoredFiles)
+    unread: tuple[str, ...] = ()
 
     def images(self, split: str) -> Iterator[ImageReference]:
         """Yield the images of `split` in no particular order, without holding a list of them.

@@ -9,7 +9,6 @@ the archive is refused nevertheless.
 from __future__ import annotations
 
 import gzip
-import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,7 +184,7 @@ def _name(header: bytes) -> str:
 
 
 def _text(field: bytes) -> str:
-    return field.split(b"\0")[0].decode(errors="replace")
+    return field.split(b"\0")[0].decode(errors="surrogateescape")
 
 
 def _pax_path(content: bytes, where: str) -> str:
@@ -200,7 +199,7 @@ def _pax_path(content: bytes, where: str) -> str:
         if key == b"size":
             raise _damage(where, "a file of 8 GiB or more inside")
         if key == b"path":
-            path = value.decode(errors="replace")
+            path = value.decode(errors="surrogateescape")
         content = content[length:]
     return path
 
@@ -208,22 +207,4 @@ def _pax_path(content: bytes, where: str) -> str:
 def _checked(name: str, where: str) -> str:
     if name.startswith("/") or ".." in name.split("/"):
         raise DataError(f"{where} holds {name!r}, a name that leads out of it; refused")
-    return checked_name(name, where)
-
-
-def checked_name(name: str, where: str) -> str:
-    """Return `name` if a record and a manifest can carry it.
-
-    Spaces of every width, joiners and all other letters of people's languages are ordinary.
-
-    Raises:
-        DataError: The name is empty, is not UTF-8 or holds control characters.
-    """
-    # Cc is a control character; Cs is a byte that is not UTF-8 (PEP 383).
-    refused = {"Cc", "Cs"} & set(map(unicodedata.category, name))
-    if not name or refused or "\ufffd" in name:
-        raise DataError(
-            f"{where} holds {name!r}; rename it: names must be printable UTF-8, "
-            "without control characters"
-        )
     return name

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 SYNSET_WORDS = "imagenet_metadata.txt"
 # "synset words" per line; Kaggle's download carries it.
 KAGGLE_WORDS = "LOC_synset_mapping.txt"
+WORDS = (KAGGLE_WORDS, SYNSET_WORDS)  # the last one that describes a class decides
 
 
 def read_text(path: str) -> str:
@@ -38,22 +39,21 @@ def class_words(folder: str, synsets: Collection[str]) -> dict[str, str]:
     Raises:
         DataError: The file is not text.
     """
-    for name in (SYNSET_WORDS, KAGGLE_WORDS):
-        path = storage.join(folder, name)
-        if storage.exists(path):
-            words = dict(filter(None, map(_entry, read_text(path).split("\n"))))
-            unnamed = sorted(set(synsets) - words.keys())
-            if unnamed:
-                logger.warning(
-                    "prepare: %s does not describe %d of %d classes, first %s; "
-                    "they keep their names",
-                    path,
-                    len(unnamed),
-                    len(synsets),
-                    unnamed[0],
-                )
-            return words
-    return {}
+    paths = [storage.join(folder, name) for name in WORDS]
+    paths = [path for path in paths if storage.exists(path)]
+    words: dict[str, str] = {}
+    for path in paths:
+        words.update(filter(None, map(_entry, read_text(path).split("\n"))))
+    unnamed = sorted(set(synsets) - words.keys())
+    if paths and unnamed:
+        logger.warning(
+            "prepare: %s does not describe %d of %d classes, first %s; they keep their names",
+            " or ".join(paths),
+            len(unnamed),
+            len(synsets),
+            unnamed[0],
+        )
+    return words
 
 
 def _entry(line: str) -> tuple[str, str] | None:

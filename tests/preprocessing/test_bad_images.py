@@ -60,6 +60,80 @@ def test_each_bad_file_is_one_reject(source: Path, tmp_path: Path) -> None:
     assert "65501x1 pixels in a PNG" in reasons["wide.png"]
 
 
+ODD_NAMES = ("a\nb.jpg", "a\x1b[31mb.jpg", "a\x85b.jpg", "\udcff.jpg")
+ORDINARY_NAMES = (
+    "Screenshot 2024-01-01 at 9.41.00\u202fAM.jpg",
+    "a\u2029b.jpg",
+    "a\u00a0b.jpg",
+    "\u0645\u06cc\u200c\u062e.jpg",
+    " .jpg",
+    "\u3000.jpg",
+    "\U0001f600.jpg",
+    "'\"|$`.jpg",
+)
+
+
+def test_only_files_with_unprintable_names_are_rejected(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = encoded((9, 9), "JPEG")
+    for name in (*ODD_NAMES, *ORDINARY_NAMES):
+        (source / "train" / "cat" / name).write_bytes(image)
+    manifest = ingest(source, tmp_path / "records")
+    assert manifest.num_examples("train") == 4 + len(ORDINARY_NAMES)
+    assert sorted(reject.key.removeprefix("train/cat/") for reject in manifest.rejects) == [
+        r"\udcff.jpg",
+        r"a\nb.jpg",
+        r"a\x1b[31mb.jpg",
+        r"a\x85b.jpg",
+    ]
+    assert Manifest.read(str(tmp_path / "records")) == manifest
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_the_same_names_in_an_archive_are_rejected_too(tmp_path: Path) -> None:
+    folder = write_official(tmp_path / "source", boxes=False)
+    images = {
+        f"n01440764_{name}": encoded((9, 9), "JPEG") for name in (*ODD_NAMES, *ORDINARY_NAMES)
+    }
+    archive = folder / archives.TRAIN_ARCHIVE
+    with tarfile.open(archive) as packed:
+        members = {
+            member.name: content.read()
+            for member in packed.getmembers()
+            if (content := packed.extractfile(member))
+        }
+    for format_ in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        inner = io.BytesIO()
+        with tarfile.open(
+            fileobj=inner, mode="w", format=format_, errors="surrogateescape"
+        ) as written:
+            for name, image in images.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(image)
+                written.addfile(member, io.BytesIO(image))
+        archive.write_bytes(tar({**members, "n01440764.tar": inner.getvalue()}))
+        manifest = ingest(folder, tmp_path / f"records{format_}")
+        assert len(manifest.rejects) == len(ODD_NAMES)
+        assert manifest.statistics.train.class_counts[0] == len(ORDINARY_NAMES)
+
+
+def test_what_is_not_read_is_named(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest(source, tmp_path / "clean")
+    assert "not read" not in capsys.readouterr().err
+    (source / "test").mkdir()
+    (source / "train.zip").touch()
+    (source / ".DS_Store").touch()
+    ingest(source, tmp_path / "records")
+    assert f"prepare: not read in {source}: test, train.zip\n" in capsys.readouterr().err
+    official = write_official(tmp_path / "official")
+    (source / "train").rename(official / "train")
+    ingest(official, tmp_path / "both")
+    assert f"prepare: not read in {official}: train\n" in capsys.readouterr().err
+
+
 def test_two_validation_folders_are_refused(source: Path) -> None:
     (source / "val").mkdir()
     with pytest.raises(UsageError, match=r"validation and .*/val; remove or rename"):

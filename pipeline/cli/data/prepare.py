@@ -42,6 +42,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="quality of the JPEGs that --short-side makes [90]",
     )
     parser.add_argument(
+        "--apply-orientation",
+        action="store_true",
+        help="turn images upright by their EXIF orientation [keep the stored pixels]",
+    )
+    parser.add_argument(
         "--workers", type=flags.positive, default=0, help="local processes [one more than cores]"
     )
     parser.add_argument(
@@ -55,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> Result:
     from preprocessing.ingest import prepare
     from preprocessing.ingest_plan import ImageOptions
     from preprocessing.records import imagenet
+    from preprocessing.records.schema import SPLITS
     from preprocessing.storage import contracts
 
     manifest = prepare(
@@ -66,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> Result:
             decode_check=arguments.decode_check,
             short_side=arguments.short_side,
             quality=arguments.quality,
+            apply_orientation=arguments.apply_orientation,
         ),
         max_rejects=arguments.max_rejects,
         overwrite=arguments.overwrite,
@@ -74,6 +81,15 @@ def _run(arguments: argparse.Namespace) -> Result:
     )
     for reject in manifest.rejects:
         logger.warning("prepare: rejected %s: %s", reject.key, reject.reason)
+    oriented = sum(manifest.statistics.of(split).oriented or 0 for split in SPLITS)
+    if oriented:
+        logger.info(
+            "prepare: %d images have an EXIF orientation, %s",
+            oriented,
+            "and were turned upright"
+            if arguments.apply_orientation
+            else "which is ignored, as in the original; --apply-orientation turns them upright",
+        )
     verdict = imagenet.verdict(manifest)
     if verdict:
         differences = "; ".join(verdict.differences)
@@ -85,6 +101,7 @@ def _run(arguments: argparse.Namespace) -> Result:
         "examples": {split: manifest.num_examples(split) for split in manifest.shards},
         "repaired": manifest.repaired,
         "rejected": len(manifest.rejects),
+        "oriented": oriented,
         "duplicates": manifest.statistics.duplicates.counts(),
         "imagenet": contracts.to_json(verdict) if verdict else None,
     }

@@ -273,8 +273,8 @@ def empty(folder: Path) -> None:
         (lambda f: (f / "validation" / "whale").mkdir(), "has class 'whale', which .* lacks"),
         (lambda f: (f / "train" / "readme").write_text("x"), "holds the file 'readme'"),
         (lambda f: (f / "train" / "n01440764" / "more").mkdir(), "holds the folder 'more'"),
-        (lambda f: (f / "train" / "n01440764" / "a\nb").write_text("x"), "printable"),
-        (lambda f: (f / "train" / "n01440764" / "a\udcff").write_text("x"), "printable"),
+        (lambda f: (f / "train" / "a\nb").mkdir(), r"class 'a\\nb'; rename it: .* printable"),
+        (lambda f: (f / "train" / "a\udcff").mkdir(), r"class 'a\\udcff'; rename it"),
         (lambda f: empty(f / "train"), "is empty"),
     ],
 )
