@@ -31,8 +31,9 @@ from preprocessing.records import schema
 from preprocessing.records.schema import Manifest
 from tests.training.input import simple_inception
 from training.config import AugmentationConfig
-from training.input.data import Records, Share, epoch_order, finished, training_batches
+from training.input.data import Share, finished, training_batches
 from training.input.inception import crop, distort, sample_crop
+from training.input.records import Records, epoch_order
 
 SIZE = 224
 BATCH = 32

@@ -21,8 +21,8 @@ from benchmarks.records import write_records
 from preprocessing.records.schema import Manifest
 from training.config import EvaluationConfig
 from training.config.recipes import recipe
-from training.input.data import Records
 from training.input.inception import eval_view
+from training.input.records import Records
 from training.models.mobilenet import layer_name
 from training.models.variants import Variant
 from training.optimization.state import TrainingState, values

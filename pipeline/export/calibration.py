@@ -11,8 +11,8 @@ import tensorflow as tf
 from pipeline.export.metrics import CalibrationSummary
 from preprocessing import storage
 from training.config import EvaluationConfig
-from training.input.data import Records
 from training.input.inception import eval_view
+from training.input.records import Records, damage_named
 
 MIN_IMAGES = 500
 FILE = "calibration.json"
@@ -65,7 +65,8 @@ def take(records: Records, config: EvaluationConfig, num_classes: int, size: int
         # Some classes have few images or none, so more are taken of the others.
         per_class = -(-MIN_IMAGES // len(set(labels)))
         indices, labels = _first_of_each_class(records, num_classes, per_class)
-    images = [eval_view(_read(records, index)[0], size, config).numpy() for index in indices]
+    with damage_named(records):
+        images = [eval_view(_read(records, index)[0], size, config).numpy() for index in indices]
     return Calibration(np.stack(images), indices, labels)
 
 

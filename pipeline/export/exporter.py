@@ -40,11 +40,11 @@ from preprocessing.records.schema import Manifest
 from training.input.data import (
     EVALUATION_BATCH,
     SINGLE_PROCESS,
-    Records,
     evaluation_batches,
     evaluation_steps,
 )
 from training.input.inception import eval_view
+from training.input.records import Records, damage_named
 from training.models.variants import Variant
 from training.monitoring.image_grid import captioned, grid, view_image
 from training.optimization.state import TrainingState
@@ -227,7 +227,10 @@ def _compare(job: Export, formats: Mapping[str, Runner]) -> dict[str, Prediction
     ).take(evaluation_steps(records.num_examples, EVALUATION_BATCH))
     scores: dict[str, list[np.ndarray]] = {name: [] for name in formats}
     truths: list[np.ndarray] = []
-    with tqdm(total=records.num_examples, desc="export: comparing", unit=" images") as progress:
+    with (
+        damage_named(records),
+        tqdm(total=records.num_examples, desc="export: comparing", unit=" images") as progress,
+    ):
         for images, truth, weights in batches.as_numpy_iterator():
             counted = weights > 0
             truths.append(truth[counted])

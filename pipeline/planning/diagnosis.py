@@ -17,7 +17,8 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from training.config import RunConfig
-from training.input.data import SINGLE_PROCESS, Readable, Share
+from training.input.data import SINGLE_PROCESS, Share
+from training.input.records import Readable
 from training.input.source import CachedRecords, Source, SyntheticRecords
 from training.loop.step import TrainSteps
 from training.optimization.state import TrainingState
@@ -116,7 +117,10 @@ class _First:
 
     def __init__(self, records: Readable, num_examples: int) -> None:
         self.num_examples = num_examples
+        self.folder = records.folder
         self.read = records.read
+        self.view = records.view
+        self.first_damaged = records.first_damaged
 
 
 def _seconds(

@@ -8,6 +8,7 @@ JPEG keeps its bytes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ def repair(
         raise RejectedImageError("empty file")
     if len(content) > MAX_FILE_BYTES:
         raise RejectedImageError(f"more than {MAX_FILE_BYTES} bytes")
-    if not content.startswith(jpeg.SOI):
+    if not content.startswith(jpeg.START):
         return _reencode(content, apply_orientation)
     try:
         header = jpeg.read_header(content)
@@ -87,6 +88,8 @@ def repair(
         raise RejectedImageError("truncated JPEG: no end-of-image marker")
     if decode_check:
         _decode(content, header)
+    elif header.has_partial_scan or not _is_decodable(jpeg.probe(content, header)):
+        _open(content)  # decides whether what is unusual or wrong is fatal
     if header.components == 4 or header.frame in jpeg.ARITHMETIC_FRAMES:
         return _reencode(content, apply_orientation)
     orientation = of_segment(header.exif)
@@ -114,6 +117,16 @@ def _refuse_unusual(header: JpegHeader) -> None:
         )
     if header.has_fractional_sampling:
         raise RejectedImageError("JPEG of fractional sampling factors, which no decoder reads")
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_decodable(probe: bytes) -> bool:
+    """Return whether libjpeg-turbo accepts the header and tables of a JPEG without a complaint."""
+    try:
+        simplejpeg.decode_jpeg(probe, "GRAY", fastdct=True, fastupsample=True, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _decode(content: bytes, header: JpegHeader) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from preprocessing.records.schema import Manifest
+from PIL import Image
+
+from preprocessing.images import jpeg
+from preprocessing.records import tfrecord
+from preprocessing.records.records_folder import key_of, read_at
+from preprocessing.records.schema import ENCODED, Manifest, read_record_offsets
 
 STEPS = 300
 CHECKPOINT_EVERY = 20
@@ -43,3 +50,36 @@ def break_records(folder: Path, count: int) -> list[str]:
         content[300] ^= 1  # within the first record
         (folder / file).write_bytes(content)
     return files
+
+
+def with_invalid_marker(jpeg_bytes: bytes) -> bytes:
+    """Return the image in a JPEG of the same size whose scan has a marker that decoders refuse.
+
+    Header and trailer are sound, so that only decoding tells. The JPEG is progressive, so that
+    a decoder reads all scans even for the upper rows.
+    """
+    packed = io.BytesIO()
+    image = Image.open(io.BytesIO(jpeg_bytes))
+    image.resize((image.width // 2, image.height // 2)).save(packed, "JPEG", progressive=True)
+    content = packed.getvalue()
+    scan = jpeg.read_header(content).scan
+    place = scan + 2 + int.from_bytes(content[scan + 2 : scan + 4])
+    content = content[:place] + b"\xff\xc3" + content[place + 2 :]
+    assert len(content) <= len(jpeg_bytes)
+    return content[:-2] + bytes(len(jpeg_bytes) - len(content)) + content[-2:]
+
+
+def break_images(folder: Path, split: str, numbers: Sequence[int]) -> list[str]:
+    """Damage the images of some records of a split, and return their keys in that order."""
+    manifest = Manifest.read(str(folder))
+    shard_index, offsets = read_record_offsets(str(folder), manifest, split)
+    keys = []
+    for number in numbers:
+        file = manifest.shards[split][int(shard_index[number])].file
+        with open(folder / file, "r+b") as stream:
+            features = read_at(stream, int(offsets[number]), file)
+            features[ENCODED] = [with_invalid_marker(features[ENCODED][0])]
+            stream.seek(int(offsets[number]))
+            stream.write(tfrecord.record(features))
+        keys.append(key_of(split, features))
+    return keys

@@ -28,7 +28,8 @@ from tests.training.well_conditioned import (
 )
 from training.config import RunConfig, override
 from training.config.recipes import demo
-from training.input.data import Records, Share, training_batches
+from training.input.data import Share, training_batches
+from training.input.records import Records
 from training.loop.step import TrainSteps
 from training.models.variants import Variant
 from training.optimization.state import TrainingState

@@ -3,6 +3,7 @@
 __all__ = [
     "data",
     "inception",
+    "records",
     "source",
     "synthetic",
 ]

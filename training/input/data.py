@@ -10,23 +10,15 @@ Letters: N examples, G global batch, B batch per replica, S image side in pixels
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import tensorflow as tf
 
-from preprocessing import storage
-from preprocessing.errors import DataError, UsageError
-from preprocessing.records import schema
-from preprocessing.records.schema import Manifest
 from training.config import AugmentationConfig, EvaluationConfig
 from training.input.inception import crop, distort, eval_view
+from training.input.records import Readable, epoch_order
 
-logger = logging.getLogger(__name__)
-
-READ_BUFFER_BYTES = 128 * 1024  # about one ImageNet record
 EVALUATION_BATCH = 100  # images per replica and step, as in slim's eval_image_classifier
 PARALLEL_BATCHES = 2
 PREFETCHED_BATCHES = 4  # ahead of the devices' own buffers
@@ -58,114 +50,6 @@ class Share:
 SINGLE_PROCESS = Share(worker_index=0, num_workers=1, local_replicas=1)
 
 
-class Readable(Protocol):
-    """One split that is readable at any record: in files, in memory or synthetic."""
-
-    num_examples: int
-
-    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
-
-
-class Records:
-    """One split of a records folder, readable at any record.
-
-    Up to `max_corrupt` records may fail their CRC; each is replaced by the next one.
-    """
-
-    def __init__(self, folder: str, manifest: Manifest, split: str, max_corrupt: int = 0) -> None:
-        self.folder = folder
-        self._max_corrupt = max_corrupt
-        self._corrupt: set[int] = set()
-        if split not in manifest.shards:
-            raise UsageError(f"{folder} has no split {split!r}")
-        shard_index, offsets = schema.read_record_offsets(folder, manifest, split)
-        self.num_examples = len(offsets)
-        self._files = tf.constant(
-            [storage.join(folder, shard.file) for shard in manifest.shards[split]]
-        )
-        self._shard_index = tf.constant(shard_index)
-        self._offsets = tf.constant(offsets)
-
-    def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64.
-
-        The record's CRC is checked; a corrupt one raises `tf.errors.DataLossError`.
-        """
-        record = self._record(index)
-        if self._max_corrupt:
-            record = record.ignore_errors(log_warning=False).concatenate(self._instead_of(index))
-        features = tf.io.parse_single_example(
-            record.take(1).get_single_element(),
-            {
-                schema.ENCODED: tf.io.FixedLenFeature([], tf.string),
-                schema.LABEL: tf.io.FixedLenFeature([], tf.int64),
-            },
-        )
-        return features[schema.ENCODED], features[schema.LABEL]
-
-    @property
-    def corrupt(self) -> int:
-        """Corrupt records that this process has met and replaced, each counted once."""
-        return len(self._corrupt)
-
-    def raise_if_too_many_corrupt(self) -> None:
-        """Raise if more corrupt records were met than allowed; the loop calls this regularly.
-
-        Raises:
-            DataError: More than `max_corrupt` records were replaced; the message names them.
-        """
-        if len(self._corrupt) > self._max_corrupt:
-            where = "; ".join(self._place(index) for index in sorted(self._corrupt))
-            raise DataError(
-                f"{len(self._corrupt)} corrupt records, more than the {self._max_corrupt} that "
-                f"training.max_corrupt_records allows: {where}; write these shards again"
-            )
-
-    def first_corrupt(self, positions: Iterable[int], seed: int) -> str | None:
-        """Return file and byte of the first corrupt record in the stream, or None."""
-        for position in positions:
-            index = int(epoch_order(tf.constant(position, tf.int64), self.num_examples, seed))
-            try:
-                self._record(tf.constant(index, tf.int64)).get_single_element()
-            except tf.errors.DataLossError:
-                return self._place(index)
-        return None
-
-    def _record(self, index: tf.Tensor) -> tf.data.Dataset:
-        """Return the record at `index` and those that follow it in its shard."""
-        return tf.data.experimental.from_variant(
-            tf.raw_ops.TFRecordDatasetV2(
-                filenames=[self._files[self._shard_index[index]]],
-                compression_type="",
-                buffer_size=READ_BUFFER_BYTES,
-                byte_offsets=[self._offsets[index]],
-            ),
-            tf.TensorSpec([], tf.string),
-        ).take(1)
-
-    def _instead_of(self, index: tf.Tensor) -> tf.data.Dataset:
-        """Return the next record, always the same; computed only if that at `index` is corrupt."""
-
-        def note(corrupt: tf.Tensor) -> tf.Tensor:
-            if int(corrupt) not in self._corrupt:
-                self._corrupt.add(int(corrupt))
-                where = self._place(int(corrupt))
-                logger.warning("train: corrupt record replaced by the next: %s", where)
-            return corrupt
-
-        def next_one(corrupt: tf.Tensor) -> tf.data.Dataset:
-            noted = tf.numpy_function(note, [corrupt], tf.int64, stateful=True)
-            noted.set_shape([])
-            return self._record((noted + 1) % self.num_examples)
-
-        return tf.data.Dataset.from_tensors(index).flat_map(next_one)
-
-    def _place(self, index: int) -> str:
-        file = self._files[int(self._shard_index[index])].numpy().decode()
-        return f"{file} at byte {int(self._offsets[index])}"
-
-
 def training_batches(
     records: Readable,
     augmentation: AugmentationConfig,
@@ -184,10 +68,13 @@ def training_batches(
     """
 
     def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        jpeg, label = records.read(epoch_order(position, records.num_examples, seed))
-        # The position in the endless stream differs in every epoch, and so does the view.
-        pixels, draws = crop(jpeg, augmentation, size, tf.stack([seed, position]))
-        return pixels, draws, label
+        def view(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            jpeg, label = records.read(index)
+            # The position in the endless stream differs in every epoch, and so does the view.
+            pixels, draws = crop(jpeg, augmentation, size, tf.stack([seed, position]))
+            return pixels, draws, label
+
+        return records.view(epoch_order(position, records.num_examples, seed), view)
 
     return _endless(_positions(batch_per_replica, share, start_step), example, batch_per_replica)
 
@@ -199,19 +86,6 @@ def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
         Elements of `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
     """
     return batches.map(lambda pixels, draws, labels: (distort(pixels, draws), labels))
-
-
-def epoch_order(position: tf.Tensor, num_examples: int, seed: int) -> tf.Tensor:
-    """Return the example at `position` (int64 scalar) of the endless stream.
-
-    Each epoch has a keyed permutation, so any position is found without those before it.
-    """
-    epoch = position // num_examples
-    return tf.random.experimental.index_shuffle(
-        position % num_examples,
-        seed=tf.stack([tf.cast(seed, tf.int64), epoch]),
-        max_index=num_examples - 1,
-    )
 
 
 def evaluation_batches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -11,8 +12,10 @@ from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
 from training.config import SYNTHETIC, RunConfig
 from training.input import synthetic
-from training.input.data import Readable, Records, Share, training_batches
+from training.input.data import Share, training_batches
 from training.input.data_service import served
+from training.input.records import Make, Readable, Records
+from training.workers.failures import DamagedRecord
 
 CACHE_FRACTION = 0.5  # largest share of this machine's memory
 
@@ -96,8 +99,13 @@ class CachedRecords:
                 f"is {available / 1e9:.1f} GB; leave it out, the system caches files itself"
             )
         self.num_examples = records.num_examples
+        self.folder = records.folder
+        self.view = records.view
+        self.first_damaged = records.first_damaged
         everything = tf.data.Dataset.range(records.num_examples).map(
-            records.read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            lambda index: records.view(index, records.read),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
         jpegs, labels = zip(*everything.as_numpy_iterator(), strict=True)
         self._jpegs, self._labels = tf.constant(jpegs), tf.constant(labels, tf.int64)
@@ -110,6 +118,8 @@ class CachedRecords:
 class SyntheticRecords:
     """Noise with labels; `batches` costs nothing, `read` no more than decoding a small JPEG."""
 
+    folder = SYNTHETIC
+
     def __init__(self, num_examples: int, num_classes: int) -> None:
         self.num_examples = num_examples
         self._num_classes = num_classes
@@ -119,6 +129,14 @@ class SyntheticRecords:
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return tf.identity(self._jpeg), index % self._num_classes + 1
+
+    def view(self, index: tf.Tensor, make: Make) -> tuple[tf.Tensor, ...]:
+        """Return `make(index)`."""
+        return make(index)
+
+    def first_damaged(self, positions: Sequence[int], seed: int | None) -> DamagedRecord | None:
+        """Return None: nothing is damaged."""
+        return None
 
     def batches(self, size: int, batch: int, pixels: str) -> tf.data.Dataset:
         """Repeat one batch for ever, in the form of `training_batches`."""

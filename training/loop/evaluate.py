@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError
 from training.config import EvaluationConfig
-from training.input.data import Readable, Share, evaluation_batches, evaluation_steps
+from training.input.data import Share, evaluation_batches, evaluation_steps
+from training.input.records import Readable, damage_named
 from training.metrics.accuracy import Counts, EvaluatedImages
 
 STEPS_PER_CALL = 50  # then the host is heard
@@ -57,7 +58,8 @@ class Evaluator:
         for start in range(0, steps, STEPS_PER_CALL):
             self._before_call()
             count = min(STEPS_PER_CALL, steps - start)
-            rows = self._predict(iterator, tf.constant(count)).numpy()
+            with damage_named(self._records):
+                rows = self._predict(iterator, tf.constant(count)).numpy()
             # By replica, step, image; the order of the records is by step, replica, image.
             parts.append(rows.transpose([1, 0, 2, 3]).reshape([-1, rows.shape[-1]]))
         rows = np.concatenate(parts)

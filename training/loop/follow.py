@@ -10,7 +10,8 @@ import tensorflow as tf
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.records.schema import Manifest
-from training.input.data import EVALUATION_BATCH, Records
+from training.input.data import EVALUATION_BATCH
+from training.input.records import Records
 from training.loop.evaluate import Evaluator
 from training.monitoring.summaries import Summaries
 from training.monitoring.tensorboard import TensorBoard

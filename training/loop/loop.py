@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from preprocessing.errors import UsageError
+from training.input.records import DAMAGE
 from training.input.source import Source
 from training.loop.actions.action import Action, Moment
 from training.loop.actions.checks import (
@@ -172,17 +173,17 @@ class _Loop:
         try:
             return self._runner.run(iterator, num_steps)
         except tf.errors.OpError as error:
-            session, corrupt = self._session, None
-            if isinstance(error, tf.errors.DataLossError):
+            session, damage = self._session, None
+            if isinstance(error, DAMAGE):
                 global_batch = (
                     session.job.config.training.batch_per_replica * session.run.num_replicas
                 )
-                corrupt = stream.first_corrupt(session.state.step, num_steps, global_batch)
+                damage = stream.first_damaged(session.state.step, num_steps, global_batch)
             raise explain(
                 error,
                 session.source.folder,
                 during=f"steps {step} to {step + num_steps}",
-                corrupt=corrupt,
+                damage=damage,
             ) from error
 
     def _after_call(self, num_steps: int, loss: float) -> None:

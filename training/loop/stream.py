@@ -11,6 +11,7 @@ from training.input.source import Source
 from training.loop.step import Element
 from training.loop.train_job import TrainJob
 from training.workdir import recovery
+from training.workers.failures import DamagedRecord
 
 STEPS_READ_AHEAD = 64  # at most, by the input pipeline
 # Two batches wait on each device: one is used while the next arrives.
@@ -36,8 +37,11 @@ class TrainingStream:
         )
         return iterator
 
-    def first_corrupt(self, step: int, num_steps: int, global_batch: int) -> str | None:
-        """Return file and byte of the first corrupt record that could have been read.
+    def first_damaged(self, step: int, num_steps: int, global_batch: int) -> DamagedRecord | None:
+        """Return the first damaged record that could have been read.
+
+        Raises:
+            DataError: More damaged records were replaced than the config allows; names them.
 
         Args:
             step: Updates made before the failure.
@@ -48,7 +52,8 @@ class TrainingStream:
             return None
         first = step * global_batch
         positions = range(first, first + (num_steps + STEPS_READ_AHEAD) * global_batch)
-        return self._source.files.first_corrupt(positions, self._seed)
+        self._source.files.raise_if_too_many_corrupt()
+        return self._source.files.first_damaged(positions, self._seed)
 
     def _batches(self, context: tf.distribute.InputContext) -> tf.data.Dataset:
         share = Share.of(context)

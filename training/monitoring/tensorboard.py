@@ -12,8 +12,9 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
 from preprocessing.records.schema import Manifest
-from training.input.data import SINGLE_PROCESS, Readable, finished, training_batches
+from training.input.data import SINGLE_PROCESS, finished, training_batches
 from training.input.inception import eval_view
+from training.input.records import Readable
 from training.metrics.accuracy import Accuracy, EvaluatedImages
 from training.metrics.step_means import StepMeans
 from training.monitoring import image_summaries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -31,6 +32,33 @@ _PLACES = (
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DamagedRecord:
+    """A record that cannot be used, or whose image cannot be decoded.
+
+    Attributes:
+        place: The shard and the byte at which the record starts.
+        key: Key of the image, `split/class/filename`; None where the record itself is corrupt.
+        reason: The reason of TensorFlow.
+    """
+
+    place: str
+    key: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    def describe(self, when: str = "") -> str:
+        """Return what is damaged and what to do about it, for example ` in steps 5 to 10`."""
+        if self.key is None:
+            return f"corrupt record{when}: {self.place}; write that shard again"
+        return (
+            f"image that cannot be decoded{when}: {self.place}, {self.key} ({self.reason}); "
+            "`mobilenet prepare --decode-check` rejects all such images"
+        )
+
+
 @contextlib.contextmanager
 def explained(records: str) -> Iterator[None]:
     """Turn what TensorFlow raises in the block into one line that says what to do.
@@ -50,40 +78,43 @@ def explain(
     records: str,
     *,
     during: str | None = None,
-    corrupt: str | None = None,
+    damage: DamagedRecord | None = None,
 ) -> Exception:
     """Return the error to raise instead, with one line.
 
     Args:
         error: TensorFlow's own error.
         records: The folder of the data.
-        during: The steps in which it came, if known.
-        corrupt: The file and place of the record that is at fault, if known.
+        during: The steps of training in which it came, if known.
+        damage: The record that is at fault, if known.
     """
-    reason = _reason(str(error.message))
+    reason = reason_of(error)
     when = f" in {during}" if during else ""
     if "No space left on device" in str(error.message):
         return StorageFullError(
             f"no space left{when}: {reason}; free some and run the same command again, it continues"
         )
+    remedy = ", or set training.max_corrupt_records to continue without it" if during else ""
+    if damage:
+        return DataError(f"{damage.describe(when)}{remedy}")
     if isinstance(error, tf.errors.DataLossError):
         return DataError(
-            f"corrupt record{when}: {corrupt or f'{records}: {reason}'}; write that shard again, "
-            "or set training.max_corrupt_records to continue without the record"
+            f"corrupt record{when}: {records}: {reason}; write its shard again{remedy}"
         )
     if isinstance(error, tf.errors.NotFoundError):
         return DataError(
             f"a file vanished{when}: {reason}; if it is a shard, run `mobilenet prepare`"
         )
     if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" in str(error.message):
-        return DataError(f"an image of {records} cannot be decoded{when}: {reason}")
+        return DataError(f"an image of {records} cannot be decoded{when}: {reason}{remedy}")
     if isinstance(error, _PEER_LOST) or "ollective" in str(error.message):
         return RetryError(f"lost a peer{when}: {reason}")
     return PermanentError(f"TensorFlow failed{when}: {reason}")
 
 
-def _reason(message: str) -> str:
+def reason_of(error: tf.errors.OpError) -> str:
     """Return the line that gives a reason, among those that give places in the graph."""
+    message = str(error.message)
     lines = [line.strip() for line in message.splitlines()]
     reasons = [line for line in lines if line and not line.startswith(_PLACES)]
     return _PLACE_IN_INPUT.sub("", reasons[0] if reasons else message).strip()

@@ -82,7 +82,8 @@ def _evaluate(workdir: Workdir, run: Run, records: str, manifest: Manifest) -> F
     import_tensorflow()
     import tensorflow as tf
 
-    from training.input.data import EVALUATION_BATCH, Records
+    from training.input.data import EVALUATION_BATCH
+    from training.input.records import Records
     from training.loop.evaluate import Evaluator
     from training.weights.run_weights import load_state
     from training.workers.failures import explained

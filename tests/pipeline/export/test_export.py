@@ -28,8 +28,8 @@ from pipeline.export.formats.registry import tflite_formats
 from preprocessing.errors import CheckFailedError, DataError
 from tests.pipeline.conftest import VARIANT, Exported, make_export
 from training.config import ModelConfig
-from training.input.data import Records
 from training.input.inception import eval_view
+from training.input.records import Records
 from training.models.architecture import architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import PUBLISHED_VARIANTS, Variant

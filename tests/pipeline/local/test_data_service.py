@@ -21,8 +21,9 @@ from preprocessing.errors import UsageError
 from preprocessing.records.schema import Manifest
 from tests.conftest import mobilenet
 from training.config import AugmentationConfig
-from training.input.data import Records, Share, training_batches
+from training.input.data import Share, training_batches
 from training.input.data_service import served
+from training.input.records import Records
 
 BATCH = 10
 STEPS_PER_EPOCH = 36  # 360 validation examples

@@ -13,14 +13,13 @@ from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import Manifest
 from training.config import AugmentationConfig, EvaluationConfig
 from training.input.data import (
-    Records,
     Share,
-    epoch_order,
     evaluation_batches,
     evaluation_steps,
     finished,
     training_batches,
 )
+from training.input.records import Records, epoch_order
 
 ALONE = Share(worker_index=0, num_workers=1, local_replicas=1)
 
@@ -137,7 +136,7 @@ def test_evaluation_weighs_every_record_once(
 def test_a_corrupt_record_is_noticed_not_trained_on(records: Path, tmp_path: Path) -> None:
     copied = tmp_path / "records"
     copied.mkdir()
-    for path in records.iterdir():
+    for path in filter(Path.is_file, records.iterdir()):
         (copied / path.name).write_bytes(path.read_bytes())
     shard = copied / "validation-00000-of-00002"
     content = bytearray(shard.read_bytes())
@@ -151,7 +150,7 @@ def test_a_corrupt_record_is_noticed_not_trained_on(records: Path, tmp_path: Pat
 def test_offsets_of_other_records_are_refused(records: Path, tmp_path: Path) -> None:
     copied = tmp_path / "records"
     copied.mkdir()
-    for path in records.iterdir():
+    for path in filter(Path.is_file, records.iterdir()):
         (copied / path.name).write_bytes(path.read_bytes())
     first = [np.zeros(1, np.int64)]
     schema.write_record_offsets(str(copied), {"train": first, "validation": first})

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from preprocessing.records.schema import Manifest
 from training.config.recipes import demo
-from training.input.data import Records
 from training.input.inception import eval_view
+from training.input.records import Records
 from training.loop.evaluate import Evaluator
 from training.metrics.accuracy import Counts
 from training.models.architecture import architecture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError, NonFiniteLossError, RetryError, UsageError
 from preprocessing.records.schema import Manifest
-from tests.training.faults import break_records
+from tests.training.faults import break_images, break_records
 from tests.training.small_runs import config_of, job_of, run, tensors
 from training.config.recipes import demo
-from training.input.data import SINGLE_PROCESS, Records, training_batches
+from training.input.data import SINGLE_PROCESS, training_batches
+from training.input.records import Readable, Records
+from training.input.source import CachedRecords
 from training.loop.actions.action import Action, Moment
 from training.loop.loop import require_same_start, train
 from training.models.variants import Variant
@@ -33,7 +36,7 @@ def copied(records: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(records, tmp_path / "records"))
 
 
-def batch_of(records: Records) -> list[tf.Tensor]:
+def batch_of(records: Readable) -> list[tf.Tensor]:
     return next(
         iter(
             training_batches(
@@ -81,6 +84,64 @@ def test_corrupt_records_are_replaced_counted_and_named_up_to_the_limit(
                 broken.raise_if_too_many_corrupt()
     printed = capsys.readouterr().err
     assert all(f"{file} at byte 0" in printed for file in files)
+
+
+def test_an_image_that_cannot_be_decoded_ends_the_run_and_is_named(
+    copied: Path, tmp_path: Path
+) -> None:
+    (key,) = break_images(copied, "train", [700])
+    config = config_of("training.batch_per_replica=64", "training.total_images=1437")
+    with pytest.raises(DataError) as refused:
+        run(config, copied, tmp_path / "workdir")
+    message = str(refused.value)
+    assert re.match(r"image that cannot be decoded in steps \d+ to \d+: .*train-\d+-of-", message)
+    for part in ("at byte ", f", {key} (", "--decode-check", "training.max_corrupt_records"):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_images_that_cannot_be_decoded_are_replaced_and_counted_up_to_the_limit(
+    cache: bool, copied: Path, records: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two of them follow each other, and one is in the last record."""
+    manifest = Manifest.read(str(records))
+    whole = batch_of(Records(str(records), manifest, "train"))
+    keys = break_images(copied, "train", [700, 701, 1436])
+    for allowed in (3, 2):
+        broken = Records(str(copied), manifest, "train", max_corrupt=allowed)
+        batch = batch_of(CachedRecords(broken, 0) if cache else broken)
+        same = [bool(tf.reduce_all(a == b)) for a, b in zip(whole[0], batch[0], strict=True)]
+        assert same.count(False) == 3
+        assert broken.corrupt == 3
+        if allowed == 3:
+            broken.raise_if_too_many_corrupt()
+        else:
+            with pytest.raises(DataError, match="3 corrupt records, more than the 2") as refused:
+                broken.raise_if_too_many_corrupt()
+            assert all(key in str(refused.value) for key in keys)
+    printed = capsys.readouterr().err
+    assert all(f", {key} (" in printed for key in keys)
+
+
+def test_more_neighbours_than_allowed_end_the_run_with_their_names(
+    copied: Path, tmp_path: Path
+) -> None:
+    keys = break_images(copied, "train", [700, 701, 702, 703, 704])
+    config = config_of(
+        *("training.batch_per_replica=64", "training.total_images=1437"),
+        "training.max_corrupt_records=1",
+    )
+    with pytest.raises(DataError, match="corrupt records, more than the 1 that") as refused:
+        run(config, copied, tmp_path / "workdir")
+    assert sum(key in str(refused.value) for key in keys) >= 2
+
+
+def test_a_validation_image_that_cannot_be_decoded_is_named(copied: Path, tmp_path: Path) -> None:
+    (key,) = break_images(copied, "validation", [123])
+    config = config_of("training.total_images=96", "loop.evaluate_every_steps=2")
+    with pytest.raises(DataError, match=rf"image that cannot be decoded: .*, {key} \("):
+        run(config, copied, tmp_path / "workdir")
 
 
 def test_a_missing_shard_is_named_with_the_steps(copied: Path, tmp_path: Path) -> None:

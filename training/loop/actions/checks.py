@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from preprocessing.errors import NonFiniteLossError
-from training.input.data import Records
+from training.input.records import Records
 from training.loop.actions.action import Action, Moment
 from training.workdir.checkpoint import Checkpoints
 
