@@ -1,8 +1,8 @@
 """The global shuffle: any number of references, spilled to disk and sorted there.
 
 The order is that of SHA-256 of seed and key, so it does not depend on the order in which a
-source lists its images. A line is `hash [key,label,boxes] TAB [path,offset,size,version]`, where
-everything but the hash is JSON, so that sorting lines sorts images.
+source lists its images. A line is `hash [key,label,boxes] TAB,[path,offset,size,version]`, where
+everything but the hash is the inside of a JSON list, so that sorting lines sorts images.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ HASH_LENGTH = 64  # hexadecimal digits of SHA-256
 BUFFER_BYTES = 1 << 16  # write buffer of each bucket
 BUCKET_DIGITS = 2  # 256 files; 14 million images make 16 MB each
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
 
 
 def encode_reference(image: ImageReference) -> bytes:
     """Return one line of a plan: what decides the record but its bytes, a tab, and their place."""
     deciding = _encode([image.key, image.label, image.boxes])
     place = _encode([image.path, image.offset, image.size, image.version])
-    return f"{deciding}\t{place}\n".encode()
+    return f"{deciding}\t,{place}\n".encode()
 
 
 def decode_reference(line: bytes) -> ImageReference:
     """Return the reference that `encode_reference` encoded."""
-    deciding, place = line.split(b"\t")
-    key, label, boxes = json.loads(deciding)
-    path, offset, size, version = json.loads(place)
+    (key, label, boxes), (path, offset, size, version) = _decode(f"[{line.decode()}]")
     return ImageReference(key, path, offset, size, label, tuple(map(tuple, boxes)), version)
 
 
@@ -46,7 +45,7 @@ def deciding_part(line: bytes) -> bytes:
 
 def num_bytes_of(line: bytes) -> int:
     """Return the size in bytes of the image of a plan line."""
-    size: int = json.loads(line[line.index(b"\t") :])[2]
+    size: int = _decode(line[line.index(b"\t") + 2 :].decode())[2]
     return size
 
 

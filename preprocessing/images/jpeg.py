@@ -6,7 +6,7 @@ names are those of ITU-T T.81, table B.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from preprocessing.images.orientation import MARK
 
@@ -32,8 +32,7 @@ class JpegError(ValueError):
     """The bytes are not a whole JPEG; the message names the problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class JpegHeader:
+class JpegHeader(NamedTuple):
     """The frame header of a JPEG.
 
     Attributes:

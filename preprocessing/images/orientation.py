@@ -33,7 +33,7 @@ def of_segment(exif: bytes) -> int:
 
     A damaged segment, and one without the tag, says nothing, which means 1.
     """
-    if not any(entry in exif for entry in _ENTRIES):  # spares most images the parser
+    if not exif or not any(entry in exif for entry in _ENTRIES):  # spares most the parser
         return UPRIGHT
     tags = Image.Exif()
     try:

@@ -13,7 +13,9 @@ _REFUSED = {"Cc", "Cs"}
 
 def is_recordable(name: str) -> bool:
     """Return whether a record and a manifest can carry a name."""
-    return bool(name) and _REFUSED.isdisjoint(map(unicodedata.category, name))
+    if name.isascii():
+        return bool(name) and name.isprintable()
+    return _REFUSED.isdisjoint(map(unicodedata.category, name))
 
 
 def printable(name: str) -> str:
