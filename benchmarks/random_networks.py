@@ -69,6 +69,7 @@ def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) ->
         recipe("published", Variant.parse(variant)),
         len(manifest.classes),
         manifest.num_examples("train"),
+        checkpoint=None,
     )
     state = TrainingState.of(run)
     images, labels = _training_images(records, manifest, run.config.variant.resolution)

@@ -103,7 +103,7 @@ def export(job: Export, output: str) -> ExportMetrics:
 
     Args:
         job: The run, records and tolerances.
-        output: A folder that must not exist yet.
+        output: The folder to make. An export that is there is replaced at the end.
 
     Returns:
         What `metrics.json` holds.
@@ -119,7 +119,7 @@ def export(job: Export, output: str) -> ExportMetrics:
         os.makedirs(partial)
         metrics = _export_to(partial, job)
         storage.write_json(os.path.join(partial, directory.METRICS), metrics.to_json())
-        os.replace(partial, output)
+        _replace(partial, output)
     except DisagreementError as error:
         picture = f"{output}.worst.png"
         _show_worst(job, error, picture)
@@ -127,6 +127,16 @@ def export(job: Export, output: str) -> ExportMetrics:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return metrics
+
+
+def _replace(folder: str, output: str) -> None:
+    """Give `folder` the name `output`; an export of that name ends when the new one is there."""
+    old = f"{output}{storage.PARTIAL}old"
+    shutil.rmtree(old, ignore_errors=True)
+    if os.path.exists(output):
+        os.replace(output, old)  # a folder cannot be replaced at once
+    os.replace(folder, output)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _export_to(folder: str, job: Export) -> ExportMetrics:
@@ -173,6 +183,7 @@ def _export_to(folder: str, job: Export) -> ExportMetrics:
             records_digest=job.manifest.digest,
             config_digest=job.run.config_digest,
             git_commit=job.run.git_commit,
+            weights_digest=job.workdir.weights_digest(sources.state.step),
         ),
         versions={name: importlib.metadata.version(name) for name in VERSIONED_PACKAGES},
         files=directory.file_digests(folder),

@@ -136,12 +136,17 @@ class CalibrationSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lineage:
-    """The origin of the weights."""
+    """The origin of the weights.
+
+    Attributes:
+        weights_digest: Digest of the checkpoint; empty in older exports.
+    """
 
     checkpoint_step: int
     records_digest: str
     config_digest: str
     git_commit: str
+    weights_digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

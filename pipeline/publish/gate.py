@@ -18,18 +18,28 @@ def require_measured(folder: str, metrics: ExportMetrics) -> None:
 
 
 def require_champion(metrics: ExportMetrics, best: registry.Version | None, force: bool) -> None:
-    """Refuse an export that is worse than the best registered one, unless `force` is set.
+    """Refuse an export that is worse than the best one on its records, unless `force` is set.
+
+    Args:
+        metrics: The figures of the export.
+        best: The best registered version on the same records, which may be this export.
+        force: Whether a worse one passes.
 
     Raises:
-        CheckFailedError: The message says by how much, and whether the records are the same.
+        CheckFailedError: The message says by how much, and which version is better.
     """
     top1 = metrics.checkpoint.top1
     if best is None or not top1 < best.top1 or force:
         return
-    same = best.records_digest == metrics.lineage.records_digest
     raise CheckFailedError(
-        f"{metrics.variant.name}: top-1 {top1:.4f} is below {best.top1:.4f} of the champion "
-        f"(version {best.version}, {'same' if same else 'other'} records); registered but not "
-        "published, "
-        "pass --force to publish it nevertheless"
+        f"{metrics.variant.name}: top-1 {top1:.4f} is below {best.top1:.4f} of {described(best)}; "
+        "registered but not published, pass --force to publish it nevertheless"
+    )
+
+
+def described(champion: registry.Version) -> str:
+    """Return what identifies a champion: its version and its records."""
+    return (
+        f"the champion on the same records (version {champion.version}, "
+        f"records {champion.records_digest[:8]}, {champion.num_examples} validation images)"
     )

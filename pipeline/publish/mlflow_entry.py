@@ -23,17 +23,20 @@ def lineage(metrics: ExportMetrics) -> dict[str, str]:
         **{
             name: str(value)
             for name, value in contracts.to_json(metrics.lineage).items()
-            if name != "checkpoint_step"
+            if name not in ("checkpoint_step", "weights_digest")
         },
     }
 
 
 def tags(metrics: ExportMetrics) -> dict[str, str]:
-    """Return lineage and rank of one version."""
+    """Return lineage, figures and data of one version."""
     return {
         **lineage(metrics),
         "checkpoint_step": str(metrics.lineage.checkpoint_step),
+        "weights_digest": metrics.lineage.weights_digest,
         "top1": repr(metrics.checkpoint.top1),
+        "validation_examples": str(metrics.checkpoint.examples),
+        "classes": str(metrics.input_contract.outputs - 1 if metrics.input_contract else 0),
     }
 
 

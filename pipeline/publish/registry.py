@@ -14,20 +14,21 @@ from collections.abc import Iterator
 
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import embedded_registry
-from pipeline.publish.registry_client import RegistryClient, Version
+from pipeline.publish.registry_client import RegistryClient, Version, alias_on
 from preprocessing.errors import DataError, PermanentError
 
 # MLflow would report every use to its makers; a user who wants that sets the variable.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-CHAMPION = "champion"  # the best top-1
+CHAMPION = "champion"  # the best top-1 on the main dataset; `champion-DIGEST` on others
 PUBLISHED = "published"  # what `mobilenet publish` published last
 
 
 def register(export_folder: str, metrics: ExportMetrics, uri: str) -> Version:
     """Make sure that the registry holds this export as a version of its variant.
 
-    The version whose checkpoint has the best top-1 gets the alias `champion`.
+    The version whose checkpoint has the best top-1 on the same records gets the alias
+    `champion-DIGEST`, with the first digits of their digest, and on the main dataset `champion`.
 
     Raises:
         PermanentError: The registry cannot be reached; the export is intact.
@@ -38,10 +39,10 @@ def register(export_folder: str, metrics: ExportMetrics, uri: str) -> Version:
         return client.register(export_folder, metrics, champion_alias=CHAMPION)
 
 
-def champion(model: str, uri: str) -> Version | None:
-    """Return the version with the alias `champion`; None when nothing is registered yet."""
+def champion(model: str, records_digest: str, uri: str) -> Version | None:
+    """Return the best version on some records; None when none is registered yet."""
     with _opened(uri, "nothing was changed") as client:
-        return client.aliased(model, CHAMPION)
+        return client.aliased(model, alias_on(CHAMPION, records_digest))
 
 
 def mark_published(model: str, version: int, uri: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +29,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """One registered export."""
+    """One registered export.
+
+    Attributes:
+        num_examples: Validation images of `top1`; 0 in versions that older code registered.
+        num_classes: Classes of the records; 0 in versions that older code registered.
+    """
 
     model: str
     version: int
@@ -37,6 +42,36 @@ class Version:
     export_digest: str
     top1: float
     records_digest: str
+    num_examples: int = 0
+    num_classes: int = 0
+
+
+def alias_on(alias: str, records_digest: str) -> str:
+    """Return the alias that is given for some records, for example `champion-0123abcd`."""
+    return f"{alias}-{records_digest[:8]}"
+
+
+def champions(versions: Iterable[Version], alias: str) -> dict[str, Version]:
+    """Return the best version on each dataset by its alias, and that of the main dataset.
+
+    Top-1 is comparable on the same records only. The best is the older one on a tie. The main
+    dataset has the most validation images, then the most classes, then the newest version.
+    """
+    by_records: dict[str, list[Version]] = {}
+    for version in versions:
+        by_records.setdefault(version.records_digest, []).append(version)
+    best = {
+        digest: max(group, key=lambda version: (version.top1, -version.version))
+        for digest, group in by_records.items()
+    }
+    main = max(
+        by_records,
+        key=lambda digest: max(
+            (version.num_examples, version.num_classes, version.version)
+            for version in by_records[digest]
+        ),
+    )
+    return {alias: best[main], **{alias_on(alias, digest): best[digest] for digest in best}}
 
 
 class RegistryClient:
@@ -62,7 +97,7 @@ class RegistryClient:
         first, *duplicates = self._versions_of(model, metrics.digest)
         for duplicate in duplicates:
             self._withdraw(duplicate, first)
-        self._set_champion(model, champion_alias)
+        self._set_champions(model, champion_alias)
         return first
 
     def aliased(self, model: str, alias: str) -> Version | None:
@@ -185,19 +220,20 @@ class RegistryClient:
         experiment_id: str = experiment.experiment_id
         return experiment_id
 
-    def _set_champion(self, model: str, alias: str) -> None:
-        """Give the alias to the version with the best top-1, the older one on a tie.
+    def _set_champions(self, model: str, alias: str) -> None:
+        """Give the aliases to the versions that `champions` names.
 
         This is repeated until it holds: another process may have added a better one meanwhile.
         """
         while True:
-            best = max(
-                self._versions_of(model), key=lambda version: (version.top1, -version.version)
-            )
-            current = self.aliased(model, alias)
-            if current is not None and current.version == best.version:
+            changed = False
+            for name, best in champions(self._versions_of(model), alias).items():
+                current = self.aliased(model, name)
+                if current is None or current.version != best.version:
+                    self._client.set_registered_model_alias(model, name, str(best.version))
+                    changed = True
+            if not changed:
                 return
-            self._client.set_registered_model_alias(model, alias, str(best.version))
 
 
 def _settled(action: Callable[[], Result]) -> Result:
@@ -237,4 +273,6 @@ def _version(version: Any) -> Version:
         export_digest=version.tags.get(DIGEST_TAG, ""),
         top1=float(version.tags.get("top1", "nan")),
         records_digest=version.tags.get("records_digest", ""),
+        num_examples=int(version.tags.get("validation_examples", 0)),
+        num_classes=int(version.tags.get("classes", 0)),
     )

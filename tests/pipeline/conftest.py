@@ -73,7 +73,7 @@ def float32(exported: Exported) -> bytes:
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a registry once, because MLflow's tables take seconds."""
     folder = tmp_path_factory.mktemp("empty") / "registry"
-    assert registry.champion("mobilenet_v2_1.0_224", sqlite_uri(str(folder))) is None
+    assert registry.champion("mobilenet_v2_1.0_224", "r" * 64, sqlite_uri(str(folder))) is None
     return folder
 
 

@@ -7,6 +7,7 @@ import logging
 import keras
 import numpy as np
 
+from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config.recipes import published
@@ -15,6 +16,7 @@ from training.models.layout import Architecture
 from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
 from training.weights import keras_applications, slim_checkpoint
+from training.weights.content_digest import checkpoint_digest
 from training.weights.slim_checkpoint import is_head, slim_shapes, slim_variables
 from training.workdir.checkpoint import Checkpoints
 from training.workdir.progress import Progress
@@ -78,6 +80,10 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
 
     Returns:
         The run's progress.
+
+    Raises:
+        UsageError: The path holds no checkpoint, or the workdir a run that was trained.
+        DataError: The weights do not fit.
     """
     if path.endswith(KERAS_ENDING):
         averages = raw = _with_background(keras_applications.read_named(path, variant))
@@ -86,18 +92,38 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
         averages, raw, step, weights = _read_slim(path, variant, weights)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
-    run = Run.imported(published(variant), outputs - 1, NUM_TRAIN_IMAGES)
+    digest = checkpoint_digest(path)
+    run = Run.imported(published(variant), outputs - 1, NUM_TRAIN_IMAGES, digest)
+    if known := _imported_before(workdir, run, weights):
+        logger.info("import-checkpoint: %s holds these weights already; nothing to do", workdir)
+        return known
     state = TrainingState.of(run)
     _assign(state.model, state.layout, raw)
     _assign(state.averaged_model, state.layout, averages)
     state.ema.restart(values(state.averaged_model))
     state.optimizer.iterations.assign(step)
     workdir.claim(run)
+    workdir.clear_results()
+    workdir.write_run(run)
     checkpoints = Checkpoints(workdir, state, keep=1)
     checkpoints.save(step)
     checkpoints.wait()
     progress = Progress(step=step, num_steps=step, complete=True, imported=weights)
     workdir.write_progress(progress)
+    return progress
+
+
+def _imported_before(workdir: Workdir, run: Run, weights: str) -> Progress | None:
+    """Return the progress of a workdir that holds the same weights, complete."""
+    if not storage.exists(workdir.config_file):
+        return None
+    stored, progress = workdir.read_run(), workdir.read_progress()
+    same = (stored.initial_checkpoint, stored.config_digest, progress.imported) == (
+        *(run.initial_checkpoint, run.config_digest),
+        weights,
+    )
+    if not same or not progress.complete or progress.step not in workdir.checkpoint_steps():
+        return None
     return progress
 
 

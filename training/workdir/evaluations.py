@@ -47,6 +47,7 @@ class FinalEvaluation:
         top5: Fraction in [0, 1].
         examples: Number of validation images.
         records_digest: Digest of the records.
+        weights_digest: Digest of the checkpoint.
     """
 
     workdir: str
@@ -55,6 +56,7 @@ class FinalEvaluation:
     top5: float
     examples: int
     records_digest: str
+    weights_digest: str
 
     def to_json(self) -> Json:
         """Return the fields by name."""

@@ -29,7 +29,8 @@ class Run:
         num_classes: Classes, without the background.
         num_examples: Training images.
         records_digest: Digest of the records; None for an imported checkpoint.
-        initial_checkpoint: SHA-256 of the weights that the run started from, or None.
+        initial_checkpoint: SHA-256 of the weights that the run started from, or that were
+            imported; None without any.
         git_commit: Commit of the code.
         versions: Versions of the packages that decide the result, by name.
     """
@@ -64,15 +65,24 @@ class Run:
         )
 
     @classmethod
-    def imported(cls, config: RunConfig, num_classes: int, num_examples: int) -> Run:
-        """Return a run that someone else made; its records are not known."""
+    def imported(
+        cls, config: RunConfig, num_classes: int, num_examples: int, checkpoint: str | None
+    ) -> Run:
+        """Return a run that someone else made; its records are not known.
+
+        Args:
+            config: The published recipe.
+            num_classes: Classes, without the background.
+            num_examples: Training images.
+            checkpoint: SHA-256 of the imported weights, or None where no file holds them.
+        """
         return cls(
             config=config,
             num_replicas=1,
             num_classes=num_classes,
             num_examples=num_examples,
             records_digest=None,
-            initial_checkpoint=None,
+            initial_checkpoint=checkpoint,
             git_commit=git_commit(),
             versions=_versions(),
         )
@@ -128,7 +138,8 @@ class Run:
             "config": config,
             "num_replicas": self.num_replicas,
             "records_digest": self.records_digest or "",
-            "initial_checkpoint": self.initial_checkpoint or "",
+            # An import may be replaced by another: it lost no work of this project.
+            "initial_checkpoint": (self.records_digest and self.initial_checkpoint) or "",
         }
 
 

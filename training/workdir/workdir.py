@@ -87,6 +87,10 @@ class Workdir:
         foreign = [name for name in storage.list_names(self.path) if not name.startswith(".")]
         if foreign:
             raise UsageError(f"{self} holds {foreign[0]} and no run; choose another --workdir")
+        self.write_run(run)
+
+    def write_run(self, run: Run) -> None:
+        """Write `config.json`, and make the folder of the checkpoints."""
         storage.make_folder(self.checkpoints_folder)
         storage.write_json(self.config_file, run.to_json())
 
@@ -111,6 +115,24 @@ class Workdir:
     def newest_checkpoint_step(self) -> int:
         """Return the step of the newest complete checkpoint, 0 if there is none."""
         return max(self.checkpoint_steps(), default=0)
+
+    def weights_digest(self, step: int) -> str:
+        """Return the digest of the checkpoint of `step`: equal for equal files; empty without one.
+
+        A step does not say which weights a checkpoint holds: others may have been imported.
+        """
+        path = storage.join(self.checkpoints_folder, f"ckpt-{step}.json")
+        return storage.digest_of(storage.read_json(path)) if storage.exists(path) else ""
+
+    def clear_results(self) -> None:
+        """Remove progress, evaluations and checkpoints, for other weights to take their place."""
+        for path in (
+            self.progress_file,
+            self.final_evaluation_file,
+            self.file("evaluations"),
+            self.checkpoints_folder,
+        ):
+            storage.remove(path)
 
     def read_evaluations(self, steps: Iterable[int]) -> dict[int, Evaluation]:
         """Return the evaluations of those of `steps` that were evaluated, by step."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from typing import TYPE_CHECKING
 
 from pipeline.cli import flags
 from pipeline.cli.command import Command, Result
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from pipeline.export.metrics import ExportMetrics
@@ -32,7 +35,8 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Result:
-    metrics = _existing(arguments) if os.path.exists(arguments.output) else _export(arguments)
+    existing = _existing(arguments) if os.path.exists(arguments.output) else None
+    metrics = existing or _export(arguments)
     return {
         "export": arguments.output,
         "variant": metrics.variant.name,
@@ -40,8 +44,13 @@ def _run(arguments: argparse.Namespace) -> Result:
     }
 
 
-def _existing(arguments: argparse.Namespace) -> ExportMetrics:
-    """Return the metrics of the export that is there already, if it is the one asked for."""
+def _existing(arguments: argparse.Namespace) -> ExportMetrics | None:
+    """Return the metrics of the export that is there already; None if it has other weights.
+
+    Raises:
+        UsageError: It is no export, or one of another run or kind of weights.
+        DataError: It was changed since it was measured.
+    """
     from pipeline.cli.records import require_same_records
     from pipeline.export import directory
     from preprocessing.errors import UsageError
@@ -54,20 +63,10 @@ def _existing(arguments: argparse.Namespace) -> ExportMetrics:
         raise UsageError(f"{arguments.output} exists and is not an export; choose another --output")
     metrics = directory.read_metrics(arguments.output)
     exported, wanted = (
-        (
-            metrics.lineage.checkpoint_step,
-            metrics.lineage.records_digest,
-            metrics.lineage.config_digest,
-            metrics.weights,
-        ),
-        (
-            workdir.newest_checkpoint_step(),
-            manifest.digest,
-            run.config_digest,
-            arguments.weights,
-        ),
+        (metrics.lineage.records_digest, metrics.lineage.config_digest, metrics.weights),
+        (manifest.digest, run.config_digest, arguments.weights),
     )
-    names = ("checkpoint_step", "records_digest", "config_digest", "weights")
+    names = ("records_digest", "config_digest", "weights")
     changed = [name for name, old, new in zip(names, exported, wanted, strict=True) if old != new]
     if changed:
         raise UsageError(
@@ -75,7 +74,17 @@ def _existing(arguments: argparse.Namespace) -> ExportMetrics:
             "choose another --output or delete it"
         )
     directory.require_intact(arguments.output, metrics)
-    return metrics
+    newest = workdir.newest_checkpoint_step()
+    if metrics.lineage.weights_digest == workdir.weights_digest(newest):
+        logger.info("export: %s holds these weights already; nothing to do", arguments.output)
+        return metrics
+    logger.info(
+        "export: %s holds other weights, of step %d; exporting step %d in their place",
+        arguments.output,
+        metrics.lineage.checkpoint_step,
+        newest,
+    )
+    return None
 
 
 def _export(arguments: argparse.Namespace) -> ExportMetrics:

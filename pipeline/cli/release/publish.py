@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 
 from pipeline.cli import flags
 from pipeline.cli.command import Command, Result
+
+logger = logging.getLogger(__name__)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +35,17 @@ def _run(arguments: argparse.Namespace) -> Result:
     )
     uri = arguments.registry or embedded_registry.default_uri()
     version = registry.register(arguments.export, metrics, uri)
-    champion = registry.champion(metrics.variant.name, uri)
+    champion = registry.champion(metrics.variant.name, metrics.lineage.records_digest, uri)
     gate.require_champion(metrics, champion, arguments.force)
+    if champion and champion.version != version.version:
+        logger.info("publish: compared with %s", gate.described(champion))
+    else:
+        logger.info(
+            "publish: version %d is the best of %s on records %s",
+            version.version,
+            metrics.variant.name,
+            metrics.lineage.records_digest[:8],
+        )
     reference = RegistryReference(model=version.model, version=version.version)
     entry = publish(arguments.export, metrics, reference, folder, overwrite=arguments.overwrite)
     registry.mark_published(version.model, version.version, uri)
@@ -51,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> Result:
             "version": version.version,
             "run_id": version.run_id,
         },
+        "champion": champion and {"version": champion.version, "top1": champion.top1},
     }
 
 

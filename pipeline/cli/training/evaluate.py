@@ -48,7 +48,9 @@ def _run(arguments: argparse.Namespace) -> Result:
         with contextlib.suppress(ContractError):
             known = FinalEvaluation.from_json(storage.read_json(path), path)
             newest = workdir.newest_checkpoint_step()
-            if (known.step, known.records_digest) == (newest, manifest.digest):
+            wanted = (newest, manifest.digest, workdir.weights_digest(newest))
+            if (known.step, known.records_digest, known.weights_digest) == wanted:
+                logger.info("evaluate: step %d was evaluated before; nothing to do", newest)
                 return known.to_json()
     evaluation = _evaluate(workdir, run, arguments.records, manifest)
     logger.info(
@@ -104,6 +106,7 @@ def _evaluate(workdir: Workdir, run: Run, records: str, manifest: Manifest) -> F
         top5=counts.top5,
         examples=counts.examples,
         records_digest=manifest.digest,
+        weights_digest=workdir.weights_digest(state.step),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -11,17 +12,17 @@ from pipeline.cli import main
 from pipeline.publish import gate
 from pipeline.publish.registry_client import Version
 from preprocessing.errors import CheckFailedError, DataError
-from tests.pipeline.an_export import VARIANT, make_export, metrics_of
+from tests.pipeline.an_export import VARIANT, make_export, metrics_of, write_metrics
 
 
-def version(top1: float, records_digest: str = "r" * 64) -> Version:
+def version(top1: float) -> Version:
     return Version(
         model=VARIANT,
         version=3,
         run_id="run",
         export_digest="d",
         top1=top1,
-        records_digest=records_digest,
+        records_digest="r" * 64,
     )
 
 
@@ -54,10 +55,8 @@ def test_a_copy_without_its_times_passes(tmp_path: Path) -> None:
 
 def test_below_the_champion_only_by_force(tmp_path: Path) -> None:
     metrics = metrics_of(make_export(tmp_path / "e", top1=0.90))
-    with pytest.raises(CheckFailedError, match=r"0\.9000 is below 0\.9100 .*version 3, same"):
+    with pytest.raises(CheckFailedError, match=r"0\.9000 is below 0\.9100 .*version 3, records r"):
         gate.require_champion(metrics, version(0.91), force=False)
-    with pytest.raises(CheckFailedError, match="other records"):
-        gate.require_champion(metrics, version(0.91, "x" * 64), force=False)
     gate.require_champion(metrics, version(0.91), force=True)
     gate.require_champion(metrics, version(0.90), force=False)
     gate.require_champion(metrics, None, force=False)
@@ -76,13 +75,58 @@ def test_publish_says_why_not_and_the_alias_follows_what_is_published(
     assert main(["publish", str(worse), *options, "--overwrite"]) == 5
     printed = capsys.readouterr().err.splitlines()
     assert printed[-1].startswith(
-        f"mobilenet: {VARIANT}: top-1 0.9000 is below 0.9500 of the champion"
+        f"mobilenet: {VARIANT}: top-1 0.9000 is below 0.9500 of the champion on the same records "
+        "(version 1, records rrrrrrrr, 100 validation images)"
     )
     assert (published / "index.json").read_bytes() == before
     aliases = aliases_in(uri)
-    assert aliases == {"champion": 1, "published": 1}
+    assert aliases == {"champion": 1, ON_RECORDS: 1, "published": 1}
     assert main(["publish", str(worse), *options, "--overwrite", "--force"]) == 0
-    assert aliases_in(uri) == {"champion": 1, "published": 2}
+    assert aliases_in(uri) == {"champion": 1, ON_RECORDS: 1, "published": 2}
+
+
+def test_a_champion_is_the_best_on_its_own_records(
+    tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A toy with a perfect score neither becomes the champion nor keeps others from publishing."""
+    options = [f"--registry={uri}", "--overwrite"]
+    toy = change_export(make_export(tmp_path / "toy", top1=1.0), "t" * 64, examples=2)
+    real = make_export(tmp_path / "real", top1=0.9)
+    small = change_export(make_export(tmp_path / "small", top1=0.95), "s" * 64, examples=50)
+    for number, export in enumerate((toy, real, small), start=1):
+        assert main(["publish", str(export), f"--to={tmp_path / 'published'}", *options]) == 0
+        assert f"version {number} is the best of {VARIANT} on" in capsys.readouterr().err
+    assert aliases_in(uri) == {
+        "champion": 2,
+        ON_RECORDS: 2,
+        "champion-tttttttt": 1,
+        "champion-ssssssss": 3,
+        "published": 3,
+    }
+    better = change_export(make_export(tmp_path / "better", top1=0.96), "s" * 64, examples=50)
+    assert main(["publish", str(better), f"--to={tmp_path / 'published'}", *options]) == 0
+    assert main(["publish", str(small), f"--to={tmp_path / 'published'}", *options]) == 5
+    assert "champion on the same records (version 4" in capsys.readouterr().err
+
+
+ON_RECORDS = "champion-rrrrrrrr"
+
+
+def change_export(export: Path, records_digest: str, examples: int) -> Path:
+    """Let an export say that it was measured on other records."""
+    metrics = metrics_of(export)
+    write_metrics(
+        export,
+        dataclasses.replace(
+            metrics,
+            lineage=dataclasses.replace(metrics.lineage, records_digest=records_digest),
+            formats={
+                name: dataclasses.replace(figures, examples=examples)
+                for name, figures in metrics.formats.items()
+            },
+        ),
+    )
+    return export
 
 
 def aliases_in(uri: str) -> dict[str, int]:

@@ -163,7 +163,7 @@ def test_the_champion_has_the_best_top1_and_the_older_one_on_a_tie(
     for i, top1 in enumerate((0.9, 0.95, 0.93, 0.95)):
         export = make_export(tmp_path / f"{i}", top1=top1, flatbuffer=bytes([i]))
         register(str(export), metrics_of(export), uri)
-    best = registry.champion(VARIANT, uri)
+    best = registry.champion(VARIANT, "r" * 64, uri)
     assert best
     assert (best.top1, best.version) == (0.95, 2)
 

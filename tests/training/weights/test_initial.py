@@ -11,6 +11,7 @@ import tensorflow as tf
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import Manifest
 from tests.conftest import mobilenet
+from tests.training.small_runs import config_of, run
 from training.config import RunConfig
 from training.config.recipes import demo
 from training.models.architecture import architecture
@@ -213,3 +214,53 @@ def test_fine_tuning_end_to_end(records: Path, tmp_path: Path) -> None:
         for name, variable in slim_variables(model, state.layout).items():
             assert np.array_equal(reader.get_tensor(name + ending), variable.numpy()), name
     assert Manifest.read(str(records)).num_examples("validation") == 360
+
+
+@pytest.mark.slow
+def test_other_weights_are_evaluated_and_exported_anew(records: Path, tmp_path: Path) -> None:
+    """All checkpoints have the same step, and one workdir takes one after the other."""
+    fresh_folder, used = tmp_path / "fresh", tmp_path / "used"
+    layout = architecture(Variant.parse(VARIANT), 11)
+    random = np.random.default_rng(6)
+
+    def outcome_of(prefix: Path, folder: Path, *, with_export: bool) -> list[object]:
+        workdir, export = folder / "run", folder / "export"
+        commands = [
+            ("import-checkpoint", prefix, f"--variant={VARIANT}", f"--workdir={workdir}"),
+            ("evaluate", f"--workdir={workdir}", f"--records={records}"),
+        ]
+        if with_export:
+            commands.append(
+                ("export", f"--workdir={workdir}", f"--records={records}", f"--output={export}")
+            )
+        outcomes = [mobilenet(*command) for command in commands]
+        assert [outcome.code for outcome in outcomes] == [0] * len(commands), outcomes[-1].err
+        return [
+            {**outcome.result, "workdir": "", "export": "", "unix_time": 0} for outcome in outcomes
+        ]
+
+    prefixes = []
+    for number in range(3):
+        (tmp_path / f"weights{number}").mkdir()
+        prefixes.append(tmp_path / f"weights{number}" / "x.ckpt")
+        named = {
+            name: random.normal(0.1, 0.05, shape).astype(np.float32)
+            for name, shape in slim_shapes(layout).items()
+        }
+        named = {n: np.abs(v) if n.endswith("variance") else v for n, v in named.items()}
+        slim_checkpoint.write(str(prefixes[-1]), named, named, 1)
+    for number in (0, 1, 2, 0, 0, 1):
+        with_export = number == 1
+        expected = outcome_of(prefixes[number], fresh_folder / str(number), with_export=with_export)
+        again = outcome_of(prefixes[number], used, with_export=with_export)
+        assert again == expected
+    assert len({str(outcome_of(p, used, with_export=False)[1]) for p in prefixes}) == 3
+
+
+def test_a_trained_run_is_not_replaced_by_an_import(records: Path, tmp_path: Path) -> None:
+    prefix, _, _ = make_checkpoint(tmp_path, 11)
+    run(config_of("training.total_images=32"), records, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"holds another run: .*choose another --workdir"):
+        import_checkpoint(
+            str(prefix), Variant.parse(VARIANT), Workdir(str(tmp_path / "run")), "ema"
+        )
