@@ -137,6 +137,9 @@ def _scratch(records: str) -> Iterator[str]:
     os.mkdir(folder)
     try:
         yield folder
+    except OSError as error:
+        error.filename = error.filename or folder  # of a full disk, the system does not say it
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

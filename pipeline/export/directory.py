@@ -12,7 +12,7 @@ from training.workdir.run_record import FILE as CONFIG_FILE
 from training.workdir.run_record import Run
 
 METRICS = "metrics.json"
-LABELS = "labels.txt"  # line i names output i
+LABELS = "labels.txt"  # line i, counted from 0, names output i
 
 
 def list_files(folder: str) -> list[str]:
@@ -83,7 +83,7 @@ def read_run(folder: str, metrics: ExportMetrics) -> Run:
 
 def read_labels(folder: str) -> list[str]:
     """Read the names of the outputs of an export."""
-    return storage.read_bytes(os.path.join(folder, LABELS)).decode().splitlines()
+    return storage.read_bytes(os.path.join(folder, LABELS)).decode().removesuffix("\n").split("\n")
 
 
 def require_intact(folder: str, metrics: ExportMetrics) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pipeline.export.metrics import InputContract
@@ -21,6 +22,14 @@ _CROPS: dict[str, dict[str, Any]] = {
         "resize": "bilinear with antialiasing (TF2 tf.image.resize)",
     },
 }
+LABELS_RULE = (
+    "output i is named by line i of labels.txt when lines are counted from 0, "
+    "which is line i + 1 of an editor"
+)
+IGNORED = "EXIF orientation is ignored: the pixels are taken as they are stored"
+APPLIED = "EXIF orientation is applied: the image is turned upright first"
+# Control characters, and the other characters at which some readers end a line.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def input_contract(size: int, config: EvaluationConfig, manifest: Manifest) -> InputContract:
@@ -42,11 +51,16 @@ def input_contract(size: int, config: EvaluationConfig, manifest: Manifest) -> I
         jpeg_decoder="accurate DCT" if config.precise else "fast DCT",
         outputs=len(manifest.classes) + 1,
         label_offset=1,
-        labels="output 0 is the background; output i is class i, as line i of labels.txt",
+        labels=f"output 0 is the background; {LABELS_RULE}",
+        orientation=APPLIED if manifest.options.get("apply_orientation") else IGNORED,
+        quantized="a uint8 file takes the pixels as they are, an int8 file the pixels minus 128",
     )
 
 
 def labels(manifest: Manifest) -> bytes:
-    """Return the content of `labels.txt`: line i names output i; output 0 is the background."""
+    """Return the content of `labels.txt`, as `LABELS_RULE` says; output 0 is the background.
+
+    A description's own line breaks and other control characters become spaces.
+    """
     names = ("background", *(image_class.text for image_class in manifest.classes))
-    return "".join(f"{name}\n" for name in names).encode()
+    return "".join(f"{_CONTROL.sub(' ', name)}\n" for name in names).encode()

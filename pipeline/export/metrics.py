@@ -93,6 +93,8 @@ class InputContract:
         crop_fraction: The fraction of the size that `crop` speaks of.
         outputs: Number of outputs, the background included.
         label_offset: Output of the first class.
+        orientation: What is done with the EXIF orientation, in words; empty in older exports.
+        quantized: The input of uint8 and int8 files, in words; empty in older exports.
     """
 
     description: str
@@ -108,6 +110,8 @@ class InputContract:
     outputs: int
     label_offset: int
     labels: str
+    orientation: str = ""
+    quantized: str = ""
 
     @property
     def image_size(self) -> int:

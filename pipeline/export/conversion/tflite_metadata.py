@@ -32,6 +32,10 @@ _TENSOR_AXIS_LABELS, _DESCRIPTIONS = 2, 1
 _RGB = 1
 _IMAGE_PROPERTIES, _FEATURE_PROPERTIES = 2, 1
 _NORMALIZATION_OPTIONS = 1
+_BYTES = {
+    schema.TensorType.UINT8: " Stored as uint8: the pixels as they are, 0 to 255.",
+    schema.TensorType.INT8: " Stored as int8: the pixels minus 128, -128 to 127.",
+}
 
 
 def add(flatbuffer: bytes, *, name: str, contract: InputContract, labels: bytes) -> bytes:
@@ -41,13 +45,15 @@ def add(flatbuffer: bytes, *, name: str, contract: InputContract, labels: bytes)
         flatbuffer: A model of one image input and one output of scores.
         name: The name that tools show.
         contract: The input contract, which also goes in whole, as `input_contract.json`.
-        labels: Content of `labels.txt`; line i names output i.
+        labels: Content of `labels.txt`; line i, counted from 0, names output i.
 
     The same arguments give the same bytes.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(flatbuffer))
     buffer = schema.BufferT()
-    buffer.data = list(_metadata(name, contract, _has_quantized_output(model)))
+    graph = model.subgraphs[0]
+    input_type = graph.tensors[graph.inputs[0]].type
+    buffer.data = list(_metadata(name, contract, input_type, _has_quantized_output(model)))
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = NAME, len(model.buffers) - 1
@@ -86,11 +92,11 @@ def _has_quantized_output(model: Any) -> bool:
     return graph.tensors[graph.outputs[0]].type != schema.TensorType.FLOAT32
 
 
-def _metadata(name: str, contract: InputContract, quantized: bool) -> bytes:
+def _metadata(name: str, contract: InputContract, input_type: int, quantized: bool) -> bytes:
     """Return the `ModelMetadata` flatbuffer; field numbers are those of metadata_schema.fbs."""
     builder = flatbuffers.Builder(1024)
     text = builder.CreateString
-    input_tensor = _input_tensor(builder, contract, quantized)
+    input_tensor = _input_tensor(builder, contract, input_type, quantized)
     output_tensor = _output_tensor(builder)
     graph = _table(
         builder, 10, {2: _vector(builder, [input_tensor]), 3: _vector(builder, [output_tensor])}
@@ -114,7 +120,9 @@ def _metadata(name: str, contract: InputContract, quantized: bool) -> bytes:
     return bytes(builder.Output())
 
 
-def _input_tensor(builder: flatbuffers.Builder, contract: InputContract, quantized: bool) -> int:
+def _input_tensor(
+    builder: flatbuffers.Builder, contract: InputContract, input_type: int, quantized: bool
+) -> int:
     """Add the `TensorMetadata` of the image."""
     text = builder.CreateString
     image_size = _table(
@@ -136,7 +144,7 @@ def _input_tensor(builder: flatbuffers.Builder, contract: InputContract, quantiz
         7,
         {
             0: text("image"),
-            1: text(contract.description),
+            1: text(f"{contract.description}{_BYTES.get(input_type, '')}"),
             3: _union_table(builder, 3, _IMAGE_PROPERTIES, image),
             4: _vector(builder, [unit]),
             5: _table(builder, 2, {0: _floats(builder, [high]), 1: _floats(builder, [low])}),
@@ -149,7 +157,8 @@ def _output_tensor(builder: flatbuffers.Builder) -> int:
     text = builder.CreateString
 
     def labels() -> int:  # called in the order of the fields, from which the bytes follow
-        return _associated_file(builder, LABELS, "Line i names output i.", _TENSOR_AXIS_LABELS)
+        description = "Line i, counted from 0, names output i."
+        return _associated_file(builder, LABELS, description, _TENSOR_AXIS_LABELS)
 
     return _table(
         builder,

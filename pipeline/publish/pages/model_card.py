@@ -106,8 +106,8 @@ def _contract(entry: PublishedEntry) -> str:
     contract = entry.input_contract.to_json() if entry.input_contract else {}
     lines = [f"- {name}: {value}\n" for name, value in contract.items()]
     return (
-        "The same lines are in the TF-Lite files' metadata and in the info file. An int8 file "
-        "says with which scale and zero point its bytes are meant.\n\n" + "".join(lines)
+        "The same lines are in the TF-Lite files' metadata and in the info file. A quantised file "
+        "also says with which scale and zero point its bytes are meant.\n\n" + "".join(lines)
     )
 
 

@@ -275,10 +275,22 @@ def test_litert_runs_every_file_by_what_is_inside_it_alone(
     assert labels == ["background", *(f"class {i}" for i in range(1, 11))]
     contract = json.loads(tflite_metadata.read_files(flatbuffer)["input_contract.json"])
     assert contract == exported.contract.to_json()
+    if kind is not np.float32:
+        require_pixels_as_the_metadata_says(flatbuffer, kind)
     found = np.stack([model.probabilities(image) for image in images])
     tolerance = 0.15 if "int8" in suffix or "dynamic" in suffix else 1e-2
     np.testing.assert_allclose(found, expected, atol=tolerance)
     assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 0.85
+
+
+def require_pixels_as_the_metadata_says(flatbuffer: bytes, kind: type) -> None:
+    said = b"the pixels as they are" if kind is np.uint8 else b"the pixels minus 128"
+    assert said in flatbuffer
+    model = Interpreter(model_content=flatbuffer)
+    scale, zero_point = model.get_input_details()[0]["quantization"]
+    pixels = np.arange(256)
+    stored = pixels if kind is np.uint8 else pixels - 128
+    assert np.abs(scale * (stored - zero_point) - (pixels - 127.5) / 127.5).max() <= scale
 
 
 def test_int8_is_full_int8_per_channel(exported: Exported) -> None:
