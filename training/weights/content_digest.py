@@ -7,6 +7,7 @@ import os
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from training.weights.checkpoint_format import data_files
 
 
 def checkpoint_digest(path: str) -> str:
@@ -21,12 +22,7 @@ def checkpoint_digest(path: str) -> str:
     if len(parts) == 1:
         return storage.digest_of_file(parts[0])
     if not parts:
-        parts = sorted(
-            os.path.join(parent, name)
-            for parent, _, names in os.walk(path)
-            for name in names
-            if ".data-" in name
-        )
+        parts = list(data_files(path))
     if not parts:
         raise UsageError(f"{path} holds no weights; pass a checkpoint's prefix, folder or archive")
     return storage.digest_of([storage.digest_of_file(part) for part in parts])

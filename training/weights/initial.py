@@ -9,7 +9,7 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
-from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
+from preprocessing.records.imagenet import NUM_CLASSES, NUM_TRAIN_IMAGES
 from training.config.recipes import published
 from training.models.architecture import architecture
 from training.models.layout import Architecture
@@ -27,13 +27,18 @@ logger = logging.getLogger(__name__)
 
 KERAS_ENDING = ".h5"
 BACKGROUND_MARGIN = 20.0  # distance of the logit below the least bias
+BACKGROUND_ADDED = (
+    "%s: the classifier of %s has no output for the background; one that never wins is put first, "
+    "and its outputs are taken as the classes in the order of their synsets, as in slim and Keras"
+)
 
 
 def start_from(path: str, state: TrainingState) -> None:
     """Give model and averages the weights of a slim checkpoint (its averages) or a Keras file.
 
     A checkpoint without averages gives its raw weights, with a warning. A classifier for another
-    number of classes keeps its initial values, with a warning.
+    number of classes keeps its initial values, with a warning. One for ImageNet's 1,000 classes
+    without the background gets one that never wins.
 
     Raises:
         UsageError: The path holds no checkpoint.
@@ -48,7 +53,10 @@ def start_from(path: str, state: TrainingState) -> None:
         theirs = found[f"{layout.scope}/{layout.classifier.scope}/weights"].shape[-1]
     else:
         theirs = (slim_checkpoint.head_shape(path, layout) or (None,))[-1]
-    if theirs != ours:
+    lacks_background = theirs == NUM_CLASSES == ours - 1
+    if lacks_background:
+        logger.warning(BACKGROUND_ADDED, "train", path)
+    elif theirs != ours:
         wanted = {name: variable for name, variable in wanted.items() if not is_head(name)}
         logger.warning(
             "train: the classifier of %s has %s outputs, %d are needed; it is dropped and "
@@ -60,13 +68,26 @@ def start_from(path: str, state: TrainingState) -> None:
     if not path.endswith(KERAS_ENDING):
         kind = _kind_in(path, "ema", list(wanted), "train")
         shapes = {name: tuple(variable.shape) for name, variable in wanted.items()}
+        if lacks_background:
+            shapes = {
+                name: (*shape[:-1], NUM_CLASSES) if is_head(name) else shape
+                for name, shape in shapes.items()
+            }
         found, _ = slim_checkpoint.read(path, shapes, kind)
+    if lacks_background:
+        found = _with_background(found)
     for name, variable in wanted.items():
         variable.assign(found[name])
     state.ema.restart(values(state.model))
 
 
-def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: str) -> Progress:
+def import_checkpoint(
+    path: str,
+    variant: Variant,
+    workdir: Workdir,
+    weights: str,
+    has_background: bool | None = None,
+) -> Progress:
     """Make a finished run of published weights, to evaluate and export it.
 
     Args:
@@ -77,6 +98,8 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
         workdir: Folder of the run to make.
         weights: The kind that becomes the run's averages: `ema`, `raw` or `notebook`; a Keras
             file has only one kind.
+        has_background: Whether output 0 of a slim checkpoint is the background, as in slim's
+            own; None means that it is unless there are ImageNet's 1,000 outputs.
 
     Returns:
         The run's progress.
@@ -90,6 +113,14 @@ def import_checkpoint(path: str, variant: Variant, workdir: Workdir, weights: st
         step = 0
     else:
         averages, raw, step, weights = _read_slim(path, variant, weights)
+        logger.info(
+            "import-checkpoint: %s is of TensorFlow's format %s",
+            path,
+            slim_checkpoint.describe_format(path),
+        )
+        if not (_has_background(averages) if has_background is None else has_background):
+            logger.warning(BACKGROUND_ADDED, "import-checkpoint", path)
+            averages, raw = _with_background(averages), _with_background(raw)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
     digest = checkpoint_digest(path)
@@ -149,6 +180,11 @@ def _kind_in(path: str, wanted: str, names: list[str], command: str) -> str:
         return wanted
     logger.warning("%s: %s holds no moving averages; its raw weights are used", command, path)
     return "raw"
+
+
+def _has_background(named: Named) -> bool:
+    outputs = next(len(v) for name, v in named.items() if is_head(name) and v.ndim == 1)
+    return outputs != NUM_CLASSES
 
 
 def _with_background(named: Named) -> Named:

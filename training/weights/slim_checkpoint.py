@@ -19,6 +19,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.tgz import unpack
 from training.models.layout import Architecture
 from training.models.mobilenet import layer_name
+from training.weights import checkpoint_format
 from training.weights.shapes import require_fit
 
 SHADOW = "/ExponentialMovingAverage"
@@ -167,23 +168,27 @@ def _prefix(path: str) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as folder:
             unpack(path, folder, with_folders=True)
             yield _only_prefix(folder, path)
+    elif checkpoint_format.is_single_file(path):
+        yield path
     else:
         raise UsageError(
-            f"{path} is no checkpoint; pass its prefix (the part before .index), its folder "
-            "or the published .tgz"
+            f"{path} is no checkpoint; pass its prefix (the part before .index), a single file of "
+            "format V1, its folder or the published .tgz"
         )
 
 
+def describe_format(path: str) -> str:
+    """Return the format of a checkpoint in words: V2 has an index and data files, V1 one file."""
+    with _prefix(path) as prefix:
+        return "V1 (a single file)" if checkpoint_format.is_single_file(prefix) else "V2"
+
+
 def _only_prefix(folder: str, shown: str) -> str:
-    prefixes = []
-    for parent, folders, names in os.walk(folder):
-        if "saved_model.pb" in names:  # its variables do not have slim's names
-            folders.clear()
-        prefixes += [
-            os.path.join(parent, name.removesuffix(".index"))
-            for name in names
-            if name.endswith(".index")
-        ]
+    prefixes = checkpoint_format.prefixes_in(folder)
     if len(prefixes) != 1:
-        raise UsageError(f"{shown} holds {len(prefixes)} checkpoints; pass the prefix of one")
+        named = ", ".join(os.path.relpath(prefix, folder) for prefix in prefixes[:3])
+        raise UsageError(
+            f"{shown} holds {len(prefixes)} checkpoints{': ' * bool(named)}{named}; pass the "
+            "prefix of one"
+        )
     return prefixes[0]

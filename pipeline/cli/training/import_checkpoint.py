@@ -19,6 +19,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default="ema",
         help="averages, raw weights, or averages with raw BN statistics as slim's notebook [ema]",
     )
+    parser.add_argument(
+        "--background",
+        choices=("yes", "no"),
+        help="whether output 0 of a slim checkpoint is the background [yes, unless there are "
+        "1000 outputs]",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> Result:
@@ -33,7 +39,13 @@ def _run(arguments: argparse.Namespace) -> Result:
 
     workdir = Workdir(arguments.workdir)
     with exclusive(workdir):
-        progress = import_checkpoint(arguments.checkpoint, variant, workdir, arguments.weights)
+        progress = import_checkpoint(
+            arguments.checkpoint,
+            variant,
+            workdir,
+            arguments.weights,
+            {"yes": True, "no": False}.get(arguments.background),
+        )
     return {"workdir": arguments.workdir, **progress.to_json()}
 
 

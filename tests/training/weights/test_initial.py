@@ -219,6 +219,78 @@ def test_fine_tuning_end_to_end(records: Path, tmp_path: Path) -> None:
     assert Manifest.read(str(records)).num_examples("validation") == 360
 
 
+def test_the_single_file_of_format_v1_is_read_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix, layout, averages = make_checkpoint(tmp_path, 1001)
+    (tmp_path / "v1" / "nested").mkdir(parents=True)
+    single = tmp_path / "v1" / "nested" / "model.ckpt-700000"
+    reader = tf.train.load_checkpoint(str(prefix))
+    names = sorted(reader.get_variable_to_shape_map())
+    tf.raw_ops.Save(
+        filename=str(single), tensor_names=names, data=[reader.get_tensor(n) for n in names]
+    )
+    (single.parent / "model.ckpt-700000.meta").write_bytes(b"graph")
+    for number, path in enumerate((single, tmp_path / "v1")):
+        workdir = Workdir(str(tmp_path / f"run{number}"))
+        progress = import_checkpoint(str(path), Variant.parse(VARIANT), workdir, "ema")
+        assert progress.step == 700_000
+        assert "format V1 (a single file)" in capsys.readouterr().err
+        state = load_state(workdir, workdir.read_run())
+        for name, variable in slim_variables(state.averaged_model, layout).items():
+            assert np.array_equal(variable.numpy(), averages[name]), name
+    assert checkpoint_digest(str(single)) != checkpoint_digest(str(prefix))
+    other = tmp_path / "v1" / "other.ckpt"
+    other.write_bytes(single.read_bytes())
+    with pytest.raises(UsageError, match=r"holds 2 checkpoints: .*other\.ckpt"):
+        import_checkpoint(str(tmp_path / "v1"), Variant.parse(VARIANT), workdir, "ema")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "flag", "classes"),
+    [(1000, None, 1000), (1000, True, 999), (1001, None, 1000), (10, False, 10), (10, None, 9)],
+)
+def test_a_head_without_background_gets_one_that_never_wins(
+    outputs: int,
+    flag: bool | None,
+    classes: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    prefix, layout, averages = make_checkpoint(tmp_path, outputs)
+    workdir = Workdir(str(tmp_path / "run"))
+    import_checkpoint(str(prefix), Variant.parse(VARIANT), workdir, "ema", flag)
+    run = workdir.read_run()
+    assert run.num_classes == classes
+    is_added = classes == outputs
+    assert ("no output for the background" in capsys.readouterr().err) == is_added
+    named = {
+        name: variable.numpy()
+        for name, variable in slim_variables(
+            load_state(workdir, run).averaged_model, layout
+        ).items()
+    }
+    head = f"{layout.scope}/{layout.classifier.scope}"
+    assert np.array_equal(named[f"{head}/weights"][..., is_added:], averages[f"{head}/weights"])
+    assert np.array_equal(named[f"{head}/biases"][is_added:], averages[f"{head}/biases"])
+    if is_added:
+        assert named[f"{head}/biases"][0] <= averages[f"{head}/biases"].min() - 20
+        assert not named[f"{head}/weights"][..., 0].any()
+
+
+def test_fine_tuning_keeps_a_head_of_imagenets_classes_without_background(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix, layout, averages = make_checkpoint(tmp_path, 1000)
+    state = fresh(demo(Variant.parse(VARIANT)), 1001)
+    start_from(str(prefix), state)
+    assert "no output for the background" in capsys.readouterr().err
+    head = f"{layout.scope}/{layout.classifier.scope}/weights"
+    assert np.array_equal(
+        slim_variables(state.model, layout)[head].numpy()[..., 1:], averages[head]
+    )
+
+
 def random_checkpoint(folder: Path, number: int) -> Path:
     """Write a checkpoint of step 1 with random weights for the digits."""
     random = np.random.default_rng(number)
