@@ -27,7 +27,7 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
         raise DataError(f"shard {min(missing)} vanished from {records}; run prepare again")
     by_split = {split: [report for report in reports if report.split == split] for split in SPLITS}
     for split, written in by_split.items():
-        if not sum(report.shard.examples for report in written):
+        if written and not sum(report.shard.examples for report in written):
             first = "; ".join(reject.reason for report in written for reject in report.rejects[:1])
             raise DataError(f"no {split} image could be read; reasons of the first: {first[:200]}")
     repaired: Counter[str] = Counter()

@@ -122,6 +122,9 @@ def plan_ingest(
     for named in source.classes:
         fingerprint.update(f"{named.index} {named.synset} {named.text}\n".encode())
     for split in SPLITS:
+        if split not in source.listings:
+            options[f"{split}_shards"] = 0
+            continue
         shuffle = Shuffle(f"{plans}.{split}", seed)
         shuffle.add(source.images(split))
         count = num_shards[split] or default_num_shards(split, shuffle.num_images)

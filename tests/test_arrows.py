@@ -30,6 +30,7 @@ PREPROCESSING_CHAPTERS = (
     "shards",
     "execution",
     "assemble",
+    "adopt",
     "earlier_runs",
     "ingest",
 )

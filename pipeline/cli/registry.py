@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.cli.cluster import doctor, jobs, launch, logs, resume, stop, watch
 from pipeline.cli.command import Command
-from pipeline.cli.data import demo, inspect, prepare, sample
+from pipeline.cli.data import adopt, demo, inspect, prepare, sample
 from pipeline.cli.release import (
     benchmark,
     compare,
@@ -31,7 +31,7 @@ from pipeline.cli.training import (
 COMMANDS: list[Command] = [
     module.COMMAND
     for module in (
-        *(demo, sample, prepare, inspect),
+        *(demo, sample, prepare, adopt, inspect),
         *(config, plan, diagnose, train, evaluate, dashboard, data_service, import_checkpoint),
         *(export, benchmark, publish, register, fetch, compare, report, table, registry),
         *(launch, jobs, logs, stop, resume, watch, doctor),

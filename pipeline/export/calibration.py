@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from pipeline.export.metrics import CalibrationSummary
 from preprocessing import storage
+from preprocessing.errors import UsageError
 from training.config import EvaluationConfig
 from training.input.inception import eval_view
 from training.input.records import Records, damage_named
@@ -59,6 +60,11 @@ def take(records: Records, config: EvaluationConfig, num_classes: int, size: int
         num_classes: The number of classes without the background.
         size: S, pixels.
     """
+    if not records.num_examples:
+        raise UsageError(
+            f"{records.folder} has no training images, of which the int8 formats take their "
+            "ranges; export with records that have some"
+        )
     per_class = -(-MIN_IMAGES // num_classes)
     indices, labels = _first_of_each_class(records, num_classes, per_class)
     if len(indices) < MIN_IMAGES and len(indices) < records.num_examples:

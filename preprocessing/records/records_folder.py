@@ -18,12 +18,12 @@ def read_at(stream: IO[bytes], offset: int, name: str) -> dict[str, list[Any]]:
     where = f"{name} from byte {offset}"
     payload = next(tfrecord.read_records(stream, where), b"")
     features = tfrecord.parse(payload)
-    if not _is_ours(features):
+    if not is_ours(features):
         raise DataError(f"{where} holds no record of an image; write the shard again")
     return features
 
 
-def _is_ours(features: dict[str, list[Any]]) -> bool:
+def is_ours(features: dict[str, list[Any]]) -> bool:
     """Return whether the fields that are read back exist and have their types."""
     scalars = {
         bytes: (schema.SYNSET, schema.TEXT, schema.FILENAME, schema.ENCODED),

@@ -19,6 +19,7 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.records.shard_names import ShardName, shard_name
 from preprocessing.storage import contracts
 from preprocessing.storage.contracts import ContractError, Sha256, WholeNumber
 
@@ -210,11 +211,11 @@ class Manifest:
         for split in SPLITS:
             shards = self.shards[split]
             for number, shard in enumerate(shards):
-                expected = shard_name(split, number, len(shards))
-                if shard.file != expected:
+                if ShardName.parse(shard.file) != ShardName(split, number, len(shards)):
+                    expected = shard_name(split, number, len(shards))
                     raise ContractError(
                         f"{MANIFEST}.shards.{split}[{number}].file is {shard.file!r:.60}, "
-                        f"expected {expected!r}"
+                        f"expected a name such as {expected!r}"
                     )
             counts = self.statistics.of(split).class_counts
             if len(counts) != len(labels) or sum(counts) != self.num_examples(split):
@@ -229,11 +230,6 @@ def records_digest(classes: tuple[ImageClass, ...], shards: Mapping[str, tuple[S
             {split: [shard.sha256 for shard in written] for split, written in shards.items()},
         ]
     )
-
-
-def shard_name(split: str, index: int, num_shards: int) -> str:
-    """Return a name such as `train-00000-of-01024`, as in the published datasets."""
-    return f"{split}-{index:05d}-of-{num_shards:05d}"
 
 
 def write_record_offsets(records: str, offsets: dict[str, list[np.ndarray]]) -> str:
@@ -272,4 +268,5 @@ def read_record_offsets(records: str, manifest: Manifest, split: str) -> tuple[A
         )
     offsets = np.load(io.BytesIO(storage.read_bytes(path)))[split]
     examples = [shard.examples for shard in manifest.shards[split]]
-    return np.repeat(np.arange(len(examples), dtype=np.int64), examples), offsets
+    counts = np.asarray(examples, np.int64)
+    return np.repeat(np.arange(len(examples), dtype=np.int64), counts), offsets

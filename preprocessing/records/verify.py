@@ -86,9 +86,14 @@ def verify(records: str, manifest: Manifest) -> None:
             path = storage.join(records, shard.file)
             return _check_shard(path, shard, manifest.classes, starts[shard.file])
 
-        for shard, checked in [(shard, pool.submit(check, shard)) for shard in shards]:
+        submitted = [
+            (split, shard, pool.submit(check, shard))
+            for split in SPLITS
+            for shard in manifest.shards[split]
+        ]
+        for split, shard, checked in submitted:
             try:
-                counted[shard.file.split("-")[0]].update(checked.result())
+                counted[split].update(checked.result())
             except DataError as error:
                 problems.append(f"{shard.file}: {error}")
             except OSError as error:
@@ -111,7 +116,7 @@ def _raise(records: str, problems: list[str], num_shards: int) -> None:
         )
 
 
-class _Digesting:
+class DigestingStream:
     """A stream that digests what is read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -119,6 +124,7 @@ class _Digesting:
         self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
+        """Return the next bytes."""
         content = self._stream.read(size)
         self.digest.update(content)
         return content
@@ -134,7 +140,7 @@ def _check_shard(
     labels: Counter[int] = Counter()
     positions, position = [], 0
     with storage.open_read(path) as stream:
-        digesting = _Digesting(stream)
+        digesting = DigestingStream(stream)
         for payload in tfrecord.read_records(cast(IO[bytes], digesting), shard.file):
             positions.append(position)
             position += tfrecord.HEADER_BYTES + len(payload) + tfrecord.FOOTER_BYTES

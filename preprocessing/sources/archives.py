@@ -1,11 +1,13 @@
 """The layout of the official ILSVRC2012 archives, which are read in place and never unpacked.
 
 `ILSVRC2012_img_train.tar` is a tar of one tar per synset, `ILSVRC2012_img_val.tar` is
-flat. Only tar headers are read here; images are read later, by offset.
+flat. Only tar headers are read here; images are read later, by offset. The validation archive
+without the training archive is a source for evaluation alone.
 """
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ from preprocessing.sources.references import Box, ImageReference, Source
 from preprocessing.sources.tar import Member, members
 from preprocessing.sources.words import SYNSET_WORDS, WORDS, class_words, read_text
 from preprocessing.storage.map_ahead import map_ahead
+
+logger = logging.getLogger(__name__)
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
 VALIDATION_ARCHIVE = "ILSVRC2012_img_val.tar"
@@ -59,7 +63,7 @@ def find(folder: str) -> Source:
             VALIDATION_BOXES,
         )
     }
-    missing = [name for name in (TRAIN_ARCHIVE, VALIDATION_ARCHIVE) if not exists[name]]
+    missing = [] if exists[VALIDATION_ARCHIVE] else [VALIDATION_ARCHIVE]
     if not exists[DEVKIT] and not exists[VALIDATION_LABELS]:
         missing.append(f"{DEVKIT} (or {VALIDATION_LABELS})")
     if missing:
@@ -70,12 +74,35 @@ def find(folder: str) -> Source:
         )
     validation_synsets, labels_path, words = _validation_synsets(folder, exists)
     train = storage.join(folder, TRAIN_ARCHIVE)
-    synsets = sorted({_synset(member, train) for member in _synset_archives(train, IgnoredFiles())})
+    if exists[TRAIN_ARCHIVE]:
+        archives = _synset_archives(train, IgnoredFiles())
+        synsets = sorted({_synset(member, train) for member in archives})
+    else:
+        synsets = sorted({*words, *validation_synsets})
+        logger.warning(
+            "prepare: %s lacks %s, so its records have no training images and serve for "
+            "evaluation alone",
+            folder,
+            TRAIN_ARCHIVE,
+        )
     labels = {synset: index for index, synset in enumerate(synsets, start=1)}
     words = {**words, **class_words(folder, set(synsets) - words.keys())}
     _refuse_unknown(validation_synsets, labels, labels_path)
     ignored = IgnoredFiles()
     boxes = _boxes(folder, exists, validation_synsets, labels)
+    listings: dict[str, Callable[[], Iterator[ImageReference]]] = {
+        "validation": partial(
+            _validation_images,
+            storage.join(folder, VALIDATION_ARCHIVE),
+            validation_synsets,
+            labels,
+            labels_path,
+            boxes["validation"],
+            ignored=ignored,
+        )
+    }
+    if exists[TRAIN_ARCHIVE]:
+        listings["train"] = partial(_train_images, train, labels, boxes["train"], ignored)
     return Source(
         classes=tuple(
             ImageClass(index=index, synset=synset, text=words.get(synset, synset))
@@ -89,18 +116,7 @@ def find(folder: str) -> Source:
                 if is_present
             },
         },
-        listings={
-            "train": partial(_train_images, train, labels, boxes["train"], ignored),
-            "validation": partial(
-                _validation_images,
-                storage.join(folder, VALIDATION_ARCHIVE),
-                validation_synsets,
-                labels,
-                labels_path,
-                boxes["validation"],
-                ignored=ignored,
-            ),
-        },
+        listings=listings,
         ignored=ignored,
         unread=unread_in(folder, {*WORDS, *exists}),
     )

@@ -49,7 +49,8 @@ class Source:
     Attributes:
         classes: The classes in label order.
         description: Layout and files, for the manifest.
-        listings: Per split, the function that starts a listing of its images.
+        listings: Per split, the function that starts a listing of its images; a source for
+            evaluation alone has no `train`.
         ignored: Counter of the files that the listings skip.
         unread: Names in the source's folder that are not read.
     """

@@ -61,6 +61,11 @@ class Source:
                 "training.max_corrupt_records counts in this process, --data-service reads "
                 "elsewhere; leave out one of them"
             )
+        if not manifest.num_examples("train"):
+            raise UsageError(
+                f"{records} has no training images, it is for evaluation alone; prepare or adopt "
+                "the training set too"
+            )
         files = Records(records, manifest, "train", config.training.max_corrupt_records)
         train: Readable = files
         if config.input.cache:

@@ -57,9 +57,7 @@ def test_every_reference_points_at_its_bytes(archives: Path) -> None:
             assert stream.read(reference.size) == expected[reference.filename]
 
 
-@pytest.mark.parametrize(
-    "name", [official.TRAIN_ARCHIVE, official.VALIDATION_ARCHIVE, official.VALIDATION_LABELS]
-)
+@pytest.mark.parametrize("name", [official.VALIDATION_ARCHIVE, official.VALIDATION_LABELS])
 def test_a_missing_file_is_named(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(UsageError, match=f"lacks .*{name}.*looked for"):
