@@ -94,7 +94,8 @@ def explain(
         return StorageFullError(
             f"no space left{when}: {reason}; free some and run the same command again, it continues"
         )
-    remedy = ", or set training.max_corrupt_records to continue without the record" if during else ""
+    advice = ", or set training.max_corrupt_records to continue without the record"
+    remedy = advice if during else ""
     if damage:
         return DataError(f"{damage.describe(when)}{remedy}")
     if isinstance(error, tf.errors.DataLossError):
