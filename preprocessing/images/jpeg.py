@@ -6,6 +6,7 @@ names are those of ITU-T T.81, table B.1.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from preprocessing.images.orientation import MARK
@@ -24,7 +25,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC
 
 
 # Height, width, components, precision, frame and sampling of a `JpegHeader`.
-_Frame = tuple[int, int, int, int, int, tuple[tuple[int, int], ...]]
+_Frame = tuple[int, int, int, int, int, bytes]
 _PROBE_SIDES = b"\0\x10\0\x10"  # 16 x 16 pixels
 
 
@@ -41,7 +42,7 @@ class JpegHeader(NamedTuple):
         components: Number of components: 1 for grayscale, 3 for colour, 4 for CMYK or YCCK.
         precision: Bits per sample.
         frame: Second byte of the SOF marker, which names the coding.
-        sampling: Horizontal and vertical sampling factor of each component.
+        sampling: Sampling factors of each component, one byte each: horizontal x 16 + vertical.
         tables: Offset of the first marker that is no comment.
         frame_marker: Offset of the SOF marker.
         scan: Offset of the first scan's header.
@@ -55,7 +56,7 @@ class JpegHeader(NamedTuple):
     components: int
     precision: int
     frame: int
-    sampling: tuple[tuple[int, int], ...]
+    sampling: bytes
     tables: int
     frame_marker: int
     scan: int
@@ -68,8 +69,14 @@ class JpegHeader(NamedTuple):
 
         libjpeg does not upsample such components (jdsample.c, "fractional sampling").
         """
-        across, down = (max(factors) for factors in zip(*self.sampling, strict=True))
-        return any(not (h and v) or across % h or down % v for h, v in self.sampling)
+        return _is_fractional(self.sampling)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_fractional(sampling: bytes) -> bool:
+    factors = [(factor >> 4, factor & 15) for factor in sampling]
+    across, down = (max(pair) for pair in zip(*factors, strict=True))
+    return any(not (h and v) or across % h or down % v for h, v in factors)
 
 
 def read_header(content: bytes) -> JpegHeader:
@@ -126,9 +133,7 @@ def _frame(segment: bytes, length: int) -> _Frame:
     height, width = segment[5] << 8 | segment[6], segment[7] << 8 | segment[8]
     if not height or not width:
         raise JpegError(f"{width}x{height} pixels")
-    factors = segment[11::3]
-    sampling = tuple((factor >> 4, factor & 15) for factor in factors)
-    return height, width, segment[9], segment[4], segment[1], sampling
+    return height, width, segment[9], segment[4], segment[1], segment[11::3]
 
 
 def is_complete(content: bytes, header: JpegHeader) -> bool:
