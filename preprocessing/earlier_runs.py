@@ -108,9 +108,9 @@ def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
     changed = [
         f"{name} {stored.get(name)} (now {value})"
         for name, value in wanted.items()
-        if stored.get(name) != value
+        if name in stored and stored[name] != value
     ]
-    return ", ".join(changed) or "other images"
+    return ", ".join(changed) or "other images, or ones that another program or version wrote"
 
 
 def _clear(records: str) -> None:

@@ -40,13 +40,12 @@ class SourceContents:
         return digest
 
     def compared(self, references: Iterable[ImageReference]) -> SourceContents | None:
-        """Compare with the images of today, and read those whose version or place differs.
+        """Compare with the images of today.
+
+        Those are read whose version or place differs, or which could not be read before.
 
         Returns:
             The same digests with the stamps of today; None if an image has other bytes.
-
-        Raises:
-            DataError: A file is shorter than it was when it was listed.
         """
         references = list(references)
         stamps = list(map(_stamp, references))
@@ -56,7 +55,7 @@ class SourceContents:
         doubtful = [
             number
             for number, (stamp, place) in enumerate(zip(stamps, places, strict=True))
-            if stamp == UNKNOWN or stamp != self.stamps[place]
+            if UNKNOWN in (stamp, self.digests[place]) or stamp != self.stamps[place]
         ]
         contents = read_images(references[number] for number in doubtful)
         for number, (_, content) in zip(doubtful, contents, strict=True):

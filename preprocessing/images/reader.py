@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 
 from preprocessing import storage
-from preprocessing.errors import DataError
 from preprocessing.images.repair import MAX_FILE_BYTES, RejectedImageError
 from preprocessing.sources.references import ImageReference
 
 MAX_OPEN_FILES = 64
+# Errors that say something of a file; others, such as a lack of memory, are not the image's fault.
+OF_ONE_FILE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.EIO, errno.ESTALE}
 READ_AHEAD_IMAGES = 32
 BATCH_IMAGES, BATCH_BYTES = 64, 16 << 20  # most members of a bucket in one request
 
@@ -31,10 +32,8 @@ Content = tuple[ImageReference, bytes | RejectedImageError]
 def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
     """Yield each reference with its bytes; all are local or all are remote.
 
-    A file that is not a regular one comes with the reason of its rejection.
-
-    Raises:
-        DataError: A file is shorter than it was when it was listed.
+    A file that is not a regular one, cannot be read or was cut after it was listed comes with the
+    reason of its rejection.
     """
     references = iter(references)
     first = next(references, None)
@@ -43,10 +42,9 @@ def read_images(references: Iterable[ImageReference]) -> Iterator[Content]:
     read = _read_remote if storage.is_remote(first.path) else _read_local
     for reference, content in read(chain([first], references)):
         if isinstance(content, bytes) and len(content) != _readable(reference):
-            raise DataError(
-                f"{reference.path} ends inside {reference.key}; it was cut after it was listed"
-            )
-        yield reference, content
+            yield reference, RejectedImageError("its file was cut after it was listed")
+        else:
+            yield reference, content
 
 
 def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
@@ -62,7 +60,7 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         return opened[path]
 
     def announce(reference: ImageReference) -> ImageReference:
-        with contextlib.suppress(RejectedImageError):  # reading it gives the reason
+        with contextlib.suppress(RejectedImageError, OSError):  # reading it gives the reason
             os.posix_fadvise(
                 descriptor(reference.path),
                 reference.offset,
@@ -76,12 +74,17 @@ def _read_local(references: Iterator[ImageReference]) -> Iterator[Content]:
         while queue:
             reference = queue.popleft()
             queue.extend(announce(following) for following in islice(references, 1))
+            content: bytes | RejectedImageError
             try:
                 number = descriptor(reference.path)
+                content = os.pread(number, _readable(reference), reference.offset)
             except RejectedImageError as error:
-                yield reference, error
-                continue
-            yield reference, os.pread(number, _readable(reference), reference.offset)
+                content = error
+            except OSError as error:
+                if error.errno not in OF_ONE_FILE:
+                    raise
+                content = RejectedImageError(f"cannot be read: {error.strerror}")
+            yield reference, content
     finally:
         for descriptor_number in opened.values():
             os.close(descriptor_number)

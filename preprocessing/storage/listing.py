@@ -36,10 +36,7 @@ def exists(path: str) -> bool:
 def list_entries(folder: str) -> list[Entry]:
     """Return the entries of a folder, ordered by name, from one listing; links are followed.
 
-    A missing folder has no entries.
-
-    Raises:
-        FileNotFoundError: A link leads to nothing.
+    A missing folder has no entries. A link that leads to nothing is an empty file.
     """
     if not is_remote(folder):
         try:
@@ -70,16 +67,18 @@ def list_entries(folder: str) -> list[Entry]:
 
 
 def _local_entry(scanned: os.DirEntry[str]) -> Entry | None:
-    """Return None for a file that vanished after it was listed; raise for a dangling link."""
+    """Return None for a file that vanished after it was listed."""
     try:
         if scanned.is_dir():
             return Entry(scanned.name, 0, True)
         status = scanned.stat()
         return Entry(scanned.name, status.st_size, False, _local_version(status))
-    except FileNotFoundError:
+    except OSError as error:
         if scanned.is_symlink():
-            raise
-        return None
+            return Entry(scanned.name, 0, False)
+        if isinstance(error, FileNotFoundError):
+            return None
+        raise
 
 
 def _local_version(status: os.stat_result) -> str:

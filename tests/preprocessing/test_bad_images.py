@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import socket
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from preprocessing.errors import DataError, UsageError
+from preprocessing.images.reader import read_images
 from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.sources import archives
 from preprocessing.sources.registry import find_source
@@ -45,6 +48,8 @@ def test_each_bad_file_is_one_reject(source: Path, tmp_path: Path) -> None:
     (cat / "tall.bmp").write_bytes(encoded((1, 65_501), "BMP"))
     os.mkfifo(cat / "pipe.jpg")
     (cat / "link.jpg").symlink_to(cat / "pipe.jpg")
+    (cat / "dangling.png").symlink_to(cat / "nothing")
+    (cat / "loop.png").symlink_to(cat / "loop.png")
     with socket.socket(socket.AF_UNIX) as listener:
         previous = Path.cwd()
         os.chdir(cat)  # the path of a socket has few bytes
@@ -55,7 +60,9 @@ def test_each_bad_file_is_one_reject(source: Path, tmp_path: Path) -> None:
         manifest = ingest(source, tmp_path / "records")
     reasons = {reject.key.rsplit("/", 1)[1]: reject.reason for reject in manifest.rejects}
     assert manifest.num_examples("train") == 4
-    assert set(reasons) == {"wide.png", "tall.bmp", "pipe.jpg", "link.jpg", "socket.jpg"}
+    regular = {"wide.png", "tall.bmp", "dangling.png", "loop.png"}
+    assert set(reasons) == {*regular, "pipe.jpg", "link.jpg", "socket.jpg"}
+    assert reasons["dangling.png"] == "cannot be read: No such file or directory"
     assert all(reasons[name] == "not a regular file" for name in reasons if name.endswith("jpg"))
     assert "65501x1 pixels in a PNG" in reasons["wide.png"]
 
@@ -116,6 +123,41 @@ def test_the_same_names_in_an_archive_are_rejected_too(tmp_path: Path) -> None:
         manifest = ingest(folder, tmp_path / f"records{format_}")
         assert len(manifest.rejects) == len(ODD_NAMES)
         assert manifest.statistics.train.class_counts[0] == len(ORDINARY_NAMES)
+
+
+def test_a_file_that_may_not_be_read_is_one_reject_and_is_read_when_it_may(
+    source: Path, tmp_path: Path
+) -> None:
+    """In a namespace without power over files of others, even root meets the refusal."""
+    closed = source / "train" / "cat" / "0.jpg"
+    if os.geteuid() == 0:
+        os.chown(closed, 12345, 12345)
+    closed.chmod(0)
+    records = tmp_path / "records"
+    command = [sys.executable, "-m", "pipeline", "prepare"]
+    command += [f"--source={source}", f"--records={records}"]
+    for _ in range(2):
+        done = subprocess.run(
+            ["unshare", "--map-root-user", *command], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "rejected train/cat/0.jpg: cannot be read: Permission denied" in done.stderr
+    closed.chmod(0o644)
+    assert ingest(source, records).rejects == ()
+    ingest(source, tmp_path / "fresh")
+    assert content(records) == content(tmp_path / "fresh")
+
+
+def test_a_file_that_shrinks_after_it_was_listed_is_one_reject(source: Path) -> None:
+    listed = list(find_source(str(source)).images("train"))
+    os.truncate(listed[1].path, 100)
+    Path(listed[2].path).unlink()
+    read = [content for _, content in read_images(listed)]
+    assert [str(content) for content in read if not isinstance(content, bytes)] == [
+        "its file was cut after it was listed",
+        "cannot be read: No such file or directory",
+    ]
+    assert len(read) == 4
 
 
 def test_what_is_not_read_is_named(

@@ -284,7 +284,7 @@ def test_other_images_are_refused_until_overwrite(tmp_path: Path) -> None:
     before = content(records)
     image = next(source.rglob("*.JPEG"))
     shutil.copy(image, image.with_name("n01440764_9.JPEG"))
-    with pytest.raises(UsageError, match=r"holds records of other images; .* --overwrite"):
+    with pytest.raises(UsageError, match=r"holds records of other images, .*; .* --overwrite"):
         ingest(source, records)
     assert content(records) == before
     ingest(source, records, overwrite=True)
