@@ -53,16 +53,29 @@ def of_this_plan(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | 
             return None
         manifest = Manifest.read(records)
         stored = {"fingerprint": manifest.fingerprint, "options": manifest.options}
-    elif storage.exists(_plan_path(records)):
-        stored = storage.read_json(_plan_path(records))
+    else:
+        stored = _unfinished_plan(records)
     if not stored or stored["fingerprint"] == plan.fingerprint:
         return manifest
     if not overwrite:
         raise UsageError(
-            f"{records} holds records of {_difference(stored['options'], plan.options)}; "
+            f"{records} holds records of {_difference(stored['options'], manifest, plan)}; "
             "choose another folder or pass --overwrite"
         )
     _clear(records)
+    return None
+
+
+def _unfinished_plan(records: str) -> dict[str, Any] | None:
+    """Return what `write_plan` wrote; without it, nobody knows what the reports speak of."""
+    path = _plan_path(records)
+    try:
+        stored = storage.read_json(path) if storage.exists(path) else None
+    except DataError:
+        stored = None
+    if isinstance(stored, dict) and {"fingerprint", "options"} <= stored.keys():
+        return stored
+    storage.remove(storage.join(records, REPORTS))
     return None
 
 
@@ -104,13 +117,17 @@ def remove_outdated(records: str, plan: IngestPlan, missing: list[ShardPlan]) ->
             storage.remove(storage.join(records, name))
 
 
-def _difference(stored: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(options: dict[str, Any], manifest: Manifest | None, plan: IngestPlan) -> str:
     changed = [
-        f"{name} {stored.get(name)} (now {value})"
-        for name, value in wanted.items()
-        if name in stored and stored[name] != value
+        f"{name} {options[name]} (now {value})"
+        for name, value in plan.options.items()
+        if name in options and options[name] != value
     ]
-    return ", ".join(changed) or "other images, or ones that another program or version wrote"
+    if manifest and manifest.classes != plan.classes:
+        changed.append("other classes or descriptions of them")
+    return ", ".join(changed) or (
+        "other images or boxes, or ones that another program or version wrote"
+    )
 
 
 def _clear(records: str) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records.schema import SPLITS
 from preprocessing.shards import REPORTS
 from tests.conftest import ingest
@@ -199,6 +200,15 @@ def delete_reports(source: Path, records: Path, chance: random.Random) -> None:
             path.unlink()
 
 
+def damage_plan(source: Path, records: Path, chance: random.Random) -> None:
+    (records / "dataset.json").unlink(missing_ok=True)
+    plan = records / REPORTS / "plan.json"
+    if chance.random() < 0.3:
+        plan.unlink(missing_ok=True)
+    else:
+        plan.write_text(chance.choice(["", "[]", "{}", '{"fingerprint": 1}']))
+
+
 def damage_reports(source: Path, records: Path, chance: random.Random) -> None:
     for path in (records / REPORTS).glob("*-of-*.json"):
         path.write_text(chance.choice(["", "{", "[]", "{}", path.read_text()[:-40]]))
@@ -214,7 +224,7 @@ OF_ARCHIVES = (
 )
 OF_RECORDS = (
     *(delete_shard, cut_shard, add_shard, delete_offsets, replace_offsets),
-    *(delete_manifest, delete_reports, damage_reports),
+    *(delete_manifest, delete_reports, damage_reports, damage_plan),
 )
 
 
@@ -284,12 +294,32 @@ def test_other_images_are_refused_until_overwrite(tmp_path: Path) -> None:
     before = content(records)
     image = next(source.rglob("*.JPEG"))
     shutil.copy(image, image.with_name("n01440764_9.JPEG"))
-    with pytest.raises(UsageError, match=r"holds records of other images, .*; .* --overwrite"):
+    with pytest.raises(UsageError, match=r"holds records of other images.*; .* --overwrite"):
         ingest(source, records)
     assert content(records) == before
     ingest(source, records, overwrite=True)
     ingest(source, tmp_path / "fresh")
     assert content(records) == content(tmp_path / "fresh")
+
+
+def test_reports_of_other_options_are_not_trusted_without_their_plan(tmp_path: Path) -> None:
+    source, records = write_folders(tmp_path / "source"), tmp_path / "records"
+    ingest(source, records, num_shards=SHARDS)
+    (records / "dataset.json").unlink()
+    (records / REPORTS / "plan.json").unlink()
+    small = ImageOptions(short_side=16)
+    ingest(source, records, num_shards=SHARDS, image=small)
+    ingest(source, tmp_path / "fresh", num_shards=SHARDS, image=small)
+    assert content(records) == content(tmp_path / "fresh")
+
+
+def test_other_descriptions_of_classes_are_refused_by_name(tmp_path: Path) -> None:
+    source, records = write_folders(tmp_path / "source"), tmp_path / "records"
+    ingest(source, records)
+    words = source / "imagenet_metadata.txt"
+    words.write_text(words.read_text().replace("tench", "carp"))
+    with pytest.raises(UsageError, match=r"of other classes or descriptions of them; "):
+        ingest(source, records)
 
 
 @pytest.mark.slow
