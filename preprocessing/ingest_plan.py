@@ -123,6 +123,10 @@ def plan_ingest(
         fingerprint.update(f"{named.index} {named.synset} {named.text}\n".encode())
     for split in SPLITS:
         if split not in source.listings:
+            if num_shards[split]:
+                raise UsageError(
+                    f"--{split}-shards {num_shards[split]}, but the source has no {split} images"
+                )
             options[f"{split}_shards"] = 0
             continue
         shuffle = Shuffle(f"{plans}.{split}", seed)

@@ -72,9 +72,11 @@ def _draw_sizes(axes: Any, manifest: Manifest, sizes_of: SizesOf, label: str) ->
     styles: tuple[dict[str, Any], ...] = ({"fill": True, "alpha": 0.5}, {"linewidth": 2})
     for split, style in zip(SPLITS, styles, strict=True):
         sizes = sizes_of(manifest.statistics.of(split))
+        if not sizes:
+            continue
         bins = {round(BINS_PER_OCTAVE * math.log2(edge)): count for edge, count in sizes}
-        numbers = range(min(bins, default=0), max(bins, default=0) + 1)
-        share = np.array([bins.get(number, 0) for number in numbers]) / max(1, sum(bins.values()))
+        numbers = range(min(bins), max(bins) + 1)
+        share = np.array([bins.get(number, 0) for number in numbers]) / sum(bins.values())
         edges = 2.0 ** (np.arange(len(share) + 1) / BINS_PER_OCTAVE + numbers[0] / BINS_PER_OCTAVE)
         axes.stairs(100 * share, edges, label=split, **style)
     axes.set(xscale="log", xlabel=label, ylabel="% of the images")

@@ -70,6 +70,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "short_sides": {split: counts.short_sides for split, counts in by_split.items()},
         "most_pixels": {split: counts.most_pixels for split, counts in by_split.items()},
         "boxes": {split: counts.boxes for split, counts in by_split.items()},
+        "oriented": {split: counts.oriented for split, counts in by_split.items()},
         "repaired": manifest.repaired,
         "rejected": [[reject.key, reject.reason] for reject in manifest.rejects],
         "duplicates": contracts.to_json(manifest.statistics.duplicates),
@@ -134,6 +135,8 @@ def draw(records: str, manifest: Manifest, output: str, config: RunConfig | None
     storage.make_folder(output)
     drawn = {HISTOGRAMS: draw_histograms(manifest)}
     for split in SPLITS:
+        if not manifest.num_examples(split):
+            continue
         chosen = choose(records, manifest, split)
         title = (
             f"{split}: {len(chosen)} of {manifest.num_examples(split):,} images of "

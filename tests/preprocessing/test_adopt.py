@@ -173,7 +173,10 @@ def test_the_validation_archive_alone_serves_for_evaluation(
 ) -> None:
     source = write_official(tmp_path / "source")
     (source / "ILSVRC2012_img_train.tar").unlink()
-    manifest = ingest(source, tmp_path / "records", num_shards=SHARDS)
+    with pytest.raises(UsageError, match="--train-shards 3, but the source has no train images"):
+        ingest(source, tmp_path / "records", num_shards=SHARDS)
+    manifest = ingest(source, tmp_path / "records", num_shards={**SHARDS, "train": 0})
+    assert main(["inspect", str(tmp_path / "records"), f"--output={tmp_path / 'pictures'}"]) == 0
     assert "serve for evaluation alone" in caplog.text
     whole = Manifest.read(str(prepared))
     assert manifest.classes == whole.classes
@@ -186,8 +189,11 @@ def test_the_validation_archive_alone_serves_for_evaluation(
     shutil.copytree(tmp_path / "records", tmp_path / "adopted")
     for name in OURS:
         (tmp_path / "adopted" / name).unlink()
-    before = ingest(source, tmp_path / "records", num_shards=SHARDS)
-    assert before == manifest
+    again = ingest(source, tmp_path / "records", num_shards={**SHARDS, "train": 0})
+    assert again == manifest
+    adopted = adopt(str(tmp_path / "adopted"))
+    assert adopted.digest == manifest.digest
+    assert main(["inspect", str(tmp_path / "adopted"), f"--output={tmp_path / 'pictures'}"]) == 0
 
 
 def test_an_unrelated_image_in_the_validation_archive_is_still_refused(tmp_path: Path) -> None:
