@@ -36,7 +36,10 @@ def exists(path: str) -> bool:
 def list_entries(folder: str) -> list[Entry]:
     """Return the entries of a folder, ordered by name, from one listing; links are followed.
 
-    A missing folder has no entries. A link that leads to nothing is an empty file.
+    A missing folder has no entries.
+
+    Raises:
+        FileNotFoundError: A link leads to nothing.
     """
     if not is_remote(folder):
         try:
@@ -67,18 +70,16 @@ def list_entries(folder: str) -> list[Entry]:
 
 
 def _local_entry(scanned: os.DirEntry[str]) -> Entry | None:
-    """Return None for a file that vanished after it was listed."""
+    """Return None for a file that vanished after it was listed; raise for a dangling link."""
     try:
         if scanned.is_dir():
             return Entry(scanned.name, 0, True)
         status = scanned.stat()
         return Entry(scanned.name, status.st_size, False, _local_version(status))
-    except OSError as error:
+    except FileNotFoundError:
         if scanned.is_symlink():
-            return Entry(scanned.name, 0, False)
-        if isinstance(error, FileNotFoundError):
-            return None
-        raise
+            raise
+        return None
 
 
 def _local_version(status: os.stat_result) -> str:
