@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from preprocessing import storage
 from preprocessing.images import jpeg
@@ -66,14 +65,7 @@ def _write_shard(path: str, images: Labelled) -> tuple[Shard, np.ndarray, ShardS
     framed = []
     for content, label in images:
         header = jpeg.read_header(content)
-        statistics.add(
-            xxhash.xxh3_64_digest(content),
-            len(content),
-            height=header.height,
-            width=header.width,
-            label=label,
-            boxes=0,
-        )
+        statistics.add(content, height=header.height, width=header.width, label=label, boxes=0)
         features: dict[str, list[Any]] = {schema.ENCODED: [content], schema.LABEL: [label]}
         framed.append(tfrecord.record(features))
     content = b"".join(framed)

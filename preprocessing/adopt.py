@@ -6,7 +6,6 @@ then `record_offsets.npz` and, last, `dataset.json` are written beside the shard
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import sys
@@ -16,26 +15,27 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 import numpy as np
-import xxhash
 from tqdm import tqdm
 
 from preprocessing import storage
+from preprocessing.assemble import manifest_of
 from preprocessing.errors import DataError, UsageError
 from preprocessing.images.orientation import UPRIGHT
 from preprocessing.images.repair import RejectedImageError, repair
-from preprocessing.records import schema, statistics, tfrecord
-from preprocessing.records.records_folder import is_ours, key_of, read_at
+from preprocessing.records import schema, tfrecord
+from preprocessing.records.records_folder import is_ours, key_of
 from preprocessing.records.schema import SPLITS, ImageClass, Manifest, Shard
 from preprocessing.records.shard_names import ShardName
 from preprocessing.records.statistics import ShardStatistics
 from preprocessing.records.verify import DigestingStream
 from preprocessing.sources.ignored import is_ignored
-from preprocessing.sources.names import is_recordable, printable
+from preprocessing.sources.names import first_of, is_recordable, printable
 
 logger = logging.getLogger(__name__)
 
 LAYOUT = "adopted records"
 MAX_NAMED = 3  # problems that one error names
+PACKAGES = ("mobilenet-pipeline", "simplejpeg")  # those that accept the records
 FEATURES = "features of slim's build_imagenet_data.py"
 
 
@@ -81,7 +81,7 @@ def adopt(records: str) -> Manifest:
             for one in shards
             for label, names in one.classes.items()
         )
-        manifest = _manifest(records, read, classes)
+        manifest = manifest_of(records, classes, read, source={"layout": LAYOUT}, packages=PACKAGES)
         manifest.write(records)
         return manifest
 
@@ -95,9 +95,9 @@ def _refuse_prepared(records: str) -> None:
             )
 
 
-def _shard_files(records: str) -> dict[str, list[str]]:
-    """Return the file names of each split's shards, in order."""
-    found: dict[str, dict[ShardName, str]] = {split: {} for split in SPLITS}
+def _shard_files(records: str) -> dict[str, list[storage.Entry]]:
+    """Return the files of each split's shards, in order."""
+    found: dict[str, dict[ShardName, storage.Entry]] = {split: {} for split in SPLITS}
     unread = []
     for entry in storage.list_entries(records):
         name = ShardName.parse(entry.name)
@@ -105,18 +105,13 @@ def _shard_files(records: str) -> dict[str, list[str]]:
             if entry.name not in (schema.MANIFEST, schema.RECORD_OFFSETS):
                 unread.append(entry.name)
         elif name in found[name.split]:
-            other = found[name.split][name]
+            other = found[name.split][name].name
             raise DataError(f"{records} holds both {other} and {entry.name}; remove one of them")
         else:
-            found[name.split][name] = entry.name
+            found[name.split][name] = entry
     unread = [name for name in unread if not is_ignored(name)]
     if unread:
-        logger.warning(
-            "adopt: not read in %s: %s%s",
-            records,
-            ", ".join(unread[:MAX_NAMED]),
-            f" and {len(unread) - MAX_NAMED} more" if len(unread) > MAX_NAMED else "",
-        )
+        logger.warning("adopt: not read in %s: %s", records, first_of(unread))
     if not found["validation"]:
         raise UsageError(
             f"{records} holds no validation shards; expected names such as "
@@ -127,7 +122,7 @@ def _shard_files(records: str) -> dict[str, list[str]]:
     return {split: [named[name] for name in sorted(named)] for split, named in found.items()}
 
 
-def _require_all(records: str, split: str, named: dict[ShardName, str]) -> None:
+def _require_all(records: str, split: str, named: dict[ShardName, storage.Entry]) -> None:
     counts = sorted({name.num_shards for name in named})
     if len(counts) > 1:
         raise DataError(
@@ -144,17 +139,16 @@ def _require_all(records: str, split: str, named: dict[ShardName, str]) -> None:
         )
 
 
-def _read_all(records: str, files: dict[str, list[str]]) -> dict[str, list[_ReadShard]]:
+def _read_all(records: str, files: dict[str, list[storage.Entry]]) -> dict[str, list[_ReadShard]]:
     """Read every shard once, as many at a time as there are cores."""
-    sizes = storage.list_sizes(records)
-    total = sum(sizes[file] for named in files.values() for file in named)
+    total = sum(file.size for named in files.values() for file in named)
     read: dict[str, list[_ReadShard]] = {split: [] for split in SPLITS}
     with (
         tqdm(total=total, desc="adopt", unit="B", unit_scale=True, file=sys.stderr) as bar,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         submitted = [
-            (split, pool.submit(_read_shard, records, split, file))
+            (split, pool.submit(_read_shard, records, split, file.name))
             for split, named in files.items()
             for file in named
         ]
@@ -232,8 +226,7 @@ def _problem_of_image(
     if image.repaired:
         return f"it holds a {image.repaired}, which the trainer does not read"
     counts.add(
-        xxhash.xxh3_64_digest(content),
-        len(content),
+        content,
         height=image.height,
         width=image.width,
         label=label,
@@ -265,39 +258,4 @@ def _classes(named: Iterable[tuple[int, tuple[str, str]]]) -> tuple[ImageClass, 
     return tuple(
         ImageClass(index=label, synset=classes[label][0], text=classes[label][1])
         for label in sorted(classes)
-    )
-
-
-def _manifest(
-    records: str, read: dict[str, list[_ReadShard]], classes: tuple[ImageClass, ...]
-) -> Manifest:
-    def key_at(split: str, shard: int, record: int) -> str:
-        one = read[split][shard]
-        path = storage.join(records, one.shard.file)
-        with storage.open_read(path) as stream:
-            return key_of(split, read_at(stream, int(one.offsets[record]), path))
-
-    shards = {split: tuple(one.shard for one in read[split]) for split in SPLITS}
-    digest = schema.records_digest(classes, shards)
-    return Manifest(
-        schema_version=schema.SCHEMA_VERSION,
-        digest=digest,
-        fingerprint=digest,
-        classes=classes,
-        shards=shards,
-        rejects=(),
-        repaired={},
-        record_offsets=schema.write_record_offsets(
-            records, {split: [one.offsets for one in read[split]] for split in SPLITS}
-        ),
-        statistics=statistics.merge(
-            {split: [one.statistics for one in read[split]] for split in SPLITS},
-            len(classes),
-            key_at,
-        ),
-        source={"layout": LAYOUT},
-        options={},
-        versions={
-            name: importlib.metadata.version(name) for name in ("mobilenet-pipeline", "simplejpeg")
-        },
     )

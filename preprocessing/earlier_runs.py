@@ -14,7 +14,6 @@ from preprocessing.records import schema, verify
 from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import REPORTS, read_reports
 from preprocessing.sources.references import Source
-from preprocessing.storage import contracts
 
 
 def _plan_path(records: str) -> str:
@@ -46,13 +45,15 @@ def of_this_plan(records: str, plan: IngestPlan, overwrite: bool) -> Manifest | 
         UsageError: The folder holds records of another plan.
     """
     manifest: Manifest | None = None
-    stored: dict[str, Any] | None = None
     if storage.exists(storage.join(records, schema.MANIFEST)):
         if overwrite:
             _clear(records)
             return None
         manifest = Manifest.read(records)
-        stored = {"fingerprint": manifest.fingerprint, "options": manifest.options}
+        stored: dict[str, Any] | None = {
+            "fingerprint": manifest.fingerprint,
+            "options": manifest.options,
+        }
     else:
         stored = _unfinished_plan(records)
     if not stored or stored["fingerprint"] == plan.fingerprint:
@@ -102,7 +103,7 @@ def is_current(records: str, manifest: Manifest, source: Source) -> bool:
         verify.check_files(records, manifest)
     except DataError:
         return False
-    return contracts.to_json(manifest)["source"] == source.description
+    return manifest.source == source.description
 
 
 def remove_outdated(records: str, plan: IngestPlan, missing: list[ShardPlan]) -> None:

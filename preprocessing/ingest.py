@@ -28,7 +28,8 @@ from preprocessing.records import schema
 from preprocessing.records.schema import Manifest
 from preprocessing.shards import PLANS, ShardWriter
 from preprocessing.sources.ignored import DESCRIPTION
-from preprocessing.sources.names import printable
+from preprocessing.sources.names import first_of
+from preprocessing.sources.references import Source
 from preprocessing.sources.registry import find_source
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ logger = logging.getLogger(__name__)
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 # Smaller work is done before another process has started.
 MIN_BYTES_PER_WORKER = 32 << 20
-MAX_NAMED = 5  # names in one line
 
 
 def prepare(
@@ -85,10 +85,7 @@ def prepare(
         with _scratch(records) as scratch:
             plans = os.path.join(scratch, "plans")
             plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
-            if source.ignored.count:
-                logger.info("prepare: ignored %d %s", source.ignored.count, DESCRIPTION)
-            if source.unread:
-                logger.warning("prepare: not read in %s: %s", source_folder, _named(source.unread))
+            _tell_unread(source_folder, source)
             complete = earlier_runs.of_this_plan(records, plan, overwrite)
             missing = earlier_runs.missing_shards(records, plan, plans)
             if complete and not missing and earlier_runs.is_current(records, complete, source):
@@ -120,9 +117,11 @@ def prepare(
         return manifest
 
 
-def _named(names: Sequence[str]) -> str:
-    named = ", ".join(map(printable, names[:MAX_NAMED]))
-    return f"{named} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else named
+def _tell_unread(source_folder: str, source: Source) -> None:
+    if source.ignored.count:
+        logger.info("prepare: ignored %d %s", source.ignored.count, DESCRIPTION)
+    if source.unread:
+        logger.warning("prepare: not read in %s: %s", source_folder, first_of(source.unread))
 
 
 @contextlib.contextmanager

@@ -146,8 +146,8 @@ class ShardWriter:
                 digest.update(record)
                 assert isinstance(content, bytes)  # or it would have been rejected
                 statistics.add(
-                    content_digest,
-                    len(content),
+                    content,
+                    digest=content_digest,
                     height=image.height,
                     width=image.width,
                     label=reference.label,

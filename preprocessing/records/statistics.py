@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from preprocessing.records.schema import (
     BINS_PER_OCTAVE,
@@ -54,29 +55,29 @@ class ShardStatistics:
 
     def add(
         self,
-        digest: bytes,
-        num_bytes: int,
+        content: bytes,
         *,
         height: int,
         width: int,
         label: int,
         boxes: int,
         is_oriented: bool = False,
+        digest: bytes = b"",
     ) -> None:
         """Count one record.
 
         Args:
-            digest: XXH3-64 of the source file, before any repair.
-            num_bytes: Size of the source file.
+            content: The source file, before any repair.
             height: Height in pixels, as in the record.
             width: Width in pixels, as in the record.
             label: The label, 1..N.
             boxes: Number of bounding boxes.
             is_oriented: Whether the source file's EXIF orientation is not upright.
+            digest: XXH3-64 of `content`, where it is known already.
         """
-        self.digests += digest
+        self.digests += digest or xxhash.xxh3_64_digest(content)
         self.labels[label] += 1
-        self.source_bytes[bin_of(num_bytes)] += 1
+        self.source_bytes[bin_of(len(content))] += 1
         self.short_sides[bin_of(min(height, width))] += 1
         self.most_pixels = max(self.most_pixels, height * width)
         self.boxes += boxes

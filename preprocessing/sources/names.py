@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 from preprocessing.errors import DataError
 
+MAX_NAMED = 5  # names in one line
 # Cc is a control character; Cs is a byte that is not UTF-8 (PEP 383). Spaces of every width,
 # joiners and all other letters of people's languages are ordinary.
 _REFUSED = {"Cc", "Cs"}
@@ -26,6 +28,12 @@ def printable(name: str) -> str:
         else character.encode("unicode_escape", "surrogatepass").decode()
         for character in name
     )
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first names, printable, and the number of the others, for one line."""
+    named = ", ".join(map(printable, names[:MAX_NAMED]))
+    return f"{named} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else named
 
 
 def checked_name(name: str, where: str) -> str:

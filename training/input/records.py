@@ -84,8 +84,11 @@ class Records:
 
         The record's CRC is checked; a corrupt one raises `tf.errors.DataLossError`.
         """
+        return self._parsed(self._record(index))
+
+    def _parsed(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features = tf.io.parse_single_example(
-            self._record(index),
+            record,
             {
                 schema.ENCODED: tf.io.FixedLenFeature([], tf.string),
                 schema.LABEL: tf.io.FixedLenFeature([], tf.int64),
@@ -175,7 +178,7 @@ class Records:
         try:
             record = self._record(tf.constant(index, tf.int64))
             key = self._key(record)
-            tf.io.decode_jpeg(self.read(tf.constant(index, tf.int64))[0], channels=3)
+            tf.io.decode_jpeg(self._parsed(record)[0], channels=3)
         except DAMAGE as error:
             return DamagedRecord(place=place, key=key, reason=reason_of(error))
         return None

@@ -112,15 +112,7 @@ def import_checkpoint(
         averages = raw = _with_background(keras_applications.read_named(path, variant))
         step = 0
     else:
-        averages, raw, step, weights = _read_slim(path, variant, weights)
-        logger.info(
-            "import-checkpoint: %s is of TensorFlow's format %s",
-            path,
-            slim_checkpoint.describe_format(path),
-        )
-        if not (_has_background(averages) if has_background is None else has_background):
-            logger.warning(BACKGROUND_ADDED, "import-checkpoint", path)
-            averages, raw = _with_background(averages), _with_background(raw)
+        averages, raw, step, weights = _read_slim(path, variant, weights, has_background)
     scope = architecture(variant, 1).classifier.scope
     outputs = next(len(v) for name, v in raw.items() if name.endswith(f"{scope}/biases"))
     digest = checkpoint_digest(path)
@@ -161,17 +153,33 @@ def _imported_before(workdir: Workdir, run: Run, weights: str) -> Progress | Non
 Named = dict[str, np.ndarray]
 
 
-def _read_slim(path: str, variant: Variant, weights: str) -> tuple[Named, Named, int, str]:
-    """Return averages, raw weights (the same if there are none), step and kind of the averages."""
+def _read_slim(
+    path: str, variant: Variant, weights: str, has_background: bool | None
+) -> tuple[Named, Named, int, str]:
+    """Return averages, raw weights (the same if there are none), step and kind of the averages.
+
+    A classifier without the background gets one.
+    """
     outputs = slim_checkpoint.head_shape(path, architecture(variant, 1))[-1:]
     if not outputs:
         raise UsageError(f"{path} holds no {variant.family} with a classifier")
     shapes = slim_shapes(architecture(variant, outputs[0]))
     kind = _kind_in(path, weights, list(shapes), "import-checkpoint")
     averages, step = slim_checkpoint.read(path, shapes, kind)
-    if not slim_checkpoint.has(path, list(shapes)):
-        return averages, averages, step, kind
-    return averages, slim_checkpoint.read(path, shapes, "raw")[0], step, kind
+    logger.info(
+        "import-checkpoint: %s is of TensorFlow's format %s",
+        path,
+        slim_checkpoint.describe_format(path),
+    )
+    raw = averages
+    if slim_checkpoint.has(path, list(shapes)):
+        raw, _ = slim_checkpoint.read(path, shapes, "raw")
+    if has_background is None:
+        has_background = outputs[0] != NUM_CLASSES
+    if not has_background:
+        logger.warning(BACKGROUND_ADDED, "import-checkpoint", path)
+        averages, raw = _with_background(averages), _with_background(raw)
+    return averages, raw, step, kind
 
 
 def _kind_in(path: str, wanted: str, names: list[str], command: str) -> str:
@@ -180,11 +188,6 @@ def _kind_in(path: str, wanted: str, names: list[str], command: str) -> str:
         return wanted
     logger.warning("%s: %s holds no moving averages; its raw weights are used", command, path)
     return "raw"
-
-
-def _has_background(named: Named) -> bool:
-    outputs = next(len(v) for name, v in named.items() if is_head(name) and v.ndim == 1)
-    return outputs != NUM_CLASSES
 
 
 def _with_background(named: Named) -> Named:

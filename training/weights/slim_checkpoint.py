@@ -97,22 +97,19 @@ def read(
 
 def has(path: str, names: Iterable[str]) -> bool:
     """Return whether a checkpoint holds all of `names`."""
-    with _prefix(path) as prefix:
-        return set(names) <= set(_open(prefix, path).get_variable_to_shape_map())
+    return set(names) <= _stored_shapes(path).keys()
 
 
 def holds_only_raw(path: str, names: Iterable[str]) -> bool:
     """Return whether a checkpoint has raw weights but no averages, as slim writes by default."""
-    listed = list(names)
-    averages = (name + SHADOW for name in listed)
-    return has(path, listed) and not any(has(path, [name]) for name in averages)
+    raw, stored = set(names), _stored_shapes(path).keys()
+    return raw <= stored and stored.isdisjoint(name + SHADOW for name in raw)
 
 
 def head_shape(path: str, architecture: Architecture) -> tuple[int, ...]:
     """Return the shape of the classifier's kernel in a checkpoint; empty if it has none."""
     name = f"{architecture.scope}/{architecture.classifier.scope}/weights"
-    with _prefix(path) as prefix:
-        shapes = _open(prefix, path).get_variable_to_shape_map()
+    shapes = _stored_shapes(path)
     return tuple(shapes.get(name, shapes.get(name + SHADOW, ())))
 
 
@@ -142,6 +139,13 @@ def write(
         shape_and_slices=[""] * len(names),
         tensors=[tf.convert_to_tensor(tensors[name]) for name in names],
     )
+
+
+def _stored_shapes(path: str) -> dict[str, list[int]]:
+    """Return the shapes of all variables of a checkpoint by name."""
+    with _prefix(path) as prefix:
+        shapes: dict[str, list[int]] = _open(prefix, path).get_variable_to_shape_map()
+        return shapes
 
 
 def _open(prefix: str, shown: str) -> tf.train.CheckpointReader:
