@@ -92,6 +92,8 @@ def describe_os_error(error: OSError) -> PermanentError:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UsageError(f"{where}permission denied; choose a folder you can write to")
+    if isinstance(error, FileNotFoundError) and not error.strerror:  # of a bucket
+        return UsageError(f"{error} does not exist; check the bucket and the path")
     return UsageError(f"{where}{error.strerror or error}")
 
 

@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -69,8 +68,7 @@ def prepare(
         beam_arguments: Flags for Beam; without any, the local runner is used.
 
     Raises:
-        UsageError: The source is incomplete, or `records` holds something else or is being
-            written by another process.
+        UsageError: The source is incomplete, or `records` holds something else.
         DataError: An archive is broken, or too many images were rejected.
     """
     if num_workers and beam_arguments:
@@ -81,7 +79,7 @@ def prepare(
     beam_arguments = beam_options(beam_arguments, source_folder, records)
     source = find_source(source_folder)
     earlier_runs.refuse_foreign(records)
-    with storage.exclusive(records):
+    with storage.exclusive(records, waiting=lambda host: _tell_waiting(records, host)):
         with _scratch(records) as scratch:
             plans = os.path.join(scratch, "plans")
             plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
@@ -117,6 +115,10 @@ def prepare(
         return manifest
 
 
+def _tell_waiting(records: str, host: str) -> None:
+    logger.info("prepare: another process on %s is writing %s; waiting for it", host, records)
+
+
 def _tell_unread(source_folder: str, source: Source) -> None:
     if source.ignored.count:
         logger.info("prepare: ignored %d %s", source.ignored.count, DESCRIPTION)
@@ -128,7 +130,7 @@ def _tell_unread(source_folder: str, source: Source) -> None:
 def _scratch(records: str) -> Iterator[str]:
     """Yield a local folder for the plan, on the disk of the records where that is possible."""
     if storage.is_remote(records) or storage.exists(storage.join(records, schema.MANIFEST)):
-        with tempfile.TemporaryDirectory(prefix="mobilenet-plan-") as folder:
+        with storage.temporary_folder("plan") as folder:
             yield folder
         return
     earlier_runs.clear_partial(records)

@@ -7,12 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from pipeline.cluster.backends import registry, tfjob
 from pipeline.cluster.backends.backend import Manifest
 from pipeline.cluster.spec import RunSpec
+from preprocessing import storage
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
 
 STAGE_LABEL = "app.kubernetes.io/component"
@@ -51,7 +51,7 @@ def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Ma
     overlays = sorted(jobs.parent.name for jobs in (root / "overlays").glob("*/jobs"))
     if overlay not in overlays:
         raise UsageError(f"--overlay {overlay}: {did_you_mean(overlay, overlays)}")
-    with tempfile.TemporaryDirectory(prefix="mobilenet-") as folder:
+    with storage.temporary_folder("render") as folder:
         build = Path(folder).resolve()
         (build / "kustomization.yaml").write_text(
             _kustomization(build, root, overlay, components, namespace)

@@ -35,7 +35,7 @@ def compare(a: str, b: str, uri: str) -> dict[str, Any]:
     Raises:
         UsageError: One of them is neither a directory nor a registered version.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with storage.temporary_folder("compare") as folder:
         sides = [
             reference if directory.is_export(reference) else _from_registry(reference, folder, uri)
             for reference in (a, b)

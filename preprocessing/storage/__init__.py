@@ -14,6 +14,7 @@ from preprocessing.storage.listing import (
 from preprocessing.storage.locks import LockedError, exclusive, lock_file
 from preprocessing.storage.paths import PARTIAL, is_remote, join
 from preprocessing.storage.reading import open_read, read_bytes, read_ranges
+from preprocessing.storage.temporary import temporary_folder
 from preprocessing.storage.writing import (
     make_folder,
     move_into,
@@ -37,6 +38,7 @@ __all__ = [
     "is_remote",
     "join",
     "json_bytes",
+    "leases",
     "list_entries",
     "list_names",
     "list_sizes",
@@ -54,6 +56,7 @@ __all__ = [
     "remove",
     "size_bytes",
     "stored_crc32c",
+    "temporary_folder",
     "tgz",
     "update_bytes",
     "version_of",

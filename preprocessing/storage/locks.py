@@ -1,4 +1,4 @@
-"""Locks on this machine: a process that dies releases what it held."""
+"""Locks: on this machine, where a process that dies releases what it held, and in buckets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from preprocessing.errors import UsageError
-from preprocessing.storage.paths import is_remote
+from preprocessing.storage.leases import lease
+from preprocessing.storage.paths import PARTIAL, is_remote, join
 from preprocessing.storage.writing import make_folder
 
 PAUSE_SECONDS = 0.2
+LEASE = f"{PARTIAL}lease.json"  # in a folder of a bucket
 WITHOUT_LOCKS = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP)  # some network filesystems
 
 
@@ -37,23 +38,26 @@ def lock_file(path: str, *, timeout_seconds: float | None = None) -> Iterator[No
 
 
 @contextmanager
-def exclusive(folder: str) -> Iterator[None]:
-    """Hold a local folder, created when missing, against other writers while the block runs.
+def exclusive(folder: str, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold a folder, created when missing, against other writers while the block runs.
 
-    Folders in buckets, and on filesystems without locks, are not held.
+    While another process holds it, wait. A local folder is held by a lock, which filesystems
+    without locks do not have, and one in a bucket by a lease.
 
-    Raises:
-        UsageError: Another process holds it.
+    Args:
+        folder: The folder.
+        waiting: Called with the holder's host when this process begins to wait.
     """
     if is_remote(folder):
-        yield
+        with lease(join(folder, LEASE), folder, waiting=waiting):
+            yield
         return
     make_folder(folder)
-    try:
-        with _held(os.open(folder, os.O_RDONLY), timeout_seconds=0):
-            yield
-    except LockedError:
-        raise UsageError(f"another process is writing {folder}; wait for it or stop it") from None
+    descriptor = os.open(folder, os.O_RDONLY)
+    if not _try_lock(descriptor):
+        waiting("this machine")
+    with _held(descriptor, timeout_seconds=None):
+        yield
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import errno
 import os
 import posixpath
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from preprocessing.storage.paths import (
     retry_if_remote,
 )
 from preprocessing.storage.reading import read_bytes
+from preprocessing.storage.temporary import temporary_folder
 
 
 @contextmanager
@@ -36,10 +36,11 @@ def open_write(path: str) -> Iterator[IO[bytes]]:
     collected in a temporary file first, so that a failed upload can start from the beginning.
     """
     if is_remote(path):
-        with tempfile.NamedTemporaryFile(prefix="mobilenet-upload-") as collected:
-            yield collected
-            collected.flush()
-            retry_if_remote(path, lambda: _upload(collected.name, path))
+        with temporary_folder("upload") as folder:
+            collected = os.path.join(folder, "content")
+            with open(collected, "wb") as stream:
+                yield stream
+            retry_if_remote(path, lambda: _upload(collected, path))
         return
     partial = os.path.join(
         os.path.dirname(path), f".{os.path.basename(path)}{PARTIAL}{uuid.uuid4().hex[:8]}"

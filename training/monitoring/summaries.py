@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,7 +27,12 @@ class Summaries:
         self.enabled = enabled
         self._uploads_to = folder if enabled and storage.is_remote(folder) else ""
         self._sizes: dict[str, int] = {}
-        self.folder = tempfile.mkdtemp(prefix="tensorboard-") if self._uploads_to else folder
+        self._temporary = contextlib.ExitStack()
+        self.folder = (
+            self._temporary.enter_context(storage.temporary_folder("tensorboard"))
+            if self._uploads_to
+            else folder
+        )
         self._writer = (
             tf.summary.create_file_writer(self.folder)
             if enabled
@@ -78,8 +83,7 @@ class Summaries:
         """Write everything that is pending."""
         self._writer.close()
         self.upload()
-        if self._uploads_to:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._temporary.close()
 
     def upload(self) -> None:
         """Copy what has grown since the last upload into the bucket, if the run is in one."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 import h5py
 import keras
 import numpy as np
 
+from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from training.config import ModelConfig
 from training.models.architecture import architecture
@@ -108,7 +108,7 @@ def _num_outputs(path: str, variant: Variant) -> int:
 
 def _expected(theirs: keras.Model) -> dict[str, tuple[int, ...]]:
     """Return the content that a file of `theirs` must have."""
-    with tempfile.TemporaryDirectory() as folder:
+    with storage.temporary_folder("weights") as folder:
         path = os.path.join(folder, "expected.weights.h5")
         theirs.save_weights(path)
         return _shapes(path)

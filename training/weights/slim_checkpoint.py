@@ -7,7 +7,6 @@ Tools that read the published files (slim, TF Object Detection, DeepLab) read th
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from preprocessing.errors import DataError, UsageError
+from preprocessing.storage import temporary_folder
 from preprocessing.storage.tgz import unpack
 from training.models.layout import Architecture
 from training.models.mobilenet import layer_name
@@ -169,7 +169,7 @@ def _prefix(path: str) -> Iterator[str]:
     elif os.path.isdir(path):
         yield _only_prefix(path, path)
     elif os.path.isfile(path) and path.endswith((".tgz", ".tar.gz")):
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder("weights") as folder:
             unpack(path, folder, with_folders=True)
             yield _only_prefix(folder, path)
     elif checkpoint_format.is_single_file(path):

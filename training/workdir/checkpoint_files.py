@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,7 +118,7 @@ def remove_checkpoint(workdir: Workdir, step: int) -> None:
 def scratch_folder(folder: str, step: int) -> Iterator[str]:
     """Provide a local folder to write in, on the same disk when `folder` is local."""
     if storage.is_remote(folder):
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as scratch:
+        with storage.temporary_folder("checkpoint") as scratch:
             yield scratch
         return
     for leftover in storage.list_names(folder):
@@ -139,7 +138,7 @@ def _local_copy(folder: str, names: list[str]) -> Iterator[str]:
     if not storage.is_remote(folder):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as local:
+    with storage.temporary_folder("checkpoint") as local:
         for name in names:
             with (
                 storage.open_read(storage.join(folder, name)) as source,

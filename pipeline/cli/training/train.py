@@ -81,11 +81,11 @@ def _run(arguments: argparse.Namespace) -> Result:
 def _train_with_workers(
     arguments: argparse.Namespace, config: RunConfig, workdir: Workdir
 ) -> Progress:
-    """Train with local worker processes."""
+    """Train with local worker processes, of which the chief holds a workdir in a bucket."""
     from pipeline.local import processes
-    from training.workdir.lock import exclusive
+    from training.workdir.lock import exclusive_here
 
-    with exclusive(workdir):
+    with exclusive_here(workdir):
         code = processes.run_workers(
             _as_worker(arguments), arguments.workers, config.loop.grace_seconds
         )

@@ -22,6 +22,7 @@ from preprocessing.records.schema import MANIFEST, Manifest
 from preprocessing.shards import REPORTS
 from preprocessing.sources import archives as official
 from tests.conftest import ingest, mobilenet
+from tests.emulator import Emulator
 from tests.flink import job_server_jar
 from tests.preprocessing.content import content
 
@@ -168,15 +169,25 @@ def members(session: int) -> Iterator[int]:
             continue
 
 
-def test_the_second_to_write_a_folder_is_refused(archives: Path, tmp_path: Path) -> None:
-    with storage.exclusive(str(tmp_path / "records")):
-        outcome = mobilenet("prepare", f"--source={archives}", f"--records={tmp_path / 'records'}")
-    assert outcome.code == 2
-    assert outcome.err == (
-        f"mobilenet: another process is writing {tmp_path / 'records'}; wait for it or stop it\n"
-    )
-    assert list((tmp_path / "records").iterdir()) == []
-    ingest(archives, tmp_path / "records")  # nobody holds it any more
+@pytest.mark.parametrize("medium", ["local", "bucket"])
+def test_of_three_at_once_one_writes_and_the_others_wait(
+    archives: Path, tmp_path: Path, emulator: Emulator, medium: str
+) -> None:
+    folder = str(tmp_path) if medium == "local" else emulator.bucket
+    command = [
+        *(sys.executable, "-m", "pipeline", "prepare"),
+        *(f"--source={archives}", f"--records={folder}/records"),
+    ]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    outputs = [process.communicate(timeout=300) for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], outputs
+    assert sum("nothing to do" in err for _, err in outputs) == 2
+    assert sum("is writing" in err for _, err in outputs) == 2
+    assert len({out for out, _ in outputs}) == 1
+    assert not [name for name in storage.list_names(f"{folder}/records") if ".partial" in name]
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ import pytest
 
 from preprocessing.errors import UsageError
 from preprocessing.storage import contracts
+from preprocessing.storage.leases import Process
 from training.workdir import lock
-from training.workdir.lock import LEASE, Process, exclusive, exclusive_between_machines
+from training.workdir.lock import LEASE, exclusive, exclusive_between_machines
 from training.workdir.workdir import Workdir
 
 LEASE_SECONDS = 1.0
@@ -73,8 +74,7 @@ def test_a_lease_of_another_machine_that_lies_still_is_taken_over_aloud(
     assert "of gone has lapsed; taking over" in capsys.readouterr().err
 
 
-def test_a_bucket_has_a_lease_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "LEASE_SECONDS", LEASE_SECONDS)
+def test_a_bucket_has_a_lease_too() -> None:
     with exclusive(Workdir("memory://leased")):
         assert lock.storage.exists(f"memory://leased/{LEASE}")
     assert not lock.storage.exists(f"memory://leased/{LEASE}")
