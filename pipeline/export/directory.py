@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 from pipeline.export.metrics import ExportMetrics, FileDigest
 from preprocessing import storage
@@ -15,19 +17,27 @@ METRICS = "metrics.json"
 LABELS = "labels.txt"  # line i, counted from 0, names output i
 
 
-def list_files(folder: str) -> list[str]:
-    """Return the sorted paths of all files below `folder`, relative to it."""
-    return sorted(
-        os.path.relpath(os.path.join(parent, name), folder)
-        for parent, _, names in os.walk(folder)
-        for name in names
-    )
+@contextlib.contextmanager
+def at_hand(folder: str) -> Iterator[str]:
+    """Yield an export as a local folder: itself, or a temporary copy of one in a bucket.
+
+    Raises:
+        UsageError: `folder` is not an export directory.
+    """
+    if not storage.is_remote(folder):
+        yield folder
+        return
+    read_metrics(folder)  # nothing is fetched of a folder that is no complete export
+    with storage.temporary_folder("export") as copies:
+        copy = os.path.join(copies, os.path.basename(folder.rstrip("/")))
+        storage.download_folder(folder, copy)
+        yield copy
 
 
 def size_bytes(path: str) -> int:
     """Return the size of a file, or of all files below a folder."""
     if os.path.isdir(path):
-        return sum(os.path.getsize(os.path.join(path, name)) for name in list_files(path))
+        return sum(storage.list_files(path).values())
     return os.path.getsize(path)
 
 
@@ -35,17 +45,17 @@ def file_digests(folder: str) -> dict[str, FileDigest]:
     """Return size and SHA-256 of every file but metrics.json."""
     return {
         name: FileDigest(
-            bytes=os.path.getsize(os.path.join(folder, name)),
-            sha256=storage.digest_of_file(os.path.join(folder, name)),
+            bytes=size,
+            sha256=storage.digest_of_file(storage.join(folder, name)),
         )
-        for name in list_files(folder)
+        for name, size in storage.list_files(folder).items()
         if name != METRICS
     }
 
 
 def is_export(folder: str) -> bool:
     """Return whether `folder` is a complete export."""
-    return os.path.exists(os.path.join(folder, METRICS))
+    return storage.exists(storage.join(folder, METRICS))
 
 
 def read_metrics(folder: str) -> ExportMetrics:
@@ -55,7 +65,7 @@ def read_metrics(folder: str) -> ExportMetrics:
         UsageError: `folder` is not an export directory.
         DataError: The file is damaged; the message names the first wrong place.
     """
-    path = os.path.join(folder, METRICS)
+    path = storage.join(folder, METRICS)
     if not is_export(folder):
         raise UsageError(f"{folder} has no {METRICS}; make an export with `mobilenet export`")
     return ExportMetrics.from_json(storage.read_json(path), path)
@@ -71,7 +81,7 @@ def read_run(folder: str, metrics: ExportMetrics) -> Run:
     Raises:
         DataError: The file is damaged; the message names the first wrong place.
     """
-    path = os.path.join(folder, CONFIG_FILE)
+    path = storage.join(folder, CONFIG_FILE)
     stored = storage.read_json(path)
     if isinstance(stored, dict):
         stored = {"records_digest": metrics.lineage.records_digest, **stored}
@@ -83,7 +93,7 @@ def read_run(folder: str, metrics: ExportMetrics) -> Run:
 
 def read_labels(folder: str) -> list[str]:
     """Read the names of the outputs of an export."""
-    return storage.read_bytes(os.path.join(folder, LABELS)).decode().removesuffix("\n").split("\n")
+    return storage.read_bytes(storage.join(folder, LABELS)).decode().removesuffix("\n").split("\n")
 
 
 def require_intact(folder: str, metrics: ExportMetrics) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +105,8 @@ def export(job: Export, output: str) -> ExportMetrics:
 
     Args:
         job: The run, records and tolerances.
-        output: The folder to make. An export that is there is replaced at the end.
+        output: The folder to make, local or in a bucket. An export that is there is replaced at
+            the end.
 
     Returns:
         What `metrics.json` holds.
@@ -113,24 +116,39 @@ def export(job: Export, output: str) -> ExportMetrics:
             worst images next to `output`.
     """
     output = output.rstrip("/")
-    partial = f"{output}{storage.PARTIAL}export"
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        os.makedirs(partial)
-        metrics = _export_to(partial, job)
-        storage.write_json(os.path.join(partial, directory.METRICS), metrics.to_json())
-        _replace(partial, output)
+        with _partial(output) as partial:
+            metrics = _export_to(partial, job)
+            storage.write_json(os.path.join(partial, directory.METRICS), metrics.to_json())
+            _replace(partial, output)
     except DisagreementError as error:
         picture = f"{output}.worst.png"
         _show_worst(job, error, picture)
         raise CheckFailedError(f"{error}; the worst are shown in {picture}") from error
+    return metrics
+
+
+@contextlib.contextmanager
+def _partial(output: str) -> Iterator[str]:
+    """Yield an empty local folder to export to, on the disk of `output` unless it is a bucket."""
+    if storage.is_remote(output):
+        with storage.temporary_folder("export") as folder:
+            yield folder
+        return
+    partial = f"{output}{storage.PARTIAL}export"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        os.makedirs(partial)
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return metrics
 
 
 def _replace(folder: str, output: str) -> None:
     """Give `folder` the name `output`; an export of that name ends when the new one is there."""
+    if storage.is_remote(output):
+        storage.upload_folder(folder, output, last=directory.METRICS)
+        return
     old = f"{output}{storage.PARTIAL}old"
     shutil.rmtree(old, ignore_errors=True)
     if os.path.exists(output):
@@ -305,4 +323,6 @@ def _show_worst(job: Export, error: DisagreementError, picture: str) -> None:
         logger.warning(
             "export: %s is wrong on validation image %d (%s)", error.name, index, names[int(label)]
         )
-    grid(tiles, WORST_COLUMNS).save(picture)
+    drawn = io.BytesIO()
+    grid(tiles, WORST_COLUMNS).save(drawn, "PNG")
+    storage.write_bytes(picture, drawn.getvalue())

@@ -16,7 +16,13 @@ def write(folder: str, workdir: Workdir) -> None:
 
     A run that was killed and resumed has written some steps twice; the later value counts.
     """
-    storage.write_json(os.path.join(folder, FILE), _scalars(workdir.tensorboard_folder))
+    logdir = workdir.tensorboard_folder
+    if not storage.is_remote(logdir):
+        storage.write_json(os.path.join(folder, FILE), _scalars(logdir))
+        return
+    with storage.temporary_folder("events") as copies:
+        storage.download_folder(logdir, copies)
+        storage.write_json(os.path.join(folder, FILE), _scalars(copies))
 
 
 def read(folder: str) -> dict[str, list[list[float]]]:
@@ -24,8 +30,8 @@ def read(folder: str) -> dict[str, list[list[float]]]:
 
     An imported run has no scalars.
     """
-    path = os.path.join(folder, FILE)
-    points: dict[str, list[list[float]]] = storage.read_json(path) if os.path.exists(path) else {}
+    path = storage.join(folder, FILE)
+    points: dict[str, list[list[float]]] = storage.read_json(path) if storage.exists(path) else {}
     return points
 
 

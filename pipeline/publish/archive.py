@@ -7,7 +7,7 @@ import os
 import tarfile
 from typing import IO
 
-from pipeline.export import directory
+from preprocessing import storage
 
 
 def pack(folder: str, stream: IO[bytes]) -> None:
@@ -16,7 +16,7 @@ def pack(folder: str, stream: IO[bytes]) -> None:
         gzip.GzipFile(filename="", fileobj=stream, mode="wb", compresslevel=6, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in directory.list_files(folder):
+        for name in storage.list_files(folder):
             member = tarfile.TarInfo(name)  # without owner and date
             member.size = os.path.getsize(os.path.join(folder, name))
             with open(os.path.join(folder, name), "rb") as content:

@@ -22,7 +22,8 @@ def fetch(variant: str, source: str, output: str) -> PublishedEntry:
     Args:
         variant: The name, for example `mobilenet_v2_1.0_224`.
         source: A published folder, local, `gs://` or `https://`.
-        output: The folder to make; one that already holds this export is left as it is.
+        output: The folder to make, local or in a bucket; one that already holds this export is
+            left as it is.
 
     Returns:
         The entry in index.json.
@@ -32,16 +33,28 @@ def fetch(variant: str, source: str, output: str) -> PublishedEntry:
         DataError: What arrived is not what was published.
     """
     entry = published_index.find(source, variant)
-    if os.path.exists(output):
+    if storage.exists(output) and not storage.is_unfinished_upload(output):
         if directory.is_export(output):
             metrics = directory.read_metrics(output)
             if metrics.digest == entry.export_digest:
                 directory.require_intact(output, metrics)
                 return entry
         raise UsageError(f"{output} holds something else; choose another --output or delete it")
-    storage.make_folder(os.path.dirname(os.path.abspath(output)))
-    archive = f"{output.rstrip('/')}{storage.PARTIAL}{entry.sha256[:12]}.tgz"
-    partial = f"{output.rstrip('/')}{storage.PARTIAL}fetch"
+    if storage.is_remote(output):
+        with storage.temporary_folder("fetch") as folder:
+            local = os.path.join(folder, entry.name)
+            _fetch(entry, source, local)
+            storage.upload_folder(local, output, last=directory.METRICS)
+    else:
+        storage.make_folder(os.path.dirname(os.path.abspath(output)))
+        _fetch(entry, source, output.rstrip("/"))
+    return entry
+
+
+def _fetch(entry: PublishedEntry, source: str, output: str) -> None:
+    """Download and unpack into the local folder `output`."""
+    archive = f"{output}{storage.PARTIAL}{entry.sha256[:12]}.tgz"
+    partial = f"{output}{storage.PARTIAL}fetch"
     _download(storage.join(source, entry.version_file), archive, entry)
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -51,14 +64,11 @@ def fetch(variant: str, source: str, output: str) -> PublishedEntry:
         os.unlink(archive)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return entry
 
 
 def _download(url: str, archive: str, entry: PublishedEntry) -> None:
     try:
-        with storage.open_read(url) as source, open(archive, "ab") as target:
-            source.seek(target.tell())
-            shutil.copyfileobj(source, target, 1 << 20)
+        storage.download(url, archive)
     except FileNotFoundError as error:
         raise DataError(f"{url} is not there, though the index names it; publish again") from error
     size_bytes = os.path.getsize(archive)

@@ -1,6 +1,14 @@
 """Files that appear complete or not at all, on a local disk or in a bucket."""
 
 from preprocessing.storage.checksums import crc32c, digest_of, digest_of_file, stored_crc32c
+from preprocessing.storage.downloads import download
+from preprocessing.storage.folders import (
+    copy_file,
+    download_folder,
+    is_unfinished_upload,
+    list_files,
+    upload_folder,
+)
 from preprocessing.storage.json_files import json_bytes, parse_json, read_json, write_json
 from preprocessing.storage.listing import (
     Entry,
@@ -30,16 +38,21 @@ __all__ = [
     "Entry",
     "LockedError",
     "contracts",
+    "copy_file",
     "crc32c",
     "digest_of",
     "digest_of_file",
+    "download",
+    "download_folder",
     "exclusive",
     "exists",
     "is_remote",
+    "is_unfinished_upload",
     "join",
     "json_bytes",
     "leases",
     "list_entries",
+    "list_files",
     "list_names",
     "list_sizes",
     "lock_file",
@@ -59,6 +72,7 @@ __all__ = [
     "temporary_folder",
     "tgz",
     "update_bytes",
+    "upload_folder",
     "version_of",
     "write_bytes",
     "write_json",

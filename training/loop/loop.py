@@ -27,6 +27,7 @@ from training.monitoring.progress_report import Reporter
 from training.monitoring.summaries import Summaries
 from training.monitoring.tensorboard import TensorBoard
 from training.optimization.state import TrainingState
+from training.weights.at_hand import at_hand
 from training.weights.content_digest import checkpoint_digest
 from training.weights.initial import start_from
 from training.workdir.checkpoint import Checkpoints
@@ -73,8 +74,8 @@ def train(
     checkpoints = Checkpoints(job.workdir, state, job.config.loop.checkpoints_to_keep)
     restored = checkpoints.restore(verbose=job.cluster.is_chief)
     if restored is None and job.initial_checkpoint:
-        with strategy.scope():
-            start_from(job.initial_checkpoint, state)
+        with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
+            start_from(checkpoint, state)
     summaries = Summaries(job.workdir.tensorboard_folder, job.cluster.is_chief)
     board = TensorBoard(summaries, run, source.manifest, state, profile_steps=job.profile_steps)
     session = Session.create(
@@ -100,7 +101,10 @@ def train(
 
 def _run_of(job: TrainJob, source: Source, num_replicas: int) -> Run:
     """Return the run that `job` describes, on these records."""
-    initial = checkpoint_digest(job.initial_checkpoint) if job.initial_checkpoint else None
+    initial = None
+    if job.initial_checkpoint:
+        with at_hand(job.initial_checkpoint) as checkpoint:
+            initial = checkpoint_digest(checkpoint)
     return Run.create(job.config, source.manifest, num_replicas, initial)
 
 

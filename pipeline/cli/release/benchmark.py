@@ -23,12 +23,15 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.benchmark.adb import Phone
     from pipeline.benchmark.measurement import benchmark
+    from pipeline.export import directory
     from preprocessing.errors import UsageError
 
     if arguments.adb_serial and not arguments.adb:
         raise UsageError("--adb-serial needs --adb BINARY")
     phone = Phone(arguments.adb, arguments.adb_serial) if arguments.adb else None
-    return benchmark(arguments.export, profile=arguments.profile, phone=phone).to_json()
+    with directory.at_hand(arguments.export) as export:
+        result = benchmark(export, profile=arguments.profile, phone=phone)
+    return {**result.to_json(), "export": arguments.export}
 
 
 COMMAND = Command(

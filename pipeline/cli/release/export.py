@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from typing import TYPE_CHECKING
 
 from pipeline.cli import flags
@@ -35,8 +34,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> Result:
-    existing = _existing(arguments) if os.path.exists(arguments.output) else None
-    metrics = existing or _export(arguments)
+    from preprocessing import storage
+
+    is_there = storage.exists(arguments.output)
+    if is_there and not storage.is_unfinished_upload(arguments.output):
+        metrics = _existing(arguments) or _export(arguments)
+    else:
+        metrics = _export(arguments)
     return {
         "export": arguments.output,
         "variant": metrics.variant.name,

@@ -8,6 +8,7 @@ import os
 
 from pipeline.cli import flags
 from pipeline.cli.command import Command, Result
+from preprocessing import storage
 
 logger = logging.getLogger(__name__)
 
@@ -24,17 +25,29 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.export import directory
+
+    folder = arguments.to or _beside(arguments.export)
+    with directory.at_hand(arguments.export) as export:
+        return _publish(export, folder, arguments)
+
+
+def _beside(export: str) -> str:
+    """Return the folder `published` beside an export."""
+    path = export.rstrip("/") if storage.is_remote(export) else os.path.abspath(export)
+    return storage.join(os.path.dirname(path), "published")
+
+
+def _publish(export: str, folder: str, arguments: argparse.Namespace) -> Result:
+    """Register and publish the local folder `export`."""
+    from pipeline.export import directory
     from pipeline.publish import embedded_registry, gate, registry
     from pipeline.publish.publication import publish
     from pipeline.publish.published_index import RegistryReference
 
-    metrics = directory.read_metrics(arguments.export)
-    gate.require_measured(arguments.export, metrics)
-    folder = arguments.to or os.path.join(
-        os.path.dirname(os.path.abspath(arguments.export)), "published"
-    )
+    metrics = directory.read_metrics(export)
+    gate.require_measured(export, metrics)
     uri = arguments.registry or embedded_registry.default_uri()
-    version = registry.register(arguments.export, metrics, uri)
+    version = registry.register(export, metrics, uri)
     champion = registry.champion(metrics.variant.name, metrics.lineage.records_digest, uri)
     gate.require_champion(metrics, champion, arguments.force)
     if champion and champion.version != version.version:
@@ -47,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> Result:
             metrics.lineage.records_digest[:8],
         )
     reference = RegistryReference(model=version.model, version=version.version)
-    entry = publish(arguments.export, metrics, reference, folder, overwrite=arguments.overwrite)
+    entry = publish(export, metrics, reference, folder, overwrite=arguments.overwrite)
     registry.mark_published(version.model, version.version, uri)
     return {
         "variant": entry.name,

@@ -20,9 +20,10 @@ def _run(arguments: argparse.Namespace) -> Result:
     uri = arguments.registry or embedded_registry.default_uri()
     versions = []
     for folder in arguments.exports:
-        metrics = directory.read_metrics(folder)
-        gate.require_measured(folder, metrics)
-        version = registry.register(folder, metrics, uri)
+        with directory.at_hand(folder) as export:
+            metrics = directory.read_metrics(export)
+            gate.require_measured(export, metrics)
+            version = registry.register(export, metrics, uri)
         versions.append(
             {
                 "export": folder,

@@ -35,12 +35,13 @@ def _run(arguments: argparse.Namespace) -> Result:
 
     variant = Variant.parse(arguments.variant)
     import_tensorflow()
+    from training.weights.at_hand import at_hand
     from training.weights.initial import import_checkpoint
 
     workdir = Workdir(arguments.workdir)
-    with exclusive(workdir):
+    with exclusive(workdir), at_hand(arguments.checkpoint) as checkpoint:
         progress = import_checkpoint(
-            arguments.checkpoint,
+            checkpoint,
             variant,
             workdir,
             arguments.weights,

@@ -141,6 +141,7 @@ def _initial_digest(path: str) -> str | None:
     """Return the digest of `--initial-checkpoint`, if it is given."""
     from preprocessing import storage
     from preprocessing.errors import UsageError
+    from training.weights.at_hand import at_hand
     from training.weights.content_digest import checkpoint_digest
 
     if not path:
@@ -150,7 +151,8 @@ def _initial_digest(path: str) -> str | None:
             f"--initial-checkpoint {path} does not exist; pass a checkpoint's prefix (the part "
             "before .index), its folder or the published .tgz"
         )
-    return checkpoint_digest(path)
+    with at_hand(path) as checkpoint:
+        return checkpoint_digest(checkpoint)
 
 
 def _finished_training(

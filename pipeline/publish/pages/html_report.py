@@ -49,7 +49,8 @@ def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
         UsageError: `folder` is neither, or it was measured on other records than `records`.
     """
     if directory.is_export(folder):
-        content = _of_export(folder, records)
+        with directory.at_hand(folder) as export:
+            content = {**_of_export(export, records), "subtitle": folder}
     elif published_index.is_published(folder):
         if records:
             raise UsageError("--records shows the images of one export; name its folder")

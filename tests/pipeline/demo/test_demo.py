@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from pipeline.export import directory
+from preprocessing import storage
 from tests.conftest import Outcome, mobilenet
 
 pytestmark = pytest.mark.slow
@@ -102,8 +102,8 @@ def test_the_fetched_model_is_the_exported_one_and_the_report_shows_it(
 ) -> None:
     output, outcome = demo
     export, fetched = Path(outcome.result["export"]), output / "fetched" / VARIANT
-    names = directory.list_files(str(export))
-    assert directory.list_files(str(fetched)) == names
+    names = list(storage.list_files(str(export)))
+    assert list(storage.list_files(str(fetched))) == names
     assert all((export / name).read_bytes() == (fetched / name).read_bytes() for name in names)
     report = (output / "report.html").read_text()
     assert report.count("data:image/jpeg;base64,") > 12

@@ -25,6 +25,7 @@ from pipeline.export.conversion import litert, slim_graph, tflite, tflite_metada
 from pipeline.export.conversion.structure import require_whole
 from pipeline.export.exporter import export
 from pipeline.export.formats.registry import tflite_formats
+from preprocessing import storage
 from preprocessing.errors import CheckFailedError, DataError
 from tests.pipeline.conftest import VARIANT, Exported, make_export
 from training.config import ModelConfig
@@ -93,7 +94,7 @@ def test_the_folder_holds_what_the_published_archive_holds_and_what_people_want_
         *("_float16.tflite", "_dynamic.tflite", "_int8.tflite", "_int8_signed.tflite"),
         *(".keras", ".weights.h5", ".onnx"),
     )
-    files = set(directory.list_files(str(exported.folder)))
+    files = set(storage.list_files(str(exported.folder)))
     assert {f"{VARIANT}{ending}" for ending in endings} <= files
     assert {"labels.txt", "calibration.json", "saved_model/saved_model.pb"} <= files
 

@@ -7,6 +7,9 @@ import gzip
 import http.server
 import io
 import os
+import random
+import subprocess
+import sys
 import tarfile
 import threading
 from functools import partial
@@ -60,6 +63,43 @@ def test_from_a_web_server(tmp_path: Path, published: Path) -> None:
         fetch(VARIANT, f"http://127.0.0.1:{server.server_port}", str(tmp_path / "fetched"))
         server.shutdown()
     assert contents(tmp_path / "fetched") == contents(tmp_path / "e")
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1000, 7 << 20])
+def test_a_web_server_without_ranges_sends_everything_again(
+    tmp_path: Path, kept_bytes: int
+) -> None:
+    export = make_export(tmp_path / "e", flatbuffer=random.Random(1).randbytes(8 << 20))
+    publish_to(export, tmp_path / "published")
+    entry = published_index.find(str(tmp_path / "published"), VARIANT)
+    content = (tmp_path / "published" / entry.version_file).read_bytes()
+    partial_file = tmp_path / f"fetched{storage.PARTIAL}{entry.sha256[:12]}.tgz"
+    partial_file.write_bytes(content[:kept_bytes])
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path / "published",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout
+        port = server.stdout.readline().split("port ")[1].split()[0]
+        fetch(VARIANT, f"http://127.0.0.1:{port}", str(tmp_path / "fetched"))
+        server.kill()
+    assert contents(tmp_path / "fetched") == contents(tmp_path / "e")
+
+
+def test_into_a_bucket(emulator: Emulator, tmp_path: Path, published: Path) -> None:
+    output = f"{emulator.bucket}/models/{VARIANT}"
+    fetch(VARIANT, str(published), output)
+    fetch(VARIANT, str(published), output)  # nothing to do
+    storage.download_folder(output, str(tmp_path / "fetched"))
+    assert contents(tmp_path / "fetched") == contents(tmp_path / "e")
+    storage.write_bytes(f"{emulator.bucket}/notes/file", b"mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        fetch(VARIANT, str(published), f"{emulator.bucket}/notes")
 
 
 def test_an_interrupted_download_goes_on_where_it_was(tmp_path: Path, published: Path) -> None:

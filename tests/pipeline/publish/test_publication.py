@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.export import directory
 from pipeline.publish import published_index
 from pipeline.publish.archive import pack
 from pipeline.publish.download import fetch
@@ -39,7 +38,7 @@ def test_packing_is_reproducible_and_holds_every_file_flat(tmp_path: Path) -> No
     second = make_export(tmp_path / "b")
     assert packed(first) == packed(second)
     with tarfile.open(fileobj=io.BytesIO(packed(first))) as archive:
-        assert archive.getnames() == directory.list_files(str(first))
+        assert archive.getnames() == list(storage.list_files(str(first)))
 
 
 def test_index_page_card_and_plots_show_what_was_measured(tmp_path: Path) -> None:

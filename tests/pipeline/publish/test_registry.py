@@ -21,6 +21,7 @@ from pipeline.export import directory
 from pipeline.publish import registry
 from pipeline.publish.embedded_registry import sqlite_uri
 from pipeline.publish.registry import register
+from preprocessing import storage
 from preprocessing.errors import DataError, PermanentError, UsageError
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
@@ -125,7 +126,7 @@ def test_a_run_holds_the_recipe_the_curves_the_figures_and_the_files(
     assert version.tags["checkpoint_step"] == "299"
     files = client.list_artifacts(run.info.run_id, version.tags["mobilenet.artifact_folder"])
     assert {file.path.rpartition("/")[2] for file in files} == {
-        name.partition("/")[0] for name in directory.list_files(str(export))
+        name.partition("/")[0] for name in storage.list_files(str(export))
     }
 
 

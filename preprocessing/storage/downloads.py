@@ -1,0 +1,57 @@
+"""Downloads of one large file that go on where they stopped, if the server can do that."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+
+from preprocessing.storage import connections, retries
+from preprocessing.storage.paths import BLOCK_BYTES
+from preprocessing.storage.reading import open_read
+
+ANSWER_SECONDS = 60.0
+RANGE_BEYOND_END = 416  # HTTP status
+PARTIAL_CONTENT = 206  # HTTP status
+
+
+def download(url: str, path: str) -> None:
+    """Copy `url` to the local file `path`; what the file holds already is not fetched again.
+
+    Args:
+        url: A local path or a URL. A web server that ignores ranges sends everything again.
+        path: The file. Compare its digest afterwards: it may have begun with something else.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RetryError: The server cannot be reached, or always ends before the file does.
+    """
+    if url.startswith(("http://", "https://")):
+        connections.require_reachable(url)
+        retries.retry(url, lambda: _from_web(url, path))
+        return
+    with open_read(url) as source, open(path, "ab") as target:
+        source.seek(target.tell())
+        shutil.copyfileobj(source, target, BLOCK_BYTES)
+
+
+def _from_web(url: str, path: str) -> None:
+    size_bytes = os.path.getsize(path) if os.path.exists(path) else 0
+    headers = {"Range": f"bytes={size_bytes}-"} if size_bytes else {}
+    try:
+        answer = urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=ANSWER_SECONDS
+        )
+    except urllib.error.HTTPError as error:
+        if error.code == RANGE_BEYOND_END:
+            return  # everything is there
+        if error.code in (404, 410):
+            raise FileNotFoundError(url) from error
+        raise
+    with answer, open(path, "ab" if answer.status == PARTIAL_CONTENT else "wb") as target:
+        start = target.tell()
+        shutil.copyfileobj(answer, target, BLOCK_BYTES)
+        expected = answer.headers.get("Content-Length")
+        if expected is not None and target.tell() - start < int(expected):
+            raise ConnectionError(f"{url} ended early")
