@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import Manifest
 from tests.conftest import mobilenet
+from tests.emulator import Emulator
 from tests.training.small_runs import config_of, run
 from training.config import RunConfig
 from training.config.recipes import demo
@@ -22,6 +24,7 @@ from training.models.layout import Architecture
 from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
 from training.weights import slim_checkpoint
+from training.weights.at_hand import at_hand
 from training.weights.content_digest import checkpoint_digest
 from training.weights.initial import import_checkpoint, start_from
 from training.weights.keras_applications import application, read_named
@@ -173,6 +176,29 @@ def test_a_checkpoint_without_averages_gives_its_raw_weights(
         assert np.array_equal(variable.numpy(), raw[name]), name
     progress = import_checkpoint(plain, variant, Workdir(str(tmp_path / "run")), "ema")
     assert (progress.imported, progress.step) == ("raw", step)
+
+
+@pytest.mark.parametrize("form", ["prefix", "folder"])
+def test_a_checkpoint_in_a_bucket_is_the_one_here(
+    emulator: Emulator, tmp_path: Path, form: str
+) -> None:
+    prefix, _, _ = make_checkpoint(tmp_path, 1001)
+    folder = f"{emulator.bucket}/published"
+    for file in tmp_path.iterdir():
+        storage.write_bytes(f"{folder}/{file.name}", file.read_bytes())
+    path = f"{folder}/{Path(prefix).name}" if form == "prefix" else folder
+    with at_hand(path) as local:
+        assert checkpoint_digest(local) == checkpoint_digest(str(prefix))
+        start_from(local, fresh(demo(Variant.parse(VARIANT)), 1001))
+    assert not os.path.exists(local)
+    workdir = f"{emulator.bucket}/run"
+    command = ["import-checkpoint", path, f"--variant={VARIANT}", f"--workdir={workdir}"]
+    outcome = mobilenet(*command)
+    assert outcome.code == 0, outcome.err
+    assert "nothing to do" in mobilenet(*command).err
+    missing = mobilenet("import-checkpoint", f"{folder}/none.ckpt", *command[2:])
+    assert missing.code == 2
+    assert f"{folder}/none.ckpt does not exist" in missing.err
 
 
 @pytest.mark.slow
