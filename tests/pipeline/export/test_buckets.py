@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from preprocessing.errors import UsageError
 from tests.conftest import mobilenet
 from tests.emulator import Emulator
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
-from tests.pipeline.conftest import Exported
 
 # An upload that stops before one of its requests and waits there to be killed.
 UPLOADER = """
@@ -111,37 +109,3 @@ def test_a_folder_of_other_files_is_no_export_and_is_left_alone(emulator: Emulat
         assert outcome.code == 2
         assert "has no metrics.json" in outcome.err
     assert storage.read_bytes(f"{folder}/file") == b"mine"
-
-
-@pytest.mark.slow
-def test_a_run_in_a_bucket_is_exported_into_it_though_the_first_try_is_killed(
-    exported: Exported, emulator: Emulator, tmp_path: Path
-) -> None:
-    # TensorFlow's own filesystem reads records; it knows Google's address only, no emulator's.
-    records, workdir = exported.what.records, f"{emulator.bucket}/run"
-    storage.upload_folder(str(exported.what.workdir), workdir, last="config.json")
-    output = f"{emulator.bucket}/exports/network"
-    flags = [f"--workdir={workdir}", f"--records={records}", f"--output={output}"]
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    environment = {"TMPDIR": str(temporary)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "export", *flags],
-        env={**os.environ, **environment},
-        stderr=subprocess.DEVNULL,
-    ) as child:
-        while child.poll() is None and not list(temporary.rglob("*.tflite")):
-            time.sleep(0.05)
-        child.kill()
-    assert not storage.exists(output)
-    assert list(temporary.iterdir())
-    outcome = mobilenet("export", *flags, TMPDIR=str(temporary))
-    assert outcome.code == 0, outcome.err
-    assert not [path for path in temporary.iterdir() if path.name.startswith("mobilenet-")]
-    metrics = directory.read_metrics(output)
-    directory.require_intact(output, metrics)
-    assert metrics.formats == exported.metrics.formats
-    timed = mobilenet("benchmark", output)
-    assert timed.code == 0, timed.err
-    again = mobilenet("export", *flags)
-    assert "nothing to do" in again.err

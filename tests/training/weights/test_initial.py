@@ -186,9 +186,10 @@ def test_a_checkpoint_in_a_bucket_is_the_one_here(
     folder = f"{emulator.bucket}/published"
     for file in tmp_path.iterdir():
         storage.write_bytes(f"{folder}/{file.name}", file.read_bytes())
+    here = prefix if form == "prefix" else tmp_path
     path = f"{folder}/{Path(prefix).name}" if form == "prefix" else folder
     with at_hand(path) as local:
-        assert checkpoint_digest(local) == checkpoint_digest(str(prefix))
+        assert checkpoint_digest(local) == checkpoint_digest(str(here))
         start_from(local, fresh(demo(Variant.parse(VARIANT)), 1001))
     assert not os.path.exists(local)
     workdir = f"{emulator.bucket}/run"
