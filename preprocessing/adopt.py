@@ -72,7 +72,7 @@ def adopt(records: str) -> Manifest:
             the message names the first.
     """
     _refuse_prepared(records)
-    with storage.exclusive(records, waiting=lambda host: _tell_waiting(records, host)):
+    with storage.exclusive(records, "adopt"):
         files = _shard_files(records)
         read = _read_all(records, files)
         classes = _classes(
@@ -84,10 +84,6 @@ def adopt(records: str) -> Manifest:
         manifest = manifest_of(records, classes, read, source={"layout": LAYOUT}, packages=PACKAGES)
         manifest.write(records)
         return manifest
-
-
-def _tell_waiting(records: str, host: str) -> None:
-    logger.info("adopt: another process on %s is writing %s; waiting for it", host, records)
 
 
 def _refuse_prepared(records: str) -> None:

@@ -79,7 +79,7 @@ def prepare(
     beam_arguments = beam_options(beam_arguments, source_folder, records)
     source = find_source(source_folder)
     earlier_runs.refuse_foreign(records)
-    with storage.exclusive(records, waiting=lambda host: _tell_waiting(records, host)):
+    with storage.exclusive(records, "prepare"):
         with _scratch(records) as scratch:
             plans = os.path.join(scratch, "plans")
             plan = plan_ingest(source, plans, num_shards=num_shards, seed=seed, image=image)
@@ -113,10 +113,6 @@ def prepare(
         manifest.write(records)
         storage.remove(storage.join(records, PLANS))
         return manifest
-
-
-def _tell_waiting(records: str, host: str) -> None:
-    logger.info("prepare: another process on %s is writing %s; waiting for it", host, records)
 
 
 def _tell_unread(source_folder: str, source: Source) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from preprocessing.storage.leases import lease
 from preprocessing.storage.paths import PARTIAL, is_remote, join
 from preprocessing.storage.writing import make_folder
+
+logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.2
 LEASE = f"{PARTIAL}lease.json"  # in a folder of a bucket
@@ -38,16 +41,22 @@ def lock_file(path: str, *, timeout_seconds: float | None = None) -> Iterator[No
 
 
 @contextmanager
-def exclusive(folder: str, waiting: Callable[[str], None]) -> Iterator[None]:
+def exclusive(folder: str, command: str) -> Iterator[None]:
     """Hold a folder, created when missing, against other writers while the block runs.
 
-    While another process holds it, wait. A local folder is held by a lock, which filesystems
-    without locks do not have, and one in a bucket by a lease.
+    While another process holds it, say so and wait. A local folder is held by a lock,
+    which filesystems without locks do not have, and one in a bucket by a lease.
 
     Args:
         folder: The folder.
-        waiting: Called with the holder's host when this process begins to wait.
+        command: The command that writes, in messages.
     """
+
+    def waiting(host: str) -> None:
+        logger.info(
+            "%s: another process on %s is writing %s; waiting for it", command, host, folder
+        )
+
     if is_remote(folder):
         with lease(join(folder, LEASE), folder, waiting=waiting):
             yield

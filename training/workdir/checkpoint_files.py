@@ -140,9 +140,5 @@ def _local_copy(folder: str, names: list[str]) -> Iterator[str]:
         return
     with storage.temporary_folder("checkpoint") as local:
         for name in names:
-            with (
-                storage.open_read(storage.join(folder, name)) as source,
-                open(os.path.join(local, name), "wb") as target,
-            ):
-                shutil.copyfileobj(source, target, 1 << 20)
+            storage.copy_file(storage.join(folder, name), os.path.join(local, name))
         yield local
