@@ -152,9 +152,11 @@ def test_ten_training_steps_are_the_originals(
 
     On these noise images some channels hardly vary, and batch normalisation magnifies float32
     rounding: a sum in another order, which follows from the processor's caches and vector units,
-    moves the loss of step 5 by percents (in float64 the run is smooth). So the first update must
-    be the original's to 1e-5. After that, the figures must be as close as runs whose initial
-    weights differ from the formula's by rounding: at most three times as far from ours.
+    moves the loss of step 5 by percents (in float64 the run is smooth). So the figures must be as
+    close as runs whose initial weights differ from the formula's by rounding: at most three times
+    as far from ours. A processor that computes the first loss to the last place sums in the
+    original's order, and there the first update must be the original's to 1e-5 too. Others, whose
+    TensorFlow has no oneDNN for example, move the second loss by 1e-3.
     """
     strategy = two_replicas if "x2_" in key else tf.distribute.OneDeviceStrategy("CPU:0")
     training = TenSteps(key, strategy)
@@ -162,7 +164,8 @@ def test_ten_training_steps_are_the_originals(
     rounded = [training.run(seed) for seed in (1, 2)]
 
     figures = GOLDEN[f"{key}/loss"]
-    np.testing.assert_allclose(ours.losses[:2], figures[:2], rtol=1e-5)
+    exact = 2 if np.float32(ours.losses[0, 0]) == figures[0, 0] else 1
+    np.testing.assert_allclose(ours.losses[:exact], figures[:exact], rtol=1e-5)
     # The largest distance so far: rounding errors only grow.
     distances = np.abs([run.losses - ours.losses for run in rounded]).max(axis=0)
     reach = np.maximum.accumulate(distances, axis=0)
