@@ -79,6 +79,7 @@ def write_run(workdir: Path, variant: str, records: Path, manifest: Manifest) ->
     os.makedirs(workdir, exist_ok=True)
     opened = Workdir(str(workdir))
     opened.claim(run)
+    state.optimizer.iterations.assign(1)
     checkpoints = Checkpoints(opened, state, keep=1)
     checkpoints.save(1)
     checkpoints.wait()

@@ -26,7 +26,8 @@ import numpy as np
 
 from benchmarks.random_networks import write_digits, write_run
 from pipeline.export import directory, latency
-from pipeline.export.exporter import Export, export
+from pipeline.export.exporter import export
+from pipeline.export.job import Export
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish.pages import plots
 from pipeline.publish.published_index import unpublished_entry

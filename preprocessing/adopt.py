@@ -7,7 +7,6 @@ then `record_offsets.npz` and, last, `dataset.json` are written beside the shard
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import IO, Any, cast
 import numpy as np
 from tqdm import tqdm
 
-from preprocessing import storage
+from preprocessing import limits, storage
 from preprocessing.assemble import manifest_of
 from preprocessing.errors import DataError, UsageError
 from preprocessing.images.orientation import UPRIGHT
@@ -145,7 +144,7 @@ def _read_all(records: str, files: dict[str, list[storage.Entry]]) -> dict[str, 
     read: dict[str, list[_ReadShard]] = {split: [] for split in SPLITS}
     with (
         tqdm(total=total, desc="adopt", unit="B", unit_scale=True, file=sys.stderr) as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(limits.num_cores()) as pool,
     ):
         submitted = [
             (split, pool.submit(_read_shard, records, split, file.name))

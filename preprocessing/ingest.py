@@ -16,11 +16,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from preprocessing import earlier_runs, storage
+from preprocessing import earlier_runs, limits, storage
 from preprocessing.assemble import assemble
 from preprocessing.errors import DataError, PermanentError, RetryError, UsageError
 from preprocessing.execution.beam_options import beam_options
-from preprocessing.execution.local_workers import num_cores, worker_processes
+from preprocessing.execution.local_workers import worker_processes
 from preprocessing.execution.progress_bar import shown_progress
 from preprocessing.ingest_plan import ImageOptions, ShardPlan, plan_ingest
 from preprocessing.records import schema
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 LOCAL_RUNNER = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 # Smaller work is done before another process has started.
 MIN_BYTES_PER_WORKER = 32 << 20
+BYTES_OF_A_WORKER = 300 << 20  # its peak memory
 
 
 def prepare(
@@ -163,8 +164,15 @@ def _run_beam(
 
 
 def _useful_workers(shards: list[ShardPlan]) -> int:
-    """Return one worker per core, and one that works while another waits for the disk."""
-    return min(num_cores() + 1, sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER)
+    """Return one worker per core, and one that works while another waits for the disk.
+
+    Small sources and little memory take fewer.
+    """
+    return min(
+        limits.num_cores() + 1,
+        max(1, limits.memory_bytes() // BYTES_OF_A_WORKER),
+        sum(shard.num_bytes for shard in shards) // MIN_BYTES_PER_WORKER,
+    )
 
 
 def _beam_graph() -> Any:

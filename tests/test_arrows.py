@@ -17,10 +17,14 @@ SHARED = {
     "preprocessing.records.imagenet",
     "preprocessing.storage",
     "preprocessing.errors",
+    "preprocessing.limits",
+    "preprocessing.worker_pool",
 }
 # A chapter or a single module of `preprocessing` imports only those before it.
 PREPROCESSING_CHAPTERS = (
     "errors",
+    "limits",
+    "worker_pool",
     "storage",
     "records",
     "sources",

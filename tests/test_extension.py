@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.export.conversion.runtimes import of_network
-from pipeline.export.conversion.sources import ExportSources
+from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
 from pipeline.export.exporter import export
 from pipeline.export.formats.export_format import ExportFormat, Runner, Tolerance
 from pipeline.export.formats.registry import EXPORT_FORMATS
@@ -46,14 +46,12 @@ def _write_zeros(sources: ExportSources, path: str) -> None:
     np.savez(path, **zeros)  # type: ignore[arg-type]
 
 
-def _open_arrays(path: str, sources: ExportSources) -> Runner:
+def _open_arrays(path: str, network: ExportedNetwork) -> Runner:
     arrays = np.load(path)
-    network = mobilenet(
-        sources.layout, ModelConfig(weight_decay=0.0), resolution=sources.image_size
-    )
-    for name, variable in slim_variables(network, sources.layout).items():
+    model = mobilenet(network.layout, ModelConfig(weight_decay=0.0), resolution=network.image_size)
+    for name, variable in slim_variables(model, network.layout).items():
         variable.assign(arrays[name])
-    return of_network(network)
+    return of_network(model)
 
 
 ARRAYS = ExportFormat(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +14,43 @@ from pipeline.export.metrics import CalibrationSummary
 from preprocessing import storage
 from preprocessing.errors import UsageError
 from training.config import EvaluationConfig
-from training.input.inception import eval_view
+from training.input.data import READS, evaluation_examples
 from training.input.records import Records, damage_named
 
 MIN_IMAGES = 500
 FILE = "calibration.json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """Images `float32 [N, S, S, 3]` in [-1, 1], prepared as in evaluation, and their origin.
+    """Images `float32 [S, S, 3]` in [-1, 1], prepared as in evaluation when they are iterated over.
 
     Attributes:
+        records: The training split.
+        config: The preparation of an image in evaluation; calibration never sees augmented crops.
+        size: S, pixels.
         indices: Positions in the training split.
+        labels: The images' classes.
     """
 
-    images: np.ndarray
+    records: Records
+    config: EvaluationConfig
+    size: int
     indices: list[int]
     labels: list[int]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the images one at a time: a thousand of 224 pixels take 600 MB.
+
+        Raises:
+            DataError: A record is damaged.
+        """
+        examples = evaluation_examples(self.records, self.config, self.size)
+        for start in range(0, len(self.indices), READS):
+            indices = self.indices[start : start + READS]
+            with damage_named(self.records, indices):
+                images, _ = examples(np.asarray(indices))
+            yield from images
 
     def listing(self, records_digest: str) -> dict[str, Any]:
         """Return the content of `calibration.json`: enough to take the same images again."""
@@ -56,7 +77,7 @@ def take(records: Records, config: EvaluationConfig, num_classes: int, size: int
 
     Args:
         records: The training split.
-        config: The preparation of an image in evaluation; calibration never sees augmented crops.
+        config: The preparation of an image in evaluation.
         num_classes: The number of classes without the background.
         size: S, pixels.
     """
@@ -71,27 +92,24 @@ def take(records: Records, config: EvaluationConfig, num_classes: int, size: int
         # Some classes have few images or none, so more are taken of the others.
         per_class = -(-MIN_IMAGES // len(set(labels)))
         indices, labels = _first_of_each_class(records, num_classes, per_class)
-    with damage_named(records):
-        images = [eval_view(_read(records, index)[0], size, config).numpy() for index in indices]
-    return Calibration(np.stack(images), indices, labels)
+    return Calibration(records=records, config=config, size=size, indices=indices, labels=labels)
 
 
 def _first_of_each_class(
     records: Records, num_classes: int, per_class: int
 ) -> tuple[list[int], list[int]]:
-    taken: dict[int, int] = {}
+    taken: Counter[int] = Counter()
     indices: list[int] = []
     labels: list[int] = []
-    for index in range(records.num_examples):
-        if len(indices) == per_class * num_classes:
-            break
-        label = int(_read(records, index)[1])
-        if taken.get(label, 0) < per_class:
-            taken[label] = taken.get(label, 0) + 1
-            indices.append(index)
-            labels.append(label)
+    of_records = tf.data.Dataset.range(records.num_examples).map(
+        lambda index: records.read(index)[1], num_parallel_calls=READS, deterministic=True
+    )
+    with damage_named(records):
+        for index, label in enumerate(map(int, of_records.as_numpy_iterator())):
+            if taken[label] < per_class:
+                taken[label] += 1
+                indices.append(index)
+                labels.append(label)
+            if len(indices) == per_class * num_classes:
+                break
     return indices, labels
-
-
-def _read(records: Records, index: int) -> tuple[tf.Tensor, tf.Tensor]:
-    return records.read(tf.constant(index, tf.int64))

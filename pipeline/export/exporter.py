@@ -3,105 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import io
 import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
-from pipeline.export import (
-    calibration,
-    directory,
-    history,
-    latency,
-    per_image,
-)
-from pipeline.export.conversion import litert, runtimes, tf1_files
-from pipeline.export.conversion.sources import ExportSources
-from pipeline.export.formats.export_format import Runner
-from pipeline.export.formats.registry import EXPORT_FORMATS
-from pipeline.export.formats.tensorflow_files import SAVED_MODEL
-from pipeline.export.input_contract import input_contract, labels
-from pipeline.export.metrics import REFERENCE, ExportMetrics, Latencies, Lineage, Weights
+from pipeline.export import directory, latency, per_image, unfinished
+from pipeline.export.conversion import litert
+from pipeline.export.job import CHUNK, Converted, Export
+from pipeline.export.metrics import REFERENCE, ExportMetrics, InputContract, Latencies, Lineage
 from pipeline.export.predictions import (
     DisagreementError,
     Predictions,
+    from_bytes,
     measured,
-    require_same_answers,
     require_within,
 )
+from pipeline.export.stages import Stages, stages
+from pipeline.export.unfinished import Unfinished
+from pipeline.local.quiet import import_tensorflow
 from preprocessing import storage
-from preprocessing.errors import CheckFailedError
-from preprocessing.records.schema import Manifest
-from training.input.data import (
-    EVALUATION_BATCH,
-    SINGLE_PROCESS,
-    evaluation_batches,
-    evaluation_steps,
-)
-from training.input.inception import eval_view
-from training.input.records import Records, damage_named
-from training.models.variants import Variant
-from training.monitoring.image_grid import captioned, grid, view_image
-from training.optimization.state import TrainingState
-from training.weights.run_weights import load_state
-from training.workdir.run_record import FILE as CONFIG_FILE
-from training.workdir.run_record import Run
-from training.workdir.workdir import Workdir
+from preprocessing.errors import CheckFailedError, StorageFullError
 
 logger = logging.getLogger(__name__)
 
 WORST_PIXELS, WORST_COLUMNS = 224, 4  # picture of the worst images of a format
-NUM_JPEG = 20  # images on which the signature for encoded images is compared
 VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Export:
-    """A run to export, and how far formats may differ.
-
-    Attributes:
-        workdir: The run; its newest checkpoint is exported.
-        records: The records, with validation images to compare on and training images to
-            calibrate with.
-        run: `config.json` of `workdir`.
-        manifest: `dataset.json` of `records`.
-        weights: Which weights are exported.
-        int8_tolerance: The fraction of top-1 that quantised formats may lose; None takes each
-            format's own.
-    """
-
-    workdir: Workdir
-    records: str
-    run: Run
-    manifest: Manifest
-    weights: Weights = "ema"
-    int8_tolerance: float | None = None
-
-    @property
-    def variant(self) -> Variant:
-        """The variant that the run trains."""
-        return self.run.config.variant
-
-    @property
-    def validation(self) -> Records:
-        """The images that formats are compared on."""
-        return Records(self.records, self.manifest, "validation")
-
-    @property
-    def training(self) -> Records:
-        """The images that calibration takes from."""
-        return Records(self.records, self.manifest, "train")
 
 
 def export(job: Export, output: str) -> ExportMetrics:
     """Convert, run and compare every format, then let `output` appear.
+
+    What is finished of an interrupted export of the same weights to the same output is kept.
 
     Args:
         job: The run, records and tolerances.
@@ -112,36 +50,32 @@ def export(job: Export, output: str) -> ExportMetrics:
         What `metrics.json` holds.
 
     Raises:
-        CheckFailedError: A format does not agree; nothing is written but a picture of the
-            worst images next to `output`.
+        CheckFailedError: A format does not agree; `output` is as it was, and a picture of the
+            worst images is next to it.
     """
     output = output.rstrip("/")
     try:
-        with _partial(output) as partial:
-            metrics = _export_to(partial, job)
-            storage.write_json(os.path.join(partial, directory.METRICS), metrics.to_json())
-            _replace(partial, output)
+        with _removed_from_a_full_disk(output), unfinished.unfinished(output) as kept:
+            metrics = _export_to(kept, job)
+            storage.write_json(os.path.join(kept.export, directory.METRICS), metrics.to_json())
+            _replace(kept.export, output)
     except DisagreementError as error:
         picture = f"{output}.worst.png"
         _show_worst(job, error, picture)
         raise CheckFailedError(f"{error}; the worst are shown in {picture}") from error
+    unfinished.remove(output)
     return metrics
 
 
 @contextlib.contextmanager
-def _partial(output: str) -> Iterator[str]:
-    """Yield an empty local folder to export to, on the disk of `output` unless it is a bucket."""
-    if storage.is_remote(output):
-        with storage.temporary_folder("export") as folder:
-            yield folder
-        return
-    partial = f"{output}{storage.PARTIAL}export"
-    shutil.rmtree(partial, ignore_errors=True)
+def _removed_from_a_full_disk(output: str) -> Iterator[None]:
+    """Remove the unfinished export when there is no space for the rest of it."""
     try:
-        os.makedirs(partial)
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        yield
+    except (StorageFullError, OSError) as error:
+        if isinstance(error, StorageFullError) or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            unfinished.remove(output)
+        raise
 
 
 def _replace(folder: str, output: str) -> None:
@@ -157,148 +91,79 @@ def _replace(folder: str, output: str) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _export_to(folder: str, job: Export) -> ExportMetrics:
-    """Write all files but metrics.json into `folder` and return what was measured on them."""
-    state = load_state(job.workdir, job.run)
-    calibrated = calibration.take(
-        job.training,
-        job.run.config.evaluation,
-        job.run.num_classes,
-        job.variant.resolution,
-    )
-    sources = _sources(job, state, calibrated.images)
-    files = _write_files(folder, sources)
-    storage.write_json(
-        os.path.join(folder, calibration.FILE), calibrated.listing(job.manifest.digest)
-    )
-    storage.write_json(os.path.join(folder, CONFIG_FILE), job.run.to_json())
-
-    predictions = _compare(job, _runners(files, sources))
-    _require_agreement(predictions, job.int8_tolerance)
-    _require_same_from_jpeg(job, files[SAVED_MODEL.name])
-    per_image.write(folder, predictions)
-    history.write(folder, job.workdir)
+def _export_to(kept: Unfinished, job: Export) -> ExportMetrics:
+    """Write all files but metrics.json and return what was measured on them."""
+    with stages(job, kept) as work:
+        converted = work.convert()
+        predictions = _predictions(work, converted.contract)
     reference = predictions[REFERENCE]
+    for export_format in job.export_formats:
+        require_within(
+            export_format,
+            predictions[export_format.name],
+            reference,
+            adjusted_top1_loss=job.int8_tolerance,
+        )
+    folder = kept.export
+    per_image.write(
+        folder,
+        predictions,
+        converted.contract.outputs,
+        job.positions if job.sample else None,
+    )
+    files = {name: os.path.join(folder, file) for name, file in converted.files.items()}
     flatbuffers = {
-        item.name: storage.read_bytes(files[item.name]) for item in EXPORT_FORMATS if item.is_tflite
+        item.name: storage.read_bytes(files[item.name])
+        for item in job.export_formats
+        if item.is_tflite
     }
     return ExportMetrics(
         variant=job.variant,
         recipe=job.run.config.recipe,
         weights=job.weights,
-        macs=sources.layout.macs,
-        parameters=sources.layout.parameters,
+        macs=converted.macs,
+        parameters=converted.parameters,
         formats={name: measured(scores, reference) for name, scores in predictions.items()},
-        files_by_format={name: os.path.relpath(path, folder) for name, path in files.items()},
+        files_by_format=converted.files,
         sizes={name: directory.size_bytes(path) for name, path in files.items()},
         arena_bytes={name: litert.arena_bytes(content) for name, content in flatbuffers.items()},
         latency=_latencies(flatbuffers),
-        input_contract=sources.contract,
-        calibration=calibrated.summary(),
+        input_contract=converted.contract,
+        calibration=converted.calibration,
+        sample=job.sample,
         rejected=len(job.manifest.rejects),
-        lineage=Lineage(
-            checkpoint_step=sources.state.step,
-            records_digest=job.manifest.digest,
-            config_digest=job.run.config_digest,
-            git_commit=job.run.git_commit,
-            weights_digest=job.workdir.weights_digest(sources.state.step),
-        ),
+        lineage=_lineage(job, converted),
         versions={name: importlib.metadata.version(name) for name in VERSIONED_PACKAGES},
         files=directory.file_digests(folder),
     )
 
 
-def _sources(job: Export, state: TrainingState, calibration_images: np.ndarray) -> ExportSources:
-    config = job.run.config
-    return ExportSources(
-        variant=job.variant,
-        state=state,
-        weights=job.weights,
-        evaluation=config.evaluation,
-        contract=input_contract(job.variant.resolution, config.evaluation, job.manifest),
-        labels=labels(job.manifest),
-        calibration_images=calibration_images,
-        quantized=config.model.quantized,
+def _lineage(job: Export, converted: Converted) -> Lineage:
+    return Lineage(
+        checkpoint_step=converted.step,
+        records_digest=job.manifest.digest,
+        config_digest=job.run.config_digest,
+        git_commit=job.run.git_commit,
+        weights_digest=converted.weights_digest,
     )
 
 
-def _write_files(folder: str, sources: ExportSources) -> dict[str, str]:
-    """Write the checkpoint and every format; return the path of each by format."""
-    variant = sources.variant.name
-    logger.info("export: the checkpoint and its graphs")
-    tf1_files.write(folder, sources)
-    files = {REFERENCE: os.path.join(folder, tf1_files.checkpoint_file(variant))}
-    for export_format in EXPORT_FORMATS:
-        logger.info("export: %s", export_format.title)
-        path = os.path.join(folder, export_format.file_of(variant))
-        export_format.write(sources, path)
-        files[export_format.name] = path
-    return files
+def _predictions(work: Stages, contract: InputContract) -> dict[str, Predictions]:
+    """Return the predictions of the reference and of every format on every image."""
+    job, kept = work.job, work.unfinished
+    missing = sorted({*range(job.num_chunks)} - {*kept.chunk_numbers()})
+    num_images = len(job.positions)
+    with tqdm(total=num_images, desc="export: comparing", unit=" images") as progress:
+        progress.update(num_images - sum(_size(job, number) for number in missing))
+        for number in work.compare(contract, missing):
+            progress.update(_size(job, number))
+    chunks = [from_bytes(kept.read_chunk(number)) for number in range(job.num_chunks)]
+    return {name: Predictions.joined([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def _runners(files: Mapping[str, str], sources: ExportSources) -> dict[str, Runner]:
-    """Return the reference and every format in its own runtime, read back from its file."""
-    return {
-        REFERENCE: runtimes.of_network(sources.reference),
-        **{item.name: item.open(files[item.name], sources) for item in EXPORT_FORMATS},
-    }
-
-
-def _compare(job: Export, formats: Mapping[str, Runner]) -> dict[str, Predictions]:
-    """Return the predictions of every format on every validation image, from one pass."""
-    records = job.validation
-    batches = evaluation_batches(
-        records,
-        job.run.config.evaluation,
-        size=job.variant.resolution,
-        batch_per_replica=EVALUATION_BATCH,
-        share=SINGLE_PROCESS,
-    ).take(evaluation_steps(records.num_examples, EVALUATION_BATCH))
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in formats}
-    truths: list[np.ndarray] = []
-    with (
-        damage_named(records),
-        tqdm(total=records.num_examples, desc="export: comparing", unit=" images") as progress,
-    ):
-        for images, truth, weights in batches.as_numpy_iterator():
-            counted = weights > 0
-            truths.append(truth[counted])
-            for name, run in formats.items():
-                scores[name].append(run(images[counted]))
-            progress.update(int(counted.sum()))
-    truth = np.concatenate(truths)
-    return {name: Predictions(np.concatenate(parts), truth) for name, parts in scores.items()}
-
-
-def _require_agreement(
-    predictions: Mapping[str, Predictions], int8_tolerance: float | None
-) -> None:
-    """Raise DisagreementError for the first format outside its tolerance of the checkpoint."""
-    for export_format in EXPORT_FORMATS:
-        require_within(
-            export_format,
-            predictions[export_format.name],
-            predictions[REFERENCE],
-            adjusted_top1_loss=int8_tolerance,
-        )
-
-
-def _require_same_from_jpeg(job: Export, saved_model: str) -> None:
-    """Compare the SavedModel's two signatures on the first validation images."""
-    records = job.validation
-    read = [
-        records.read(tf.constant(index, tf.int64))
-        for index in range(min(NUM_JPEG, records.num_examples))
-    ]
-    encoded = [jpeg.numpy() for jpeg, _ in read]
-    truth = np.asarray([int(label) for _, label in read])
-    size, config = job.variant.resolution, job.run.config.evaluation
-    images = np.stack([eval_view(jpeg, size, config).numpy() for jpeg in encoded])
-    require_same_answers(
-        "saved_model's signature jpeg",
-        Predictions(runtimes.of_saved_model_jpeg(saved_model)(encoded), truth),
-        Predictions(runtimes.of_saved_model(saved_model)(images), truth),
-    )
+def _size(job: Export, number: int) -> int:
+    """Return the number of images in a chunk."""
+    return min(CHUNK, len(job.positions) - number * CHUNK)
 
 
 def _latencies(flatbuffers: Mapping[str, bytes]) -> Latencies:
@@ -312,10 +177,17 @@ def _latencies(flatbuffers: Mapping[str, bytes]) -> Latencies:
 
 def _show_worst(job: Export, error: DisagreementError, picture: str) -> None:
     """Name the worst images on stderr and draw them."""
-    records, size = job.validation, job.variant.resolution
+    import_tensorflow()
+    import tensorflow as tf
+
+    from training.input.inception import eval_view
+    from training.input.records import Records
+    from training.monitoring.image_grid import captioned, grid, view_image
+
+    records, size = Records(job.records, job.manifest, "validation"), job.variant.resolution
     names = ["background", *(image_class.text for image_class in job.manifest.classes)]
     tiles = []
-    for index in error.images:
+    for index in job.positions[error.images].tolist():
         jpeg, label = records.read(tf.constant(index, tf.int64))
         view = eval_view(jpeg, size, job.run.config.evaluation).numpy()
         caption = f"validation image {index}\n{names[int(label)]}\n{error.name}"

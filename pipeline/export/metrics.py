@@ -124,6 +124,17 @@ class InputContract:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The validation images that formats were compared on, if not all: `images` of `of` images.
+
+    They are spread evenly over the records.
+    """
+
+    images: int
+    of: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationSummary:
     """The images that the int8 ranges come from; `list` is the file that names them.
 
@@ -172,6 +183,7 @@ class ExportMetrics:
         files_by_format: File or folder of each format, relative to the export.
         sizes: Bytes by format.
         arena_bytes: Peak memory for activations by TF-Lite format.
+        sample: The validation images that the accuracy is measured on; None for all of them.
         rejected: Unreadable images of the source, which are in neither split.
         versions: Versions of the packages that made the export.
         files: Every file but metrics.json itself, by path relative to the export.
@@ -190,6 +202,7 @@ class ExportMetrics:
     latency: Latencies
     input_contract: InputContract | None = None
     calibration: CalibrationSummary | None = None
+    sample: Sample | None = None
     rejected: int
     lineage: Lineage
     versions: dict[str, str] = field(default_factory=dict)

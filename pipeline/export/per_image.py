@@ -15,7 +15,6 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError, did_you_mean
 
 FILE = "predictions.npz"
-NUM_BEST = 5  # best classes kept per image
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +26,14 @@ class PerImage:
         ranks: `int64 [N]`, the number of classes before the true one; 0 is right.
         classes: `int64 [N, 5]`, the best classes, best first.
         scores: `float32 [N, 5]`, their probabilities.
+        positions: `int64 [N]`, the images' places in the validation split.
     """
 
     labels: np.ndarray
     ranks: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
+    positions: np.ndarray
 
     @property
     def right(self) -> np.ndarray:
@@ -47,17 +48,29 @@ class PerImage:
         )
 
 
-def write(folder: str, predictions_by_format: Mapping[str, Predictions]) -> None:
-    """Write `predictions.npz`; the same predictions give the same bytes."""
+def write(
+    folder: str,
+    predictions_by_format: Mapping[str, Predictions],
+    num_outputs: int,
+    positions: np.ndarray | None = None,
+) -> None:
+    """Write `predictions.npz`; the same predictions give the same bytes.
+
+    Args:
+        folder: The export.
+        predictions_by_format: The predictions of every format.
+        num_outputs: Classes and the background.
+        positions: The images' places in the validation split; None if it is the whole split.
+    """
     arrays: dict[str, np.ndarray] = {}
+    integer = _integer_for(num_outputs)
     for name, predictions in predictions_by_format.items():
-        scores, labels = predictions.scores, predictions.labels
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :NUM_BEST]
-        integer = _integer_for(scores.shape[1])
-        arrays["labels"] = labels.astype(integer)
+        arrays["labels"] = predictions.labels.astype(integer)
         arrays[f"{name}.ranks"] = predictions.ranks.astype(integer)
-        arrays[f"{name}.classes"] = best.astype(integer)
-        arrays[f"{name}.scores"] = np.take_along_axis(scores, best, axis=1).astype(np.float16)
+        arrays[f"{name}.classes"] = predictions.classes.astype(integer)
+        arrays[f"{name}.scores"] = predictions.scores.astype(np.float16)
+    if positions is not None:
+        arrays["positions"] = positions
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
     storage.write_bytes(os.path.join(folder, FILE), packed.getvalue())
@@ -83,11 +96,13 @@ def read(folder: str, name: str = "checkpoint") -> PerImage:
         formats = sorted(key.removesuffix(".ranks") for key in arrays if key.endswith(".ranks"))
         if name not in formats:
             raise UsageError(f"{folder} has no format {name!r}; {did_you_mean(name, formats)}")
+        labels = arrays["labels"].astype(np.int64)
         return PerImage(
-            labels=arrays["labels"].astype(np.int64),
+            labels=labels,
             ranks=arrays[f"{name}.ranks"].astype(np.int64),
             classes=arrays[f"{name}.classes"].astype(np.int64),
             scores=arrays[f"{name}.scores"].astype(np.float32),
+            positions=arrays["positions"] if "positions" in arrays else np.arange(len(labels)),
         )
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged ({error}); export again") from error

@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from preprocessing import limits
 from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
 
 DIES_WITH_PARENT = "MOBILENET_DIES_WITH_PARENT"
@@ -78,7 +79,7 @@ def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float
         with one, or else 143, which means retry.
     """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
-    threads = str(max(1, (os.cpu_count() or 1) // num_workers))
+    threads = str(max(1, limits.num_cores() // num_workers))
     workers = [
         start(
             arguments,

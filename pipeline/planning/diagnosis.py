@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import tensorflow as tf
 
+from preprocessing import limits
 from training.config import RunConfig
 from training.input.data import SINGLE_PROCESS, Share
 from training.input.records import Readable
@@ -67,7 +67,7 @@ def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
         "devices": strategy.num_replicas_in_sync,
         "images_per_second_per_device": per_device,
         "images_per_second_per_core": per_core,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": limits.num_cores(),
         "cores_needed": cores_needed(
             per_device["synthetic"] * strategy.num_replicas_in_sync, per_core
         ),

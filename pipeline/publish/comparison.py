@@ -83,7 +83,10 @@ def _images(a: str, b: str) -> dict[str, Any]:
     if not all(storage.exists(storage.join(side, per_image.FILE)) for side in (a, b)):
         return {}
     left, right = per_image.read(a), per_image.read(b)
-    if not np.array_equal(left.labels, right.labels):
+    if not all(
+        np.array_equal(getattr(left, name), getattr(right, name))
+        for name in ("positions", "labels")
+    ):
         return {}
     names = directory.read_labels(a)
     hits_a, images = left.class_counts(len(names))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import IO, cast
 import numpy as np
 from tqdm import tqdm
 
-from preprocessing import storage
+from preprocessing import limits, storage
 from preprocessing.errors import DataError, describe_os_error
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import SPLITS, ImageClass, Manifest, Shard
@@ -79,7 +78,7 @@ def verify(records: str, manifest: Manifest) -> None:
             unit_scale=True,
             file=sys.stderr,
         ) as bar,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(limits.num_cores()) as pool,
     ):
 
         def check(shard: Shard) -> Counter[int]:

@@ -61,12 +61,22 @@ def exclusive(folder: str, command: str) -> Iterator[None]:
         with lease(join(folder, LEASE), folder, waiting=waiting):
             yield
         return
-    make_folder(folder)
-    descriptor = os.open(folder, os.O_RDONLY)
-    if not _try_lock(descriptor):
-        waiting("this machine")
-    with _held(descriptor, timeout_seconds=None):
-        yield
+    while True:
+        make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY)
+        if not _try_lock(descriptor):
+            waiting("this machine")
+        with _held(descriptor, timeout_seconds=None):
+            if _is_at(descriptor, folder):  # its holder may have removed it
+                yield
+                return
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.random_networks import write_digits, write_run
 from pipeline.export import directory
-from pipeline.export.exporter import Export, export
+from pipeline.export.exporter import export
+from pipeline.export.job import Export
 from pipeline.export.metrics import ExportMetrics, InputContract
 from pipeline.publish import registry
 from pipeline.publish.embedded_registry import sqlite_uri

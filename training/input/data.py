@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from training.config import AugmentationConfig, EvaluationConfig
@@ -22,6 +23,7 @@ from training.input.records import Readable, epoch_order
 EVALUATION_BATCH = 100  # images per replica and step, as in slim's eval_image_classifier
 PARALLEL_BATCHES = 2
 PREFETCHED_BATCHES = 4  # ahead of the devices' own buffers
+READS = 16  # records read at the same time where cores are not what limits, as from a bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,36 @@ def evaluation_batches(
         return eval_view(jpeg, size, config), label, tf.cast(is_example, tf.float32)
 
     return _endless(_positions(batch_per_replica, share, 0), example, batch_per_replica)
+
+
+def evaluation_examples(
+    records: Readable, config: EvaluationConfig, size: int
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return a function from positions `int64 [N]` in a split to these examples.
+
+    Returns:
+        A function that returns `(images, labels)`: `float32 [N, S, S, 3]` in [-1, 1] and
+        `int64 [N]`. A dataset for as few images would take longer to build than to read.
+    """
+
+    def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        jpeg, label = records.read(position)
+        return eval_view(jpeg, size, config), label
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def examples(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.map_fn(
+            example,
+            positions,
+            fn_output_signature=(tf.float32, tf.int64),
+            parallel_iterations=READS,
+        )
+
+    def read(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = examples(tf.constant(positions, tf.int64))
+        return images.numpy(), labels.numpy()
+
+    return read
 
 
 def evaluation_steps(num_examples: int, global_batch: int) -> int:

@@ -42,8 +42,12 @@ class Readable(Protocol):
 
 
 @contextlib.contextmanager
-def damage_named(records: Readable) -> Iterator[None]:
-    """Name the damaged record when the block, which reads a whole split in order, fails by one.
+def damage_named(records: Readable, positions: Sequence[int] | None = None) -> Iterator[None]:
+    """Name the damaged record when the block fails by one.
+
+    Args:
+        records: The split.
+        positions: What the block reads, in order; None if it is the whole split.
 
     Raises:
         DataError: A record is damaged.
@@ -51,7 +55,7 @@ def damage_named(records: Readable) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        damage = records.first_damaged(range(records.num_examples), None)
+        damage = records.first_damaged(positions or range(records.num_examples), None)
         if damage is None:
             raise
         raise explain(error, records.folder, damage=damage) from error

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli import flags
 from pipeline.cli.command import Command, Result
+from pipeline.export.formats.registry import EXPORT_FORMATS
 
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from pipeline.export.job import Export
     from pipeline.export.metrics import ExportMetrics
 
 
@@ -31,16 +33,30 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         default="ema",
         help="averages, or the weights of the last step [ema]",
     )
+    parser.add_argument(
+        "--formats",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="NAME,...",
+        help=f"formats to export, of {', '.join(item.name for item in EXPORT_FORMATS)} [all]",
+    )
+    parser.add_argument(
+        "--validation-images",
+        type=int,
+        metavar="N",
+        help="compare on N images, spread evenly; such an export cannot be published [all]",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> Result:
-    from preprocessing import storage
+    from pipeline.export import unfinished
 
-    is_there = storage.exists(arguments.output)
-    if is_there and not storage.is_unfinished_upload(arguments.output):
-        metrics = _existing(arguments) or _export(arguments)
-    else:
-        metrics = _export(arguments)
+    job = _job(arguments)
+    metrics = _existing(job, arguments.output)
+    if metrics is None:
+        with unfinished.lock(arguments.output):
+            # While this process waited, another one may have made the same export.
+            metrics = _existing(job, arguments.output) or _export(job, arguments.output)
     return {
         "export": arguments.output,
         "variant": metrics.variant.name,
@@ -48,71 +64,76 @@ def _run(arguments: argparse.Namespace) -> Result:
     }
 
 
-def _existing(arguments: argparse.Namespace) -> ExportMetrics | None:
-    """Return the metrics of the export that is there already; None if it has other weights.
-
-    Raises:
-        UsageError: It is no export, or one of another run or kind of weights.
-        DataError: It was changed since it was measured.
-    """
+def _job(arguments: argparse.Namespace) -> Export:
     from pipeline.cli.records import require_same_records
-    from pipeline.export import directory
-    from preprocessing.errors import UsageError
+    from pipeline.export.job import Export
     from training.workdir.workdir import Workdir
 
     workdir = Workdir(arguments.workdir)
     run = workdir.read_run()
-    manifest = require_same_records(run, arguments.records)
-    if not directory.is_export(arguments.output):
-        raise UsageError(f"{arguments.output} exists and is not an export; choose another --output")
-    metrics = directory.read_metrics(arguments.output)
+    return Export(
+        workdir=workdir,
+        records=arguments.records,
+        run=run,
+        manifest=require_same_records(run, arguments.records),
+        weights=arguments.weights,
+        int8_tolerance=arguments.int8_tolerance,
+        formats=arguments.formats,
+        validation_images=arguments.validation_images,
+    )
+
+
+def _existing(job: Export, output: str) -> ExportMetrics | None:
+    """Return the metrics of the same export if it is there already.
+
+    Raises:
+        UsageError: There is another folder, or an export of another run or kind of weights.
+        DataError: It was changed since it was measured.
+    """
+    from pipeline.export import directory
+    from preprocessing import storage
+    from preprocessing.errors import UsageError
+
+    if not storage.exists(output) or storage.is_unfinished_upload(output):
+        return None
+    if not directory.is_export(output):
+        raise UsageError(f"{output} exists and is not an export; choose another --output")
+    metrics = directory.read_metrics(output)
     exported, wanted = (
         (metrics.lineage.records_digest, metrics.lineage.config_digest, metrics.weights),
-        (manifest.digest, run.config_digest, arguments.weights),
+        (job.manifest.digest, job.run.config_digest, job.weights),
     )
     names = ("records_digest", "config_digest", "weights")
     changed = [name for name, old, new in zip(names, exported, wanted, strict=True) if old != new]
     if changed:
         raise UsageError(
-            f"{arguments.output} holds the export of another {', '.join(changed)}; "
+            f"{output} holds the export of another {', '.join(changed)}; "
             "choose another --output or delete it"
         )
-    directory.require_intact(arguments.output, metrics)
-    newest = workdir.newest_checkpoint_step()
-    if metrics.lineage.weights_digest == workdir.weights_digest(newest):
-        logger.info("export: %s holds these weights already; nothing to do", arguments.output)
-        return metrics
-    logger.info(
-        "export: %s holds other weights, of step %d; exporting step %d in their place",
-        arguments.output,
-        metrics.lineage.checkpoint_step,
-        newest,
-    )
-    return None
-
-
-def _export(arguments: argparse.Namespace) -> ExportMetrics:
-    from pipeline.cli.records import require_same_records
-    from pipeline.local.quiet import import_tensorflow
-    from training.workdir.workdir import Workdir
-
-    workdir = Workdir(arguments.workdir)
-    run = workdir.read_run()
-    manifest = require_same_records(run, arguments.records)
-    import_tensorflow()
-    from pipeline.export.exporter import Export, export
-    from training.workers.failures import explained
-
-    with explained(arguments.records):
-        what = Export(
-            workdir=workdir,
-            records=arguments.records,
-            run=run,
-            manifest=manifest,
-            weights=arguments.weights,
-            int8_tolerance=arguments.int8_tolerance,
+    directory.require_intact(output, metrics)
+    newest = job.workdir.newest_checkpoint_step()
+    if metrics.lineage.weights_digest != job.workdir.weights_digest(newest):
+        logger.info(
+            "export: %s holds other weights, of step %d; exporting step %d in their place",
+            output,
+            metrics.lineage.checkpoint_step,
+            newest,
         )
-        return export(what, arguments.output)
+        return None
+    if not job.is_covered_by(metrics):
+        logger.info(
+            "export: %s holds other formats or was compared on other images; exporting again",
+            output,
+        )
+        return None
+    logger.info("export: %s holds these weights already; nothing to do", output)
+    return metrics
+
+
+def _export(job: Export, output: str) -> ExportMetrics:
+    from pipeline.export.exporter import export
+
+    return export(job, output)
 
 
 COMMAND = Command(

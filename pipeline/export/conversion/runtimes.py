@@ -1,10 +1,6 @@
-"""The runtimes of the exported formats: images in, probabilities out."""
+"""The runtimes of the exported formats: images in, probabilities out, on one thread."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -12,6 +8,7 @@ import onnxruntime
 import tensorflow as tf
 
 from pipeline.export.conversion import slim_graph
+from pipeline.export.conversion.graph_runner import GraphRunner
 from pipeline.export.conversion.litert import LiteRTModel
 from pipeline.export.formats.export_format import Runner
 from preprocessing import storage
@@ -20,40 +17,44 @@ from training.models.variants import Variant
 from training.weights.keras_applications import application
 
 
-def of_network(model: keras.Model) -> Runner:
+def of_network(model: keras.Model) -> GraphRunner:
     """Return a runner of a network in memory, from images to logits."""
-    run = tf.function(lambda images: tf.nn.softmax(model(images, training=False)))
-    return lambda images: run(tf.constant(images)).numpy()
+    return GraphRunner.of(
+        lambda images: tf.nn.softmax(model(images, training=False)), model.input_shape[1]
+    )
 
 
-def of_saved_model(folder: str) -> Runner:
+def of_saved_model(folder: str) -> GraphRunner:
     """Return a runner by `tf.saved_model.load`."""
+    loaded = tf.saved_model.load(folder)  # named, because a signature does not keep its variables
+    signature = loaded.signatures["serving_default"]
+    size = signature.structured_input_signature[1]["images"].shape[1]
+    return GraphRunner.of(lambda images: signature(images=images)["probabilities"], size)
+
+
+def signatures(
+    folder: str, images: np.ndarray, encoded: list[bytes]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities that both signatures of a SavedModel give the same images.
+
+    Args:
+        folder: The SavedModel.
+        images: `float32 [N, S, S, 3]` in [-1, 1].
+        encoded: The same images as JPEGs.
+    """
     loaded = tf.saved_model.load(folder)
-
-    def run(images: np.ndarray) -> np.ndarray:
-        # Through `loaded`, because a signature alone does not keep its variables alive.
-        outputs = loaded.signatures["serving_default"](images=tf.constant(images))
-        return np.asarray(outputs["probabilities"])
-
-    return run
-
-
-def of_saved_model_jpeg(folder: str) -> Callable[[list[bytes]], np.ndarray]:
-    """Return a function from encoded images to probabilities: the signature `jpeg`."""
-    loaded = tf.saved_model.load(folder)
-
-    def run(encoded: list[bytes]) -> np.ndarray:
-        outputs = loaded.signatures["jpeg"](encoded_images=tf.constant(encoded))
-        return np.asarray(outputs["probabilities"])
-
-    return run
+    outputs = (
+        loaded.signatures["serving_default"](images=tf.constant(images)),
+        loaded.signatures["jpeg"](encoded_images=tf.constant(encoded)),
+    )
+    from_images, from_jpegs = (output["probabilities"].numpy() for output in outputs)
+    return from_images, from_jpegs
 
 
 def of_keras_file(path: str) -> Runner:
     """Return a runner by `keras.models.load_model`."""
     model = keras.models.load_model(path, compile=False)
-    run = tf.function(lambda images: model(images, training=False))
-    return lambda images: run(tf.constant(images)).numpy()
+    return GraphRunner.of(lambda images: model(images, training=False), model.input_shape[1])
 
 
 def of_keras_weights(path: str, variant: Variant, num_outputs: int) -> Runner:
@@ -75,39 +76,21 @@ def of_frozen_graph(path: str, output: str) -> Runner:
         definition.ParseFromString(storage.read_bytes(path))
     except Exception as error:  # protobuf's DecodeError has no public home
         raise DataError(f"{path} is no complete graph ({error}); export it again") from error
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(definition, name="")
-    session = tf.compat.v1.Session(graph=graph)
-    return lambda images: np.asarray(session.run(output, {slim_graph.INPUT: images}))
+    return GraphRunner(definition, slim_graph.INPUT, output)
 
 
 def of_onnx(path: str) -> Runner:
     """Return a runner by ONNX Runtime on the processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no public base class
         raise DataError(f"{path} is no complete ONNX model ({error}); export it again") from error
     return lambda images: np.asarray(session.run(None, {slim_graph.INPUT: images})[0])
 
 
-def of_tflite(flatbuffer: bytes, name: str = "the model") -> Runner:
-    """Return a runner by LiteRT, one image at a time; every core has its own interpreter."""
-    models = [LiteRTModel(flatbuffer, 1, name) for _ in range(os.cpu_count() or 1)]
-    pool = ThreadPoolExecutor(len(models))
-
-    def run(images: np.ndarray) -> np.ndarray:
-        probabilities = np.empty((len(images), models[0].num_outputs), np.float32)
-
-        def share(worker: int) -> None:
-            for index in range(worker, len(images), len(models)):
-                probabilities[index] = models[worker].probabilities(images[index])
-
-        list(pool.map(share, range(len(models))))
-        return probabilities
-
-    return run
-
-
 def of_tflite_file(path: str, name: str) -> Runner:
     """Return a runner by LiteRT on the file at `path`; `name` stands in messages."""
-    return of_tflite(storage.read_bytes(path), name)
+    model = LiteRTModel(storage.read_bytes(path), 1, name)
+    return lambda images: np.stack([model.probabilities(image) for image in images])

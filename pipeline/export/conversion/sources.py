@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ import tensorflow as tf
 from pipeline.export.conversion import slim_graph, tflite
 from pipeline.export.metrics import InputContract, Weights
 from training.config import EvaluationConfig, ModelConfig
+from training.models.architecture import architecture
 from training.models.layout import Architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import Variant
@@ -21,43 +22,57 @@ from training.weights.slim_checkpoint import slim_variables
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSources:
-    """A trained network, and what its files say of themselves.
+class ExportedNetwork:
+    """A network without its weights: what opening a file takes besides the file.
 
     Attributes:
         variant: The network's name.
-        state: The trained run.
-        weights: Which weights are exported.
-        evaluation: The preparation of an image, for formats that take encoded ones.
         contract: The input contract.
-        labels: Content of `labels.txt`.
-        calibration_images: `float32 [M, S, S, 3]` in [-1, 1].
-        quantized: Whether the run rounded while it trained; its float files do not round.
     """
 
     variant: Variant
-    state: TrainingState
-    weights: Weights
-    evaluation: EvaluationConfig
     contract: InputContract
-    labels: bytes
-    calibration_images: np.ndarray
-    quantized: bool
 
-    @property
+    @cached_property
     def layout(self) -> Architecture:
         """The network's layers."""
-        return self.state.layout
+        return architecture(self.variant, self.num_outputs)
 
     @property
     def num_outputs(self) -> int:
         """Classes and the background."""
-        return self.layout.classifier.out_channels
+        return self.contract.outputs
 
     @property
     def image_size(self) -> int:
         """S, pixels."""
         return self.contract.image_size
+
+    @property
+    def graph_output(self) -> str:
+        """The frozen graph's tensor of probabilities."""
+        return slim_graph.output_name(self.layout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSources(ExportedNetwork):
+    """A trained network, and what its files say of themselves.
+
+    Attributes:
+        state: The trained run.
+        weights: Which weights are exported.
+        evaluation: The preparation of an image, for formats that take encoded ones.
+        labels: Content of `labels.txt`.
+        calibration_images: Images `float32 [S, S, 3]` in [-1, 1].
+        quantized: Whether the run rounded while it trained; its float files do not round.
+    """
+
+    state: TrainingState
+    weights: Weights
+    evaluation: EvaluationConfig
+    labels: bytes
+    calibration_images: Iterable[np.ndarray]
+    quantized: bool
 
     @cached_property
     def raw_values(self) -> dict[str, np.ndarray]:
@@ -106,11 +121,6 @@ class ExportSources:
         far, so a fixed order keeps its bytes the same from version to version.
         """
         _ = self.frozen_graph
-
-    @property
-    def graph_output(self) -> str:
-        """The frozen graph's tensor of probabilities."""
-        return slim_graph.output_name(self.layout)
 
     @cached_property
     def tflite_files(self) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -18,12 +18,13 @@ from tensorflow.lite.python.util import modify_model_io_type
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 
-def convert(model: keras.Model, calibration_images: np.ndarray) -> dict[str, bytes]:
+def convert(model: keras.Model, calibration_images: Iterable[np.ndarray]) -> dict[str, bytes]:
     """Convert a network into every TF-Lite format.
 
     Args:
         model: `float32 [N, S, S, 3]` in [-1, 1] to logits `[N, outputs]`.
-        calibration_images: `float32 [M, S, S, 3]` in [-1, 1], as in evaluation.
+        calibration_images: Images `float32 [S, S, 3]` in [-1, 1], as in evaluation; they are
+            taken one at a time.
 
     Returns:
         Flatbuffers by format, from `images [1, S, S, 3]` to `probabilities [1, outputs]`; all take
@@ -73,7 +74,7 @@ def _optimizing(function: Any, types: list[Any] | None = None) -> Any:
     return converter
 
 
-def _to_int8(function: Any, calibration_images: np.ndarray) -> bytes:
+def _to_int8(function: Any, calibration_images: Iterable[np.ndarray]) -> bytes:
     """Quantise weights per channel and all activations to int8, with float32 at both ends."""
 
     def representative() -> Iterator[list[np.ndarray]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipeline.export.conversion.sources import ExportSources
+    from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
 
 # From `float32 [N, S, S, 3]` in [-1, 1] to probabilities `float32 [N, outputs]`.
 Runner: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
@@ -36,7 +36,7 @@ class ExportFormat:
         file: File or folder in the export directory; `{variant}` is replaced.
         write: Write the file at a path from the sources of the export.
         open: Return a runner of the file at a path, in the runtime that its users have. The
-            sources tell what the file itself does not.
+            network tells what the file itself does not.
         tolerance: How far the format may differ from its checkpoint.
         is_tflite: LiteRT runs the file, so its latency and arena are measured.
         label: Short name in the columns of tables, for example `int8`.
@@ -48,7 +48,7 @@ class ExportFormat:
     title: str
     file: str
     write: Callable[[ExportSources, str], None]
-    open: Callable[[str, ExportSources], Runner]
+    open: Callable[[str, ExportedNetwork], Runner]
     tolerance: Tolerance = SAME_ANSWERS
     is_tflite: bool = False
     label: str = ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.export.formats.export_format import ExportFormat, Runner
 
 if TYPE_CHECKING:
-    from pipeline.export.conversion.sources import ExportSources
+    from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
 
 
 def _write_keras(sources: ExportSources, path: str) -> None:
@@ -16,7 +16,7 @@ def _write_keras(sources: ExportSources, path: str) -> None:
     serving.write_keras(sources.network, path)
 
 
-def _open_keras(path: str, sources: ExportSources) -> Runner:
+def _open_keras(path: str, network: ExportedNetwork) -> Runner:
     from pipeline.export.conversion import runtimes
 
     return runtimes.of_keras_file(path)
@@ -28,10 +28,10 @@ def _write_weights(sources: ExportSources, path: str) -> None:
     keras_applications.write_weights(path, sources.network, sources.variant, sources.layout)
 
 
-def _open_weights(path: str, sources: ExportSources) -> Runner:
+def _open_weights(path: str, network: ExportedNetwork) -> Runner:
     from pipeline.export.conversion import runtimes
 
-    return runtimes.of_keras_weights(path, sources.variant, sources.num_outputs)
+    return runtimes.of_keras_weights(path, network.variant, network.num_outputs)
 
 
 KERAS = ExportFormat(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.export.formats.export_format import ExportFormat, Runner
 
 if TYPE_CHECKING:
-    from pipeline.export.conversion.sources import ExportSources
+    from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
 
 
 def _write(sources: ExportSources, path: str) -> None:
@@ -24,7 +24,7 @@ def _write(sources: ExportSources, path: str) -> None:
     storage.write_bytes(path, content)
 
 
-def _open(path: str, sources: ExportSources) -> Runner:
+def _open(path: str, network: ExportedNetwork) -> Runner:
     from pipeline.export.conversion import runtimes
 
     return runtimes.of_onnx(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.export.formats.export_format import ExportFormat, Runner
 
 if TYPE_CHECKING:
-    from pipeline.export.conversion.sources import ExportSources
+    from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
 
 
 def _write_saved_model(sources: ExportSources, path: str) -> None:
@@ -16,7 +16,7 @@ def _write_saved_model(sources: ExportSources, path: str) -> None:
     serving.write_saved_model(sources.network, path, sources.evaluation)
 
 
-def _open_saved_model(path: str, sources: ExportSources) -> Runner:
+def _open_saved_model(path: str, network: ExportedNetwork) -> Runner:
     from pipeline.export.conversion import runtimes
 
     return runtimes.of_saved_model(path)
@@ -28,10 +28,10 @@ def _write_frozen_graph(sources: ExportSources, path: str) -> None:
     storage.write_bytes(path, sources.frozen_graph.SerializeToString(deterministic=True))
 
 
-def _open_frozen_graph(path: str, sources: ExportSources) -> Runner:
+def _open_frozen_graph(path: str, network: ExportedNetwork) -> Runner:
     from pipeline.export.conversion import runtimes
 
-    return runtimes.of_frozen_graph(path, sources.graph_output)
+    return runtimes.of_frozen_graph(path, network.graph_output)
 
 
 SAVED_MODEL = ExportFormat(

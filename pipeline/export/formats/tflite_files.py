@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.export.formats.export_format import ExportFormat, Runner, Tolerance
 
 if TYPE_CHECKING:
-    from pipeline.export.conversion.sources import ExportSources
+    from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
 
 FLOAT16_TOLERANCE = Tolerance(max_top1_loss=0.002)
 QUANTIZED_TOLERANCE = Tolerance(max_top1_loss=0.02, adjustable=True)
@@ -43,7 +43,7 @@ def _tflite(name: str, suffix: str, *, bytes_per_weight: int, **options: Any) ->
         )
         storage.write_bytes(path, flatbuffer)
 
-    def open_file(path: str, sources: ExportSources) -> Runner:
+    def open_file(path: str, network: ExportedNetwork) -> Runner:
         from pipeline.export.conversion import runtimes
 
         return runtimes.of_tflite_file(path, name)

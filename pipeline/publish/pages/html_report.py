@@ -197,8 +197,8 @@ def _shown(
     index: int, answers: per_image.PerImage, names: list[str], picture: Picture | None
 ) -> dict[str, Any]:
     return {
-        "index": index,
-        "picture": picture(index) if picture else "",
+        "index": int(answers.positions[index]),
+        "picture": picture(int(answers.positions[index])) if picture else "",
         "label": names[answers.labels[index]],
         "right": bool(answers.right[index]),
         "rank": int(answers.ranks[index]) + 1,

@@ -1,0 +1,185 @@
+"""The stages of an export as functions, in this process or in others; TensorFlow is not imported.
+
+Few images are converted and compared in this process, which is faster than starting others. For
+many, one process converts, so that its memory is free again when the next ones compare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import multiprocessing
+import queue
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.export.job import Converted, Export
+from pipeline.export.metrics import InputContract
+from pipeline.export.predictions import to_bytes
+from pipeline.export.unfinished import Unfinished
+from pipeline.local.quiet import import_tensorflow
+from preprocessing import limits
+from preprocessing.worker_pool import worker_pool
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+    from pipeline.export.comparing import Comparison
+
+logger = logging.getLogger(__name__)
+
+FEW_CHUNKS = 8  # so many or fewer are compared in this process
+# Peak memory, measured with 1,001 classes: of a worker, of this process, and per pixel of an image.
+WORKER_BYTES, PARENT_BYTES, BYTES_PER_PIXEL = 1 << 30, 256 << 20, 10_000
+MEMORY_SHARE = 0.9  # of what this process may use
+PACKAGES = ("preprocessing", "training", "pipeline")
+
+_comparison: Comparison | None = None  # of this process
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages of one export.
+
+    Attributes:
+        comparing: The processes that compare; None for this one.
+    """
+
+    job: Export
+    unfinished: Unfinished
+    comparing: ProcessPoolExecutor | None
+
+    def convert(self) -> Converted:
+        """Write all files of an export and return what they are.
+
+        Raises:
+            CheckFailedError: A converted file is not what was asked for.
+            DataError: The checkpoint or a record is damaged.
+            UsageError: The run has no checkpoint.
+        """
+        if not self.comparing:
+            return _convert(self.job, self.unfinished)
+        with _processes(1) as pool:
+            return pool.submit(_convert, self.job, self.unfinished).result()
+
+    def compare(self, contract: InputContract, missing: Sequence[int]) -> Iterator[int]:
+        """Compare the chunks that are missing, and yield the number of each that is finished.
+
+        Raises:
+            DataError: A record is damaged.
+        """
+        if not self.comparing:
+            try:
+                for number in missing:
+                    yield _compare(self.job, self.unfinished, contract, number)
+            finally:
+                _forget()
+            return
+        tasks = [
+            self.comparing.submit(_compare, self.job, self.unfinished, contract, number)
+            for number in missing
+        ]
+        for task in as_completed(tasks):
+            yield task.result()
+
+
+@contextlib.contextmanager
+def stages(job: Export, unfinished: Unfinished) -> Iterator[Stages]:
+    """Yield the stages of an export; processes that they need end with the block.
+
+    Raises:
+        RetryError: A process was killed.
+    """
+    if job.num_chunks <= FEW_CHUNKS:
+        yield Stages(job, unfinished, None)
+        return
+    num_workers = _useful_workers(job)
+    with _processes(num_workers) as comparing:
+        for _ in range(num_workers):
+            comparing.submit(_prepare)  # while another process converts
+        yield Stages(job, unfinished, comparing)
+
+
+def _useful_workers(job: Export) -> int:
+    """Return one worker per core, or fewer if there is not the memory for them or little to do."""
+    per_worker = WORKER_BYTES + job.variant.resolution**2 * BYTES_PER_PIXEL
+    return max(
+        1,
+        min(
+            limits.num_cores(),
+            int(limits.memory_bytes() * MEMORY_SHARE - PARENT_BYTES) // per_worker,
+            -(-job.num_chunks // FEW_CHUNKS),
+        ),
+    )
+
+
+def _convert(job: Export, unfinished: Unfinished) -> Converted:
+    import_tensorflow()
+    from pipeline.export import converting
+    from training.workers.failures import explained
+
+    with explained(job.records):
+        return converting.convert(job, unfinished)
+
+
+def _compare(job: Export, unfinished: Unfinished, contract: InputContract, number: int) -> int:
+    """Compare one chunk, keep the result, and return its number."""
+    global _comparison
+    import_tensorflow()
+    from pipeline.export.comparing import Comparison
+    from training.workers.failures import explained
+
+    with explained(job.records):
+        if _comparison is None:
+            _comparison = Comparison(job, unfinished, contract)
+        unfinished.write_chunk(number, to_bytes(_comparison.chunk(number)))
+    return number
+
+
+def _forget() -> None:
+    global _comparison
+    _comparison = None
+
+
+@contextlib.contextmanager
+def _processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield worker processes whose messages appear as if this process wrote them."""
+    messages = multiprocessing.get_context("spawn").Queue()
+    listener = _Listener(messages)
+    listener.start()
+    try:
+        with worker_pool(num_workers, start=_begin, arguments=(messages,)) as pool:
+            yield pool
+    finally:
+        listener.stop()
+
+
+class _Listener(logging.handlers.QueueListener):
+    """Give messages to the logger of this process that has the same name."""
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Pass on one message."""
+        logging.getLogger(record.name).handle(record)
+
+
+def _begin(messages: queue.Queue[Any]) -> None:
+    """Send the messages of this process to its parent."""
+    for name in PACKAGES:
+        package = logging.getLogger(name)
+        package.handlers[:] = [logging.handlers.QueueHandler(messages)]
+        package.setLevel(logging.INFO)
+        package.propagate = False
+
+
+def _prepare() -> None:
+    """Import what comparing takes, with one thread for TensorFlow: there is a process per core."""
+    import_tensorflow()
+    import tensorflow as tf
+
+    from pipeline.export import comparing  # noqa: F401
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
