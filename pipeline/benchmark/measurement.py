@@ -92,7 +92,7 @@ def benchmark(folder: str, *, profile: bool = False, phone: Phone | None = None)
         if item.name in metrics.files_by_format
     }
     if not files:
-        raise UsageError(f"{folder} was exported by an older version; export it again")
+        raise UsageError(f"{folder} has no TF-Lite file; export the run with one, or again")
     properties = phone.prepare() if phone else None
     progress = tqdm(files.items(), desc="benchmark", unit=" formats")
     result = BenchmarkResult(

@@ -41,7 +41,8 @@ class Export:
         validation_images: The number of validation images to compare on; None for all.
 
     Raises:
-        UsageError: There is no such format, or there are not so many images.
+        UsageError: There is no such format, there are not so many images, or the tolerance is no
+            fraction.
     """
 
     workdir: Workdir
@@ -58,6 +59,11 @@ class Export:
         for name in self.formats:
             if name not in names:
                 raise UsageError(f"there is no format {name!r}; {did_you_mean(name, names)}")
+        if self.int8_tolerance is not None and not 0 <= self.int8_tolerance <= 1:
+            raise UsageError(
+                "the tolerance of int8 formats is a fraction of top-1, from 0 to 1 instead of "
+                f"{self.int8_tolerance}"
+            )
         available = self.manifest.num_examples("validation")
         if not available:
             raise UsageError(

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FEW_CHUNKS = 8  # so many or fewer are compared in this process
-# Peak memory, measured with 1,001 classes: of a worker, of this process, and per pixel of an image.
-WORKER_BYTES, PARENT_BYTES, BYTES_PER_PIXEL = 1 << 30, 256 << 20, 10_000
-MEMORY_SHARE = 0.9  # of what this process may use
+# Peak memory of this process and of one that compares a network of any size, with 1,001 classes.
+PARENT_BYTES, WORKER_BYTES = 256 << 20, 1920 << 20
+MEMORY_SHARE = 0.95  # of what this process may use
 PACKAGES = ("preprocessing", "training", "pipeline")
 
 _comparison: Comparison | None = None  # of this process
@@ -96,24 +96,17 @@ def stages(job: Export, unfinished: Unfinished) -> Iterator[Stages]:
     if job.num_chunks <= FEW_CHUNKS:
         yield Stages(job, unfinished, None)
         return
-    num_workers = _useful_workers(job)
+    num_workers = useful_workers(job.num_chunks)
     with _processes(num_workers) as comparing:
         for _ in range(num_workers):
             comparing.submit(_prepare)  # while another process converts
         yield Stages(job, unfinished, comparing)
 
 
-def _useful_workers(job: Export) -> int:
-    """Return one worker per core, or fewer if there is not the memory for them or little to do."""
-    per_worker = WORKER_BYTES + job.variant.resolution**2 * BYTES_PER_PIXEL
-    return max(
-        1,
-        min(
-            limits.num_cores(),
-            int(limits.memory_bytes() * MEMORY_SHARE - PARENT_BYTES) // per_worker,
-            -(-job.num_chunks // FEW_CHUNKS),
-        ),
-    )
+def useful_workers(num_chunks: int) -> int:
+    """Return one worker per core, or fewer if there is little to do or not the memory for them."""
+    memory = int(limits.memory_bytes() * MEMORY_SHARE) - PARENT_BYTES
+    return max(1, min(limits.num_cores(), memory // WORKER_BYTES, num_chunks // FEW_CHUNKS))
 
 
 def _convert(job: Export, unfinished: Unfinished) -> Converted:

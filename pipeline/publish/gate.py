@@ -5,15 +5,21 @@ from __future__ import annotations
 from pipeline.export import directory
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import registry
-from preprocessing.errors import CheckFailedError
+from preprocessing.errors import CheckFailedError, UsageError
 
 
 def require_measured(folder: str, metrics: ExportMetrics) -> None:
-    """Refuse an export whose metrics do not describe its files.
+    """Refuse an export whose metrics do not describe its files, or only a sample of the images.
 
     Raises:
         DataError: A file is missing, new or changed; digests decide, not times.
+        UsageError: The accuracy was not measured on all validation images.
     """
+    if metrics.sample:
+        raise UsageError(
+            f"{folder} was compared on {metrics.sample.images} of {metrics.sample.of} validation "
+            "images, which are no figures to publish; export again without --validation-images"
+        )
     directory.require_intact(folder, metrics)
 
 

@@ -60,7 +60,7 @@ def make_export(
             "validation/top1": [[20, 0.5, 1001.5]],
         },
     )
-    per_image.write(str(folder), dict.fromkeys(FORMATS, predictions(top1)))
+    per_image.write(str(folder), dict.fromkeys(FORMATS, predictions(top1)), num_classes + 1)
     figures = FormatMetrics(top1=top1, top5=1.0, examples=EXAMPLES, agreement_with_checkpoint=1.0)
     timing = FormatLatency(median_ms=0.25, p95_ms=0.5)
     metrics = ExportMetrics(
@@ -115,7 +115,7 @@ def predictions(top1: float) -> Predictions:
     answers[:num_wrong] = 1 + labels[:num_wrong] % len(CLASSES)
     scores = np.full((EXAMPLES, len(CLASSES) + 1), 0.1, np.float32)
     scores[np.arange(EXAMPLES), answers] = 0.7
-    return Predictions(scores, labels)
+    return Predictions.of(scores, labels)
 
 
 def metrics_of(export: Path) -> ExportMetrics:

@@ -64,8 +64,8 @@ def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
     )
     rng = np.random.default_rng(5)
     labels = rng.integers(1, 11, manifest.num_examples("validation"))
-    predictions = Predictions(rng.random((len(labels), 11), np.float32), labels)
-    per_image.write(str(export), {"checkpoint": predictions})
+    predictions = Predictions.of(rng.random((len(labels), 11), np.float32), labels)
+    per_image.write(str(export), {"checkpoint": predictions}, 11)
     metrics = metrics_of(export)
     metrics = dataclasses.replace(
         metrics,
