@@ -1,3 +1,12 @@
 """From a trained run to an export directory in which every file was compared."""
 
-__all__ = ["directory", "exporter", "history", "job", "latency", "metrics", "per_image"]
+__all__ = [
+    "directory",
+    "exporter",
+    "history",
+    "job",
+    "latency",
+    "metrics",
+    "per_image",
+    "unfinished",
+]
