@@ -1,7 +1,8 @@
 """A real object store on this machine, behind a network that fails as real ones do.
 
 The store is fake-gcs-server, built once from the Go module proxy into the user's cache. gcsfs and
-the Google clients find it by `STORAGE_EMULATOR_HOST`.
+the Google clients find it by `STORAGE_EMULATOR_HOST`. TensorFlow's own filesystem knows no other
+hosts than Google's; it finds the store by a proxy that answers for them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from tests import google_hosts
 from tests.built_once import CACHE, built_once
 
 MODULE = "github.com/fsouza/fake-gcs-server"
@@ -45,11 +47,24 @@ class Emulator:
         url: `http://127.0.0.1:PORT`, for `STORAGE_EMULATOR_HOST` of a child process.
         bucket: `gs://NAME`.
         faults: How often each of `FAULTS` was injected so far.
+        requests: Every request so far: its method and path.
     """
 
     url: str
     bucket: str
     faults: Counter[str]
+    requests: list[tuple[str, str]]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which every library of a process finds the store."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.url,
+            "https_proxy": self.url,
+            "CURL_CA_BUNDLE": str(google_hosts.certificate()),
+            "no_proxy": "127.0.0.1",  # gRPC between workers would use it too
+            "NO_GCE_CHECK": "true",  # nobody here has credentials
+        }
 
 
 def server_binary() -> Path:
@@ -77,6 +92,7 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
     """Run the store in memory; `fault_rate` of the requests to it go wrong."""
     backend_port, public_port = _free_port(), _free_port()
     faults: Counter[str] = Counter()
+    requests: list[tuple[str, str]] = []
     server = subprocess.Popen(
         [
             str(server_binary()),
@@ -91,7 +107,7 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    proxy = _Proxy(public_port, backend_port, fault_rate, random.Random(seed), faults)
+    proxy = _Proxy(public_port, backend_port, fault_rate, random.Random(seed), faults, requests)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
         backend = f"http://127.0.0.1:{backend_port}"
@@ -103,7 +119,7 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
             headers={"Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=10).close()
-        yield Emulator(f"http://127.0.0.1:{public_port}", f"gs://{name}", faults)
+        yield Emulator(f"http://127.0.0.1:{public_port}", f"gs://{name}", faults, requests)
     finally:
         proxy.shutdown()
         proxy.server_close()
@@ -113,7 +129,8 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
 
 @contextlib.contextmanager
 def _in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator.url)
+    for name, value in emulator.environment.items():
+        monkeypatch.setenv(name, value)
     filesystem = fsspec.get_filesystem_class("gs")
     filesystem.clear_instance_cache()  # an instance remembers the address it was made with
     try:
@@ -148,9 +165,11 @@ class _Proxy(http.server.ThreadingHTTPServer):
         fault_rate: float,
         rng: random.Random,
         faults: Counter[str],
+        requests: list[tuple[str, str]],
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.backend_port, self.fault_rate, self.faults = backend_port, fault_rate, faults
+        self.requests = requests
         self._rng, self._lock = rng, threading.Lock()
 
     def next_fault(self) -> str:
@@ -170,7 +189,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Proxy
 
+    def do_CONNECT(self) -> None:
+        """Answer for one of Google's hosts on this connection from now on."""
+        self.send_response_only(200)
+        self.end_headers()
+        self.connection = google_hosts.server_context().wrap_socket(
+            self.connection, server_side=True
+        )
+        self.rfile = self.connection.makefile("rb", -1)
+        self.wfile = self.connection.makefile("wb", -1)
+        self.close_connection = False
+
     def _forward(self) -> None:
+        self.server.requests.append((self.command, self.path))
         fault = self.server.next_fault()
         body = self._read_body()
         if fault in ("429", "503"):
@@ -182,6 +213,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         backend = http.client.HTTPConnection("127.0.0.1", self.server.backend_port, timeout=60)
         skipped = ("transfer-encoding", "content-length", "connection")
         headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
+        headers["Host"] = f"127.0.0.1:{self.server.server_port}"
         backend.request(self.command, self.path, body, headers)
         response = backend.getresponse()
         content = response.read()

@@ -12,9 +12,14 @@ import pytest
 from pipeline.benchmark import adb, op_profile
 from pipeline.benchmark.adb import Phone
 from pipeline.benchmark.measurement import benchmark
+from pipeline.export import directory
 from pipeline.export.conversion import litert
 from pipeline.export.conversion.structure import expected_ops
+from pipeline.export.formats.registry import tflite_formats
+from preprocessing import storage
 from preprocessing.errors import DataError, PermanentError, UsageError
+from tests.conftest import mobilenet
+from tests.emulator import Emulator
 from tests.pipeline.conftest import VARIANT, Exported
 from training.models.architecture import architecture
 from training.models.variants import Variant
@@ -76,6 +81,14 @@ def test_figures_are_complete_and_the_export_stays_as_it_is(exported: Exported) 
             assert 0 < timing.median_ms <= timing.p95_ms
             assert timing.runs
             assert timing.runs >= 20
+
+
+def test_an_export_in_a_bucket_is_measured(exported: Exported, emulator: Emulator) -> None:
+    there = f"{emulator.bucket}/e"
+    storage.upload_folder(str(exported.folder), there, last=directory.METRICS)
+    outcome = mobilenet("benchmark", there)
+    assert outcome.code == 0, outcome.err
+    assert {*outcome.result["formats"]} == {item.name for item in tflite_formats()}
 
 
 def test_the_profile_names_every_operator_of_the_network(exported: Exported) -> None:
