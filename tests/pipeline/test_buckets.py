@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,21 +161,27 @@ def test_a_checkpoint_there_is_imported_into_a_run_there(here: Place, there: Pla
 
 
 def test_the_dashboard_shows_both_runs(here: Place, there: Place) -> None:
-    for place in (here, there):
+    for place, folder, name in (
+        (here, here.workdir, "."),
+        (here, here.folder, "workdir"),
+        (there, there.workdir, "."),
+        (there, there.folder, "workdir"),
+    ):
         (port,) = free_ports(1)
         with subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "dashboard", place.workdir, f"--port={port}"],
+            [sys.executable, "-m", "pipeline", "dashboard", folder, f"--port={port}"],
             env={**os.environ, **place.environment},
             stderr=subprocess.DEVNULL,
         ) as process:
             try:
                 address = f"http://127.0.0.1:{port}/data/plugin/scalars/tags"
-                assert "train/loss" in json.dumps(first_answer(address))
+                tags = first_answer(address)
+                assert "train/loss" in json.dumps(tags[name]), tags
             finally:
                 process.kill()
 
 
-def first_answer(address: str) -> object:
+def first_answer(address: str) -> Any:
     """Return what a server answers when it has something to say."""
     deadline = time.monotonic() + 120
     while True:
