@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 from pipeline.cli.command import Result
@@ -10,6 +11,8 @@ from pipeline.cli.command import Result
 if TYPE_CHECKING:
     from pipeline.cluster.api.gateway import Gateway
     from pipeline.cluster.record import Record
+
+logger = logging.getLogger(__name__)
 
 NAMESPACE = "mobilenet"
 
@@ -32,6 +35,13 @@ def gateway_of(arguments: argparse.Namespace) -> Gateway:
     from pipeline.cluster.api.gateway import Gateway
 
     return Gateway(arguments.namespace, arguments.context)
+
+
+def say_addresses(arguments: argparse.Namespace) -> None:
+    """Say where TensorBoard and MLflow are."""
+    from pipeline.cluster.status import addresses
+
+    logger.info("%s", addresses.line(arguments.namespace, arguments.context))
 
 
 def until_end(gateway: Gateway, names: list[str], *, stay: bool = False) -> Result:

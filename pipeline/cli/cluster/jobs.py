@@ -20,6 +20,8 @@ def _run(arguments: argparse.Namespace) -> Result | None:
     from pipeline.cluster.status import runs_table
 
     gateway = common.gateway_of(arguments)
+    if arguments.format == "table":
+        common.say_addresses(arguments)
     if arguments.follow:
         runs_table.follow(gateway)
         return None

@@ -87,6 +87,8 @@ def _run(arguments: argparse.Namespace) -> Result | None:
     from pipeline.cluster import launch
 
     rendered = launch.from_arguments(arguments)
+    if not arguments.render:
+        common.say_addresses(arguments)
     for item in rendered:
         summary = launch.summary(
             item.record.spec,

@@ -1,3 +1,3 @@
 """The status of runs on a cluster: attempts, progress, logs and the table of runs."""
 
-__all__ = ["logs", "runs_table"]
+__all__ = ["addresses", "logs", "runs_table"]

@@ -47,7 +47,9 @@ def test_a_run_from_launch_to_stop_to_resume(
     assert ran(capsys, "stop", "run")["state"] == "stopped"
     assert ran(capsys, "resume", "run", "--detach")["state"] == "train submitted"
     assert main(["jobs"]) == 0
-    header, line = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr()
+    assert shown.err.splitlines()[0].startswith("TensorBoard http://localhost:6006")
+    header, line = shown.out.splitlines()
     assert header.split()[:4] == ["run", "layout", "stage", "state"]
     assert line.split()[:3] == ["run", "2xcpu", "train"]
 
