@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.cluster import render
 from pipeline.cluster.record import Record
 from pipeline.cluster.status.observe import Attempt
 
@@ -38,7 +39,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Delete an attempt, because Kueue alone decides whether one of its jobs is suspended."""
+    """Delete an attempt that has no pods or must have none, for another to take its place."""
 
     attempt: Attempt
 
@@ -90,13 +91,15 @@ def decide(
     if newest is None:
         return Wait() if live_pods else Submit(stage, state.counted_attempt + 1)
     if newest.phase == "suspended":
-        return Resume(newest)
+        is_current = newest.manifests == render.digest(record.stages[stage])
+        return Resume(newest) if is_current else Remove(newest)
     return Wait()
 
 
 def _stop(newest: Attempt | None, queued: bool) -> Action:
     if newest is None or newest.ended or (newest.suspended and not queued):
         return Wait()
+    # Kueue alone decides whether one of its jobs is suspended.
     return Remove(newest) if queued else Suspend(newest)
 
 

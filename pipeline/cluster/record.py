@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pipeline.cluster.api.gateway import Gateway, Object
-from pipeline.cluster.api.refusals import MissingError, NameTakenError
+from pipeline.cluster.api.refusals import ConflictError, MissingError, NameTakenError
 from pipeline.cluster.render import RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import UsageError
 from preprocessing.storage import contracts
+
+logger = logging.getLogger(__name__)
 
 RECORD_LABEL = "mobilenet/record"
 # Names of fields in stored records that differ from the names here.
@@ -26,6 +30,7 @@ STORED_NAMES = {
     "no_progress_count": "fruitless",
     "counted_attempt": "counted",
 }
+NUM_SHOWN, NUM_CHARACTERS = 5, 60  # changes of a repaired run that a message shows, and of each
 Outcome = Literal["succeeded", "failed"]
 
 
@@ -184,6 +189,9 @@ def now() -> datetime:
 def create(gateway: Gateway, record: Record) -> Record:
     """Write a new run's record, or return the one of the same run if it exists.
 
+    The overlay may have been repaired since: an image, a resource, a limit. From the next attempt
+    on, the run uses what is there now.
+
     Raises:
         NameTakenError: A different run has this name.
     """
@@ -196,7 +204,47 @@ def create(gateway: Gateway, record: Record) -> Record:
                 f"the name is taken: {record.name} is a run of {existing.spec.variant}, recipe "
                 f"{existing.spec.recipe}, {existing.spec.layout.name}; choose another --name"
             ) from None
-        return existing
+        return _repaired(gateway, existing, record)
+
+
+def _repaired(gateway: Gateway, existing: Record, wanted: Record) -> Record:
+    """Give a run that is not done the manifests and limits of `wanted`, and say what changed."""
+    while existing.state.outcome != "succeeded":
+        before, after = existing.to_object()["data"], wanted.to_object()["data"]
+        changed = [
+            place
+            for part in ("limits", "stages")
+            for place in _differences(json.loads(before[part]), json.loads(after[part]), part)
+        ]
+        if not changed:
+            break
+        repaired = dataclasses.replace(existing, limits=wanted.limits, stages=wanted.stages)
+        try:
+            written = write(gateway, repaired)
+        except ConflictError:  # a supervisor wrote its state
+            existing = read(gateway, existing.name)
+            continue
+        logger.info(
+            "%s exists; from its next attempt on it uses what changed since: %s; `mobilenet stop` "
+            "and `mobilenet resume` begin one now",
+            existing.name,
+            ", ".join(changed[:NUM_SHOWN]) + (", ..." if len(changed) > NUM_SHOWN else ""),
+        )
+        return written
+    return existing
+
+
+def _differences(old: Any, new: Any, place: str) -> Iterator[str]:
+    """Yield the places at which two JSON values differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{place}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(left, right, f"{place}[{index}]")
+    elif old != new:
+        shown = (json.dumps(value)[:NUM_CHARACTERS] for value in (old, new))
+        yield f"{place} ({' -> '.join(shown)})"
 
 
 def read(gateway: Gateway, name: str) -> Record:

@@ -18,6 +18,7 @@ from preprocessing.errors import PermanentError, UsageError, did_you_mean
 STAGE_LABEL = "app.kubernetes.io/component"
 RUN_LABEL = "mobilenet/run"
 ATTEMPT_LABEL = "mobilenet/attempt"
+MANIFESTS_LABEL = "mobilenet/manifests"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 
@@ -159,6 +160,11 @@ def attempt_name(run: str, stage: str, attempt: int) -> str:
     return f"{run}-{stage}-{attempt}"
 
 
+def digest(docs: list[Manifest]) -> str:
+    """Return a label's value that tells a stage's manifests from others."""
+    return storage.digest_of(docs)[:16]
+
+
 def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[Manifest]:
     """Return a stage's manifests as the objects of its attempt `number`, the job first."""
     job, *others = copy.deepcopy(docs)
@@ -166,6 +172,7 @@ def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[
     for doc in (job, *others):
         doc["metadata"]["name"] = name
         doc["metadata"]["labels"][ATTEMPT_LABEL] = str(number)
+    job["metadata"]["labels"][MANIFESTS_LABEL] = digest(docs)
     template = pod_template(job)
     assert template is not None
     template["metadata"]["labels"][ATTEMPT_LABEL] = str(number)

@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from pipeline.cluster.api.gateway import Gateway, Object
 from pipeline.cluster.backends import registry
-from pipeline.cluster.render import ATTEMPT_LABEL, QUEUE_LABEL, RUN_LABEL, STAGE_LABEL
+from pipeline.cluster.render import (
+    ATTEMPT_LABEL,
+    MANIFESTS_LABEL,
+    QUEUE_LABEL,
+    RUN_LABEL,
+    STAGE_LABEL,
+)
 
 Phase = Literal["pending", "queued", "running", "restarting", "suspended", "succeeded", "failed"]
 ENDED = ("succeeded", "failed")
@@ -52,6 +58,7 @@ class Attempt:
         phase: State of the job.
         message: Message of the condition that reports the phase.
         uid: Unique id of the job.
+        manifests: Digest of the manifests that it was made of, see `render.digest`.
         pods: Pods of the job, ordered by index.
     """
 
@@ -61,6 +68,7 @@ class Attempt:
     phase: Phase
     message: str
     uid: str
+    manifests: str
     pods: tuple[Pod, ...]
 
     @property
@@ -105,6 +113,7 @@ def attempt_from(job: Object, pods: list[Object]) -> Attempt:
         phase=phase,
         message=message,
         uid=job["metadata"].get("uid", ""),
+        manifests=job["metadata"]["labels"].get(MANIFESTS_LABEL, ""),
         pods=tuple(sorted(own, key=lambda pod: pod.index)),
     )
 

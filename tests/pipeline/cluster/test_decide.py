@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster import decide
+from pipeline.cluster import decide, render
 from pipeline.cluster.launch import Rendered
 from pipeline.cluster.record import Limits, Record
 from pipeline.cluster.status.observe import Attempt, Phase, Pod
@@ -39,7 +39,13 @@ def pod(index: int, exit_code: int | None = None, **changes: Any) -> Pod:
     return Pod(**{**fields, **changes})
 
 
-def attempt(phase: Phase, *pods: Pod, number: int = 1) -> Attempt:
+@pytest.fixture(autouse=True)
+def _one_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every record's manifests be those that `attempt` was made of."""
+    monkeypatch.setattr(render, "digest", lambda docs: "current")
+
+
+def attempt(phase: Phase, *pods: Pod, number: int = 1, manifests: str = "current") -> Attempt:
     return Attempt(
         kind="TFJob",
         name=f"run-train-{number}",
@@ -47,6 +53,7 @@ def attempt(phase: Phase, *pods: Pod, number: int = 1) -> Attempt:
         phase=phase,
         message="",
         uid="u",
+        manifests=manifests,
         pods=pods,
     )
 
@@ -69,6 +76,15 @@ def settled(record: Record, *attempts: Attempt, step: int = 0) -> tuple[Record, 
             return record, action
         record = action.record
     raise AssertionError("never settles")
+
+
+def test_a_suspended_attempt_of_other_manifests_makes_room_for_one_of_the_present_ones(
+    run: Record,
+) -> None:
+    suspended, old = attempt("suspended"), attempt("suspended", manifests="old")
+    assert decided(run, suspended) == decide.Resume(suspended)
+    assert decided(run, old) == decide.Remove(old)
+    assert decided(run, attempt("running", pod(0), manifests="old")) == decide.Wait()
 
 
 def test_a_new_run_is_submitted_and_then_left_alone(run: Record) -> None:

@@ -6,6 +6,8 @@ tests/cluster.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import threading
 from typing import Any
 
@@ -249,6 +251,58 @@ def test_launching_the_same_again_finds_the_run_and_another_is_refused(
     assert launch.submit(gateway, cpu_run).source == submitted.source
     with pytest.raises(NameTakenError, match="choose another --name"):
         launch.submit(gateway, rendered("--set=seed=7"))
+
+
+@pytest.mark.parametrize("moment", ["before", "running", "stopped"])
+def test_a_run_launched_again_from_a_repaired_overlay_uses_what_was_repaired(
+    gateway: Gateway,
+    api: FakeApi,
+    cpu_run: launch.Rendered,
+    submitted: record.Record,
+    caplog: pytest.LogCaptureFixture,
+    moment: str,
+) -> None:
+    def image() -> str:
+        job = api.objects[f"{TFJOBS}/run-train-1"]
+        worker = job["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"]
+        return str(worker["containers"][0]["image"])
+
+    if moment != "before":
+        supervise.Supervisor(gateway, lambda line: None).advance("run")
+        assert image() != "repaired:2"
+    if moment == "stopped":
+        supervise.stop(gateway, "run")
+    repaired = copy.deepcopy(cpu_run)
+    for replica in repaired.record.stages["train"][0]["spec"]["tfReplicaSpecs"].values():
+        replica["template"]["spec"]["containers"][0]["image"] = "repaired:2"
+    limits = dataclasses.replace(repaired.record.limits, deadline_hours=7.0)
+    repaired = dataclasses.replace(
+        repaired, record=dataclasses.replace(repaired.record, limits=limits)
+    )
+    caplog.clear()
+    launch.submit(gateway, repaired)
+    (message,) = [entry.message for entry in caplog.records]
+    assert 'image ("' in message
+    assert '-> "repaired:2")' in message
+    assert "limits.deadline_hours (null -> 7.0)" in message
+    if moment != "before":
+        supervise.stop(gateway, "run")
+        supervise.resume(gateway, "run")
+    supervise.Supervisor(gateway, lambda line: None).advance("run")
+    assert image() == "repaired:2"
+    assert record.read(gateway, "run").limits.deadline_hours == 7.0
+    caplog.clear()
+    launch.submit(gateway, repaired)
+    assert not caplog.records
+
+
+def test_a_run_that_succeeded_stays_as_it_was(
+    gateway: Gateway, cpu_run: launch.Rendered, submitted: record.Record
+) -> None:
+    record.write(gateway, submitted.with_state(outcome="succeeded"))
+    limits = dataclasses.replace(cpu_run.record.limits, deadline_hours=7.0)
+    again = dataclasses.replace(cpu_run, record=dataclasses.replace(cpu_run.record, limits=limits))
+    assert launch.submit(gateway, again).limits.deadline_hours is None
 
 
 def test_a_missing_platform_is_refused_with_the_command_that_installs_it(
