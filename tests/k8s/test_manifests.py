@@ -196,7 +196,9 @@ def test_every_command_line_is_one_of_ours(overlay: str, half: str, component: s
             parsed = parse(arguments)
             commands.add(parsed.command)
     stages = {"prepare", "train", "evaluate", "export", "publish"}
-    servers = {"watch", "data-service"} if component == "data-service-servers" else {"watch"}
+    servers = {"watch", "dashboard"}
+    if component == "data-service-servers":
+        servers.add("data-service")
     assert commands == (stages if half == "jobs" else servers)
 
 
