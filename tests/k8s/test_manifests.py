@@ -209,6 +209,9 @@ def test_flinks_workers_run_the_image_that_has_beams_entry_point(overlay: str) -
     containers = flink["spec"]["taskManager"]["podTemplate"]["spec"]["containers"]
     (worker,) = (container for container in containers if container["name"] == "beam-worker")
     assert worker["image"].rpartition("/")[2] == "mobilenet-worker:0.1.0"
+    # What the namespace demands of every container; the pod's part is in Flink's own template.
+    assert worker["securityContext"]["allowPrivilegeEscalation"] is False
+    assert worker["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     stage = (ROOT.parent / "Dockerfile").read_text().partition(" AS worker\n")[2]
     assert f"ENTRYPOINT {json.dumps(worker['command'])}" in stage.partition("\nFROM ")[0]
 
