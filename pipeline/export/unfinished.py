@@ -50,15 +50,16 @@ class Unfinished:
 
     def require_identity(self, identity: dict[str, Any]) -> None:
         """Remove everything if it belongs to another export."""
-        path = os.path.join(self.folder, IDENTITY)
-        if os.path.exists(path) and storage.json_bytes(identity) == storage.read_bytes(path):
-            return
-        _empty(self.folder)
-        if self.copy:
-            storage.remove(self.copy)
+        path, wanted = os.path.join(self.folder, IDENTITY), storage.json_bytes(identity)
+        is_same = os.path.exists(path) and storage.read_bytes(path) == wanted
+        if not is_same:
+            _empty(self.folder)
+            if self.copy:
+                storage.remove(self.copy)
         for name in (EXPORT, CHUNKS):
-            os.makedirs(os.path.join(self.folder, name))
-        self.write(IDENTITY, storage.json_bytes(identity))
+            os.makedirs(os.path.join(self.folder, name), exist_ok=True)
+        if not is_same:
+            self.write(IDENTITY, wanted)
 
     def is_finished(self, name: str) -> bool:
         """Return whether a file or folder of the export was finished and has not changed."""

@@ -90,8 +90,11 @@ def test_what_belongs_to_another_export_or_was_changed_is_not_kept(tmp_path: Pat
 def test_what_is_finished_is_kept_beside_an_output_in_a_bucket(emulator: Emulator) -> None:
     """Another machine continues, because the first one's disk is gone with its pod."""
     output = f"{emulator.bucket}/exports/e"
+    with unfinished.lock(output), unfinished.unfinished(output) as killed_at_once:
+        killed_at_once.require_identity({"weights": "a"})
     with unfinished.lock(output), unfinished.unfinished(output) as first:
         first.require_identity({"weights": "a"})
+        assert os.listdir(first.export) == []
         os.makedirs(os.path.join(first.export, "saved_model"))
         storage.write_bytes(os.path.join(first.export, "saved_model", "pb"), b"graph")
         first.finish("saved_model")
