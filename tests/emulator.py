@@ -128,7 +128,8 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
 
 
 @contextlib.contextmanager
-def _in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+def in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """Let this process find the store while the block runs."""
     for name, value in emulator.environment.items():
         monkeypatch.setenv(name, value)
     filesystem = fsspec.get_filesystem_class("gs")
@@ -142,14 +143,14 @@ def _in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iter
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """Provide a store that works."""
-    with running_emulator() as running, _in_environment(running, monkeypatch):
+    with running_emulator() as running, in_environment(running, monkeypatch):
         yield running
 
 
 @pytest.fixture
 def flaky_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """Provide a store where one request in sixteen fails, some after they took effect."""
-    with running_emulator(fault_rate=0.06) as running, _in_environment(running, monkeypatch):
+    with running_emulator(fault_rate=0.06) as running, in_environment(running, monkeypatch):
         yield running
 
 

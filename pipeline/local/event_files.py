@@ -12,10 +12,10 @@ import threading
 
 from preprocessing import storage
 from preprocessing.errors import describe_os_error
+from training.workdir.workdir import Workdir
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "tensorboard"  # in the folder of a run
 REFRESH_SECONDS = 30.0
 
 
@@ -33,13 +33,13 @@ class EventFiles:
             copy: An empty local folder.
         """
         self._folder, self._copy = folder, copy
-        self._is_run = storage.exists(storage.join(folder, FOLDER))
+        self._is_run = storage.exists(_events_of(folder))
 
     @property
     def logdir(self) -> str:
         """The local folder for TensorBoard, whose folders are named after the runs."""
         if self._is_run and not storage.is_remote(self._folder):
-            return storage.join(self._folder, FOLDER)
+            return _events_of(self._folder)
         return self._copy
 
     def refresh(self) -> list[str]:
@@ -67,12 +67,16 @@ class EventFiles:
     def _runs(self) -> dict[str, str]:
         """Return the folder of events of every run by its name."""
         if self._is_run:
-            return {".": storage.join(self._folder, FOLDER)}
+            return {".": _events_of(self._folder)}
         return {
-            entry.name: storage.join(self._folder, entry.name, FOLDER)
+            entry.name: _events_of(storage.join(self._folder, entry.name))
             for entry in storage.list_entries(self._folder)
             if entry.is_folder
         }
+
+
+def _events_of(run: str) -> str:
+    return Workdir(run).tensorboard_folder
 
 
 def _link(events: str, copy: str) -> bool:

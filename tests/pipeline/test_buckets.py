@@ -23,8 +23,9 @@ import pytest
 from pipeline.export import directory, unfinished
 from pipeline.local.processes import free_ports
 from preprocessing import storage
+from preprocessing.records.schema import MANIFEST
 from tests.conftest import Outcome, mobilenet
-from tests.emulator import Emulator, running_emulator
+from tests.emulator import Emulator, in_environment, running_emulator
 from training.workdir.workdir import Workdir
 
 pytestmark = pytest.mark.slow
@@ -76,9 +77,11 @@ class Place:
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[Emulator]:
-    with pytest.MonkeyPatch.context() as patch, running_emulator() as running:
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_emulator() as running,
+        in_environment(running, patch),
+    ):
         yield running
 
 
@@ -96,10 +99,7 @@ def here(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 def there(records: Path, store: Emulator) -> Place:
     """Return records and a run in a bucket, whose training was killed once."""
     place = Place(f"{store.bucket}/project", store.environment)
-    for name in storage.list_files(str(records)):
-        storage.write_bytes(
-            storage.join(place.records, name), storage.read_bytes(f"{records}/{name}")
-        )
+    storage.upload_folder(str(records), place.records, last=MANIFEST)
     train = (*TRAIN, f"--records={place.records}", f"--workdir={place.workdir}")
     place.killed(Workdir(place.workdir).checkpoints_folder, *train)
     place.run(*train)

@@ -25,6 +25,7 @@ from preprocessing.errors import CheckFailedError, UsageError
 from tests.conftest import mobilenet
 from tests.emulator import Emulator
 from tests.pipeline.conftest import VARIANT, Exported
+from tests.sessions import wait_until_gone
 from training.input.records import Records
 
 MANY = (stages.FEW_CHUNKS + 2) * CHUNK + 30  # so many images that other processes compare them
@@ -181,9 +182,7 @@ def test_an_export_that_was_killed_ends_as_if_it_had_not_been(
             if len(list(tmp_path.glob(f"e{unfinished.SUFFIX}/{pattern}"))) >= count:
                 break
         running.kill()
-    for _ in waits():  # the workers follow
-        if not processes_in(running.pid):
-            break
+    wait_until_gone(running.pid)
     assert not output.exists()
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
     again = subprocess.run(command(many, output), stderr=subprocess.PIPE, text=True, check=True)
@@ -232,16 +231,3 @@ def waits(seconds: float = 240) -> Iterator[None]:
         yield
         time.sleep(0.05)
     raise TimeoutError
-
-
-def processes_in(session: int) -> list[int]:
-    """Return the living processes of a session."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(folder.name))
-    return found

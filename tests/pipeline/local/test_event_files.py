@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.local.event_files import FOLDER, EventFiles
+from pipeline.local.event_files import EventFiles
 from preprocessing import storage
 from tests.conftest import mobilenet
 from tests.emulator import Emulator
 from tests.pipeline.cli.outcomes import refused
+from training.workdir.workdir import Workdir
 
 RUNS = 22
 CHECKPOINTS = 5
@@ -22,7 +23,7 @@ def write_runs(folder: str, count: int = RUNS) -> None:
     for number in range(count):
         run = storage.join(folder, f"run-{number:02d}")
         for name in ("events.out.tfevents.1", "plugins/profile/1/trace"):
-            path = storage.join(run, FOLDER, name)
+            path = storage.join(Workdir(run).tensorboard_folder, name)
             storage.make_folder(os.path.dirname(path))
             storage.write_bytes(path, f"{name} of {number}".encode())
         for step in range(CHECKPOINTS):
@@ -77,11 +78,11 @@ def test_a_refresh_asks_once_per_folder_of_events_and_fetches_what_is_new(
     write_runs(runs)
     events = EventFiles(runs, str(tmp_path))
     events.refresh()
-    grown = storage.join(runs, "run-07", FOLDER, "events.out.tfevents.1")
-    shorter = storage.join(runs, "run-08", FOLDER, "events.out.tfevents.1")
+    grown = storage.join(runs, "run-07", "tensorboard", "events.out.tfevents.1")
+    shorter = storage.join(runs, "run-08", "tensorboard", "events.out.tfevents.1")
     before = storage.read_bytes(grown)
     storage.write_bytes(grown, before + b" and more")
-    storage.write_bytes(shorter, b"anew")
+    storage.write_bytes(shorter, b"short")
     asked = len(emulator.requests)
     events.refresh()
     paths = [path for _, path in emulator.requests[asked:]]
@@ -89,7 +90,7 @@ def test_a_refresh_asks_once_per_folder_of_events_and_fetches_what_is_new(
     # Each run has four folders here; a run without a profile has one.
     assert len(paths) <= 1 + 4 * RUNS + 2
     assert (tmp_path / "run-07/events.out.tfevents.1").read_bytes() == before + b" and more"
-    assert (tmp_path / "run-08/events.out.tfevents.1").read_bytes() == b"anew"
+    assert (tmp_path / "run-08/events.out.tfevents.1").read_bytes() == b"short"
     fetched = [path for path in paths if "alt=media" in path or "/o/" in path]
     assert len(fetched) == 2
 

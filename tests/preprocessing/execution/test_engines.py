@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +24,7 @@ from tests.conftest import ingest, mobilenet
 from tests.emulator import Emulator
 from tests.flink import job_server_jar
 from tests.preprocessing.content import content
-
-PATIENCE_SECONDS = 60.0
+from tests.sessions import members, wait_until_gone
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -150,23 +148,6 @@ def num_reports(records: Path) -> int:
         return sum(name.startswith(("train-", "val")) for name in os.listdir(records / REPORTS))
     except FileNotFoundError:
         return 0
-
-
-def wait_until_gone(session: int) -> None:
-    """Wait until the workers of a killed parent have ended by themselves."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while left := list(members(session)):
-        assert time.monotonic() < deadline, f"{left} outlived their parent"
-        time.sleep(0.01)
-
-
-def members(session: int) -> Iterator[int]:
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getsid(int(path.name)) == session:
-                yield int(path.name)
-        except ProcessLookupError:
-            continue
 
 
 @pytest.mark.parametrize("medium", ["local", "bucket"])
