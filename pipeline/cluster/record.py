@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from pipeline.cluster.render import RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
 from preprocessing.errors import UsageError
 from preprocessing.storage import contracts
+from training.config import changes
 
 logger = logging.getLogger(__name__)
 
@@ -212,9 +212,9 @@ def _repaired(gateway: Gateway, existing: Record, wanted: Record) -> Record:
     while existing.state.outcome != "succeeded":
         before, after = existing.to_object()["data"], wanted.to_object()["data"]
         changed = [
-            place
+            f"{place} ({json.dumps(old)[:NUM_CHARACTERS]} -> {json.dumps(new)[:NUM_CHARACTERS]})"
             for part in ("limits", "stages")
-            for place in _differences(json.loads(before[part]), json.loads(after[part]), part)
+            for place, old, new in changes(json.loads(before[part]), json.loads(after[part]), part)
         ]
         if not changed:
             break
@@ -232,19 +232,6 @@ def _repaired(gateway: Gateway, existing: Record, wanted: Record) -> Record:
         )
         return written
     return existing
-
-
-def _differences(old: Any, new: Any, place: str) -> Iterator[str]:
-    """Yield the places at which two JSON values differ, with both values."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{place}.{key}")
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (left, right) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(left, right, f"{place}[{index}]")
-    elif old != new:
-        shown = (json.dumps(value)[:NUM_CHARACTERS] for value in (old, new))
-        yield f"{place} ({' -> '.join(shown)})"
 
 
 def read(gateway: Gateway, name: str) -> Record:

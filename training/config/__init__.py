@@ -1,6 +1,6 @@
 """The config tree of a training run, and the recipes that fill it."""
 
-from training.config.overrides import differences, override, override_all
+from training.config.overrides import changes, differences, override, override_all
 from training.config.sections import (
     SYNTHETIC,
     AugmentationConfig,
@@ -25,6 +25,7 @@ __all__ = [
     "OptimizerConfig",
     "RunConfig",
     "TrainingConfig",
+    "changes",
     "differences",
     "override",
     "override_all",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from preprocessing.errors import UsageError, did_you_mean
@@ -37,16 +37,21 @@ def override_all(config: T, assignments: Iterable[str]) -> T:
     return config
 
 
-def differences(stored: Json, wanted: Json, prefix: str = "") -> list[str]:
+def differences(stored: Json, wanted: Json) -> list[str]:
     """Return `field stored (now wanted)` for every leaf that differs between two trees."""
-    lines: list[str] = []
-    for name in sorted({*stored, *wanted}):
-        old, new = stored.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            lines.append(f"{prefix}{name} {old} (now {new})")
-    return lines
+    return [f"{place} {old} (now {new})" for place, old, new in changes(stored, wanted)]
+
+
+def changes(old: Any, new: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield place, old and new value of every leaf that differs between two JSON values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from changes(old.get(name), new.get(name), f"{place}.{name}" if place else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (left, right) in enumerate(zip(old, new, strict=True)):
+            yield from changes(left, right, f"{place}[{index}]")
+    elif old != new:
+        yield place, old, new
 
 
 def is_section(value: object) -> bool:
