@@ -7,7 +7,8 @@ import logging
 import sys
 from typing import Literal, TextIO
 
-PACKAGES = ("preprocessing", "training", "pipeline")
+from pipeline.local.messages import PACKAGES
+
 LogFormat = Literal["human", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = ("human", "json")
 

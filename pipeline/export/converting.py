@@ -15,7 +15,7 @@ from pipeline.export.conversion import runtimes, tf1_files
 from pipeline.export.conversion.sources import ExportSources
 from pipeline.export.formats.tensorflow_files import SAVED_MODEL
 from pipeline.export.input_contract import input_contract, labels
-from pipeline.export.job import CHUNK, Converted, Export
+from pipeline.export.job import CHUNK, VERSIONED_PACKAGES, Converted, Export
 from pipeline.export.metrics import REFERENCE
 from pipeline.export.predictions import Predictions, require_same_answers
 from pipeline.export.unfinished import REFERENCE_GRAPH, Unfinished
@@ -28,7 +28,6 @@ from training.workdir.run_record import FILE as CONFIG_FILE
 logger = logging.getLogger(__name__)
 
 NUM_JPEG = 20  # images on which the signature for encoded images is compared
-VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
 RUNTIMES = ("onnxruntime", "tf2onnx")  # these too decide what an interrupted export may keep
 
 
@@ -110,7 +109,7 @@ def _identity(job: Export, step: int) -> dict[str, object]:
         "config_digest": job.run.config_digest,
         "records_digest": job.manifest.digest,
         "formats": [item.name for item in job.export_formats],
-        "validation_images": len(job.positions),
+        "validation_images": job.num_images,
         "chunk": CHUNK,
         "versions": {
             name: importlib.metadata.version(name) for name in (*VERSIONED_PACKAGES, *RUNTIMES)

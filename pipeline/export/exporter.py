@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pipeline.export import directory, latency, per_image, unfinished
 from pipeline.export.conversion import litert
-from pipeline.export.job import CHUNK, Converted, Export
+from pipeline.export.job import CHUNK, VERSIONED_PACKAGES, Converted, Export
 from pipeline.export.metrics import REFERENCE, ExportMetrics, InputContract, Latencies, Lineage
 from pipeline.export.predictions import (
     DisagreementError,
@@ -33,7 +33,6 @@ from preprocessing.errors import CheckFailedError, StorageFullError
 logger = logging.getLogger(__name__)
 
 WORST_PIXELS, WORST_COLUMNS = 224, 4  # picture of the worst images of a format
-VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
 
 
 def export(job: Export, output: str) -> ExportMetrics:
@@ -152,9 +151,8 @@ def _predictions(work: Stages, contract: InputContract) -> dict[str, Predictions
     """Return the predictions of the reference and of every format on every image."""
     job, kept = work.job, work.unfinished
     missing = sorted({*range(job.num_chunks)} - {*kept.chunk_numbers()})
-    num_images = len(job.positions)
-    with tqdm(total=num_images, desc="export: comparing", unit=" images") as progress:
-        progress.update(num_images - sum(_size(job, number) for number in missing))
+    with tqdm(total=job.num_images, desc="export: comparing", unit=" images") as progress:
+        progress.update(job.num_images - sum(_size(job, number) for number in missing))
         for number in work.compare(contract, missing):
             progress.update(_size(job, number))
     chunks = [from_bytes(kept.read_chunk(number)) for number in range(job.num_chunks)]
@@ -163,7 +161,7 @@ def _predictions(work: Stages, contract: InputContract) -> dict[str, Predictions
 
 def _size(job: Export, number: int) -> int:
     """Return the number of images in a chunk."""
-    return min(CHUNK, len(job.positions) - number * CHUNK)
+    return min(CHUNK, job.num_images - number * CHUNK)
 
 
 def _latencies(flatbuffers: Mapping[str, bytes]) -> Latencies:

@@ -22,6 +22,7 @@ from training.workdir.run_record import Run
 from training.workdir.workdir import Workdir
 
 CHUNK = 100  # images that are compared and kept at once
+VERSIONED_PACKAGES = ("ai-edge-litert", "keras", "mobilenet-pipeline", "tensorflow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,11 +96,15 @@ class Export:
         return Sample(images=self.validation_images, of=available)
 
     @property
+    def num_images(self) -> int:
+        """N, the number of validation images to compare on."""
+        return self.validation_images or self.manifest.num_examples("validation")
+
+    @property
     def positions(self) -> np.ndarray:
         """`int64 [N]`: the validation images to compare on, spread evenly over the split."""
         available = self.manifest.num_examples("validation")
-        count = self.validation_images or available
-        return np.arange(count, dtype=np.int64) * available // count
+        return np.arange(self.num_images, dtype=np.int64) * available // self.num_images
 
     def is_covered_by(self, metrics: ExportMetrics) -> bool:
         """Return whether an export has all these formats, compared on all these images."""
@@ -110,7 +115,7 @@ class Export:
     @property
     def num_chunks(self) -> int:
         """The number of chunks of images."""
-        return -(-len(self.positions) // CHUNK)
+        return -(-self.num_images // CHUNK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

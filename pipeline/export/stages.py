@@ -7,19 +7,16 @@ many, one process converts, so that its memory is free again when the next ones 
 from __future__ import annotations
 
 import contextlib
-import logging
-import logging.handlers
-import multiprocessing
-import queue
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.export.job import Converted, Export
 from pipeline.export.metrics import InputContract
 from pipeline.export.predictions import to_bytes
 from pipeline.export.unfinished import Unfinished
+from pipeline.local import messages
 from pipeline.local.quiet import import_tensorflow
 from preprocessing import limits
 from preprocessing.worker_pool import worker_pool
@@ -29,13 +26,10 @@ if TYPE_CHECKING:
 
     from pipeline.export.comparing import Comparison
 
-logger = logging.getLogger(__name__)
-
 FEW_CHUNKS = 8  # so many or fewer are compared in this process
 # Peak memory of this process and of one that compares a network of any size, with 1,001 classes.
 PARENT_BYTES, WORKER_BYTES = 256 << 20, 1920 << 20
 MEMORY_SHARE = 0.95  # of what this process may use
-PACKAGES = ("preprocessing", "training", "pipeline")
 
 _comparison: Comparison | None = None  # of this process
 
@@ -140,31 +134,11 @@ def _forget() -> None:
 @contextlib.contextmanager
 def _processes(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     """Yield worker processes whose messages appear as if this process wrote them."""
-    messages = multiprocessing.get_context("spawn").Queue()
-    listener = _Listener(messages)
-    listener.start()
-    try:
-        with worker_pool(num_workers, start=_begin, arguments=(messages,)) as pool:
-            yield pool
-    finally:
-        listener.stop()
-
-
-class _Listener(logging.handlers.QueueListener):
-    """Give messages to the logger of this process that has the same name."""
-
-    def handle(self, record: logging.LogRecord) -> None:
-        """Pass on one message."""
-        logging.getLogger(record.name).handle(record)
-
-
-def _begin(messages: queue.Queue[Any]) -> None:
-    """Send the messages of this process to its parent."""
-    for name in PACKAGES:
-        package = logging.getLogger(name)
-        package.handlers[:] = [logging.handlers.QueueHandler(messages)]
-        package.setLevel(logging.INFO)
-        package.propagate = False
+    with (
+        messages.received() as sent,
+        worker_pool(num_workers, start=messages.send_to, arguments=(sent,)) as pool,
+    ):
+        yield pool
 
 
 def _prepare() -> None:

@@ -114,9 +114,7 @@ class Unfinished:
 
     def _send(self, name: str) -> None:
         assert self.copy
-        storage.write_bytes(
-            storage.join(self.copy, name), storage.read_bytes(os.path.join(self.folder, name))
-        )
+        storage.upload_file(os.path.join(self.folder, name), storage.join(self.copy, name))
 
 
 @contextlib.contextmanager

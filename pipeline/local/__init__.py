@@ -1,3 +1,3 @@
-"""On this machine: workers, quiet imports, event files, the data-service server."""
+"""On this machine: workers, messages, quiet imports, event files, the data-service server."""
 
-__all__ = ["data_service_server", "event_files", "processes", "quiet"]
+__all__ = ["data_service_server", "event_files", "messages", "processes", "quiet"]

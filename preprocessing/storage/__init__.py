@@ -7,6 +7,7 @@ from preprocessing.storage.folders import (
     download_folder,
     is_unfinished_upload,
     list_files,
+    upload_file,
     upload_folder,
 )
 from preprocessing.storage.json_files import json_bytes, parse_json, read_json, write_json
@@ -72,6 +73,7 @@ __all__ = [
     "temporary_folder",
     "tgz",
     "update_bytes",
+    "upload_file",
     "upload_folder",
     "version_of",
     "write_bytes",

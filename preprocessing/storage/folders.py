@@ -58,11 +58,7 @@ def upload_folder(local_folder: str, folder: str, *, last: str) -> None:
     remove(join(folder, last))
 
     def upload(name: str) -> None:
-        with (
-            open(os.path.join(local_folder, name), "rb") as source,
-            open_write(join(folder, name)) as target,
-        ):
-            shutil.copyfileobj(source, target, BLOCK_BYTES)
+        upload_file(os.path.join(local_folder, name), join(folder, name))
 
     _at_once(lambda name: remove(join(folder, name)), sorted({*list_files(folder)} - {*names}))
     _at_once(upload, [name for name in names if name != last])
@@ -79,6 +75,12 @@ def copy_file(path: str, local_path: str) -> None:
     """Copy a file to a local path, whose folder is created."""
     os.makedirs(os.path.dirname(local_path), exist_ok=True)
     with open_read(path) as source, open(local_path, "wb") as target:
+        shutil.copyfileobj(source, target, BLOCK_BYTES)
+
+
+def upload_file(local_path: str, path: str) -> None:
+    """Copy a local file to a path, where it appears complete."""
+    with open(local_path, "rb") as source, open_write(path) as target:
         shutil.copyfileobj(source, target, BLOCK_BYTES)
 
 
