@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.cluster import record, render
 from pipeline.cluster.api.gateway import Gateway
-from pipeline.cluster.api.refusals import NameTakenError
+from pipeline.cluster.api.refusals import ForbiddenError, NameTakenError
 from pipeline.cluster.record import Limits, Record, State
 from pipeline.cluster.spec import COMPONENTS, GPU_RESOURCE, Layout, RunSpec, check_name
 from pipeline.planning.run_plan import Plan
@@ -48,6 +48,8 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
         else [arguments.variant]
     )
     queued = arguments.queue or arguments.all
+    if arguments.priority and not queued:
+        raise UsageError("--priority ranks runs in Kueue's queue; add --queue")
     specs = [
         RunSpec(
             variant=Variant.parse(name),
@@ -81,7 +83,7 @@ def _rendered(
         name=name,
         spec=spec,
         limits=Limits(max_attempts=arguments.max_attempts, deadline_hours=arguments.deadline_hours),
-        stages=render.fill(stages, spec, name),
+        stages=render.fill(stages, spec, name, arguments.priority),
         state=State(since=record.now().isoformat()),
     )
     return Rendered(new, shared)
@@ -135,6 +137,7 @@ def check(gateway: Gateway, rendered: Rendered) -> None:
         except NameTakenError:
             continue  # it belongs to an earlier launch of this run, which `submit` finds
     require_platform(gateway, rendered)
+    require_priority(gateway, rendered.record)
     require_quota(gateway, rendered.record.spec)
 
 
@@ -163,6 +166,26 @@ def require_platform(gateway: Gateway, rendered: Rendered) -> None:
                 f"kubectl apply --server-side -k k8s/overlays/{rendered.record.spec.overlay}"
                 "/platform"
             )
+
+
+def require_priority(gateway: Gateway, run: Record) -> None:
+    """Refuse a priority class that the cluster lacks: Kueue would never look at the run.
+
+    Raises:
+        UsageError: There is no such class.
+    """
+    name = run.stages["train"][0]["metadata"]["labels"].get(render.PRIORITY_LABEL)
+    if name is None:
+        return
+    try:
+        missing = gateway.get("WorkloadPriorityClass", name) is None
+    except ForbiddenError:  # classes belong to the cluster, which the Role `launcher` does not
+        return
+    if missing:
+        raise UsageError(
+            f"--priority {name}: the cluster has no such WorkloadPriorityClass; see kubectl get "
+            "workloadpriorityclasses (k8s/components/kueue-queue has two)"
+        )
 
 
 def _queue_name(run: Record) -> str:

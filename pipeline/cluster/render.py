@@ -20,6 +20,7 @@ RUN_LABEL = "mobilenet/run"
 ATTEMPT_LABEL = "mobilenet/attempt"
 MANIFESTS_LABEL = "mobilenet/manifests"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 
 
 def manifests_folder() -> Path:
@@ -127,8 +128,14 @@ def split(docs: list[Manifest], spec: RunSpec) -> tuple[list[Manifest], dict[str
     return shared, stages
 
 
-def fill(stages: dict[str, list[Manifest]], spec: RunSpec, run: str) -> dict[str, list[Manifest]]:
-    """Return the templates with this run's name, variant, recipe and settings."""
+def fill(
+    stages: dict[str, list[Manifest]], spec: RunSpec, run: str, priority: str | None = None
+) -> dict[str, list[Manifest]]:
+    """Return the templates with this run's name, variant, recipe, settings and priority.
+
+    The priority is the name of Kueue's class. It is no part of the specification: a run stays the
+    same when it becomes urgent.
+    """
     filled = copy.deepcopy(stages)
     for stage, docs in filled.items():
         for doc in docs:
@@ -144,6 +151,8 @@ def fill(stages: dict[str, list[Manifest]], spec: RunSpec, run: str) -> dict[str
             for variable in container["env"]:
                 variable["value"] = values.get(variable["name"], variable.get("value"))
             if stage == "train":
+                if priority:
+                    doc["metadata"]["labels"][PRIORITY_LABEL] = priority
                 container["args"] += [f"--set={setting}" for setting in spec.settings]
                 tfjob.workers(doc)["replicas"] = spec.layout.workers
     return filled

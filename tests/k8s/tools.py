@@ -29,7 +29,14 @@ CRDS = {  # modules that carry the definitions of their kinds
     "sigs.k8s.io/kueue@v0.19.2": "config/components/crd/bases",
 }
 
-CRD_NAMES = ("tfjobs", "jobsets", "clusterqueues", "localqueues", "resourceflavors")
+CRD_NAMES = (
+    "tfjobs",
+    "jobsets",
+    "clusterqueues",
+    "localqueues",
+    "resourceflavors",
+    "workloadpriorityclasses",
+)
 
 
 def program(name: str) -> Path:

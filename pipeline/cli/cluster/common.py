@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "mobilenet"
+OWN_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"  # of a pod, in the pod
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +26,20 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 def add_cluster(parser: argparse.ArgumentParser) -> None:
     """Add `--namespace` and `--context`."""
     parser.add_argument(
-        "--namespace", default=NAMESPACE, help=f"namespace of the runs [{NAMESPACE}]"
+        "--namespace",
+        default=_default_namespace(),
+        help=f"namespace of the runs [{NAMESPACE}, or in a pod the pod's]",
     )
     parser.add_argument("--context", help="context of the kubeconfig [the current one]")
+
+
+def _default_namespace() -> str:
+    """Return the namespace of the pod that this process is in, or the platform's usual one."""
+    try:
+        with open(OWN_NAMESPACE, encoding="ascii") as file:
+            return file.read().strip() or NAMESPACE
+    except OSError:
+        return NAMESPACE
 
 
 def gateway_of(arguments: argparse.Namespace) -> Gateway:

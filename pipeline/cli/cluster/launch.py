@@ -74,6 +74,11 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         help=f"repeatable: {', '.join(COMPONENTS)}",
     )
     parser.add_argument("--queue", action="store_true", help="let Kueue decide when it starts")
+    parser.add_argument(
+        "--priority",
+        metavar="CLASS",
+        help="with --queue: Kueue's priority class, for example mobilenet-urgent",
+    )
     names = registry.names()
     parser.add_argument(
         "--backend",

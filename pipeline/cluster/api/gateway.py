@@ -33,8 +33,9 @@ RESOURCES = {  # API paths of kinds that are not jobs; each backend knows the pa
     "PodDisruptionBudget": "apis/policy/v1/poddisruptionbudgets",
     "ResourceQuota": "api/v1/resourcequotas",
     "ServiceAccount": "api/v1/serviceaccounts",
+    "WorkloadPriorityClass": "apis/kueue.x-k8s.io/v1beta2/workloadpriorityclasses",
 }
-CLUSTER_WIDE = {"CustomResourceDefinition", "Namespace", "Node"}
+CLUSTER_WIDE = {"CustomResourceDefinition", "Namespace", "Node", "WorkloadPriorityClass"}
 
 
 def resource_path(kind: str) -> str:

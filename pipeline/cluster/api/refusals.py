@@ -17,6 +17,10 @@ class MissingError(PermanentError):
     """No object has this name."""
 
 
+class ForbiddenError(UsageError):
+    """These credentials have no right to do this."""
+
+
 class ConflictError(RetryError):
     """The object was changed by someone else in the meantime; read it again."""
 
@@ -77,7 +81,7 @@ def _forbidden(attempted: str, message: str) -> PermanentError:
         )
     if "violates PodSecurity" in message:
         return PermanentError(f"cannot {attempted}: {message}")
-    return UsageError(
+    return ForbiddenError(
         f"cannot {attempted}: forbidden ({message}); ask for the Role `launcher` of the namespace"
     )
 

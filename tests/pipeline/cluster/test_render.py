@@ -113,6 +113,23 @@ def test_a_queued_job_waits_for_kueue_from_its_first_moment() -> None:
         assert (job["spec"][where] if where else job["spec"])["suspend"] is True
 
 
+def test_a_priority_is_a_label_for_kueue_and_no_part_of_what_the_run_is() -> None:
+    for backend in ("tfjob", "jobset"):
+        plain = rendered("--queue", f"--backend={backend}")
+        urgent = rendered("--queue", f"--backend={backend}", "--priority=mobilenet-urgent")
+        assert urgent.record.spec == plain.record.spec
+        labels, expected = (first(run, "train")["metadata"]["labels"] for run in (urgent, plain))
+        assert labels.pop("kueue.x-k8s.io/priority-class") == "mobilenet-urgent"
+        for changed in (labels, expected):
+            del changed[render.MANIFESTS_LABEL]
+        assert labels == expected
+
+
+def test_a_priority_needs_a_queue() -> None:
+    with pytest.raises(UsageError, match="add --queue"):
+        rendered("--priority=mobilenet-urgent")
+
+
 def test_all_is_all_22_variants_under_different_names() -> None:
     runs = launch.from_arguments(parse(["launch", "--overlay=local", "--all"]))
     assert len({run.record.name for run in runs}) == len(runs) == 22
