@@ -15,6 +15,7 @@ import os
 import random
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -36,6 +37,7 @@ from tests.built_once import CACHE, built_once
 MODULE = "github.com/fsouza/fake-gcs-server"
 VERSION = "v1.56.1"
 FAULTS = ("429", "503", "reset before", "reset after", "cut")
+BATCH_PATH = "/batch/storage/v1"  # to which gcsfs sends deletions only if the host is Google's
 START_SECONDS = 30.0
 
 
@@ -48,22 +50,36 @@ class Emulator:
         bucket: `gs://NAME`.
         faults: How often each of `FAULTS` was injected so far.
         requests: Every request so far: its method and path.
+        tokens: Every access token that came with a request so far.
     """
 
     url: str
     bucket: str
     faults: Counter[str]
     requests: list[tuple[str, str]]
+    tokens: set[str]
+
+    @property
+    def port(self) -> int:
+        """The port of `url`."""
+        return int(self.url.rsplit(":", 1)[1])
+
+    @property
+    def clients_environment(self) -> dict[str, str]:
+        """The variables by which gcsfs and Google's clients find the store; TensorFlow does not."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.url,
+            "NO_GCE_CHECK": "true",  # nobody here has credentials
+        }
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables by which every library of a process finds the store."""
         return {
-            "STORAGE_EMULATOR_HOST": self.url,
+            **self.clients_environment,
             "https_proxy": self.url,
             "CURL_CA_BUNDLE": str(google_hosts.certificate()),
             "no_proxy": "127.0.0.1",  # gRPC between workers would use it too
-            "NO_GCE_CHECK": "true",  # nobody here has credentials
         }
 
 
@@ -93,6 +109,7 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
     backend_port, public_port = _free_port(), _free_port()
     faults: Counter[str] = Counter()
     requests: list[tuple[str, str]] = []
+    tokens: set[str] = set()
     server = subprocess.Popen(
         [
             str(server_binary()),
@@ -107,7 +124,9 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    proxy = _Proxy(public_port, backend_port, fault_rate, random.Random(seed), faults, requests)
+    proxy = _Proxy(
+        public_port, backend_port, fault_rate, random.Random(seed), faults, requests, tokens
+    )
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
         backend = f"http://127.0.0.1:{backend_port}"
@@ -119,7 +138,8 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
             headers={"Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=10).close()
-        yield Emulator(f"http://127.0.0.1:{public_port}", f"gs://{name}", faults, requests)
+        url = f"http://127.0.0.1:{public_port}"
+        yield Emulator(url, f"gs://{name}", faults, requests, tokens)
     finally:
         proxy.shutdown()
         proxy.server_close()
@@ -128,9 +148,18 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
 
 
 @contextlib.contextmanager
-def in_environment(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """Let this process find the store while the block runs."""
-    for name, value in emulator.environment.items():
+def in_environment(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, tensorflow: bool = True
+) -> Iterator[Emulator]:
+    """Let this process find the store while the block runs.
+
+    Args:
+        emulator: Running.
+        monkeypatch: Takes the variables back.
+        tensorflow: Whether TensorFlow finds it, too, by a proxy for everything that uses TLS.
+    """
+    variables = emulator.environment if tensorflow else emulator.clients_environment
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     filesystem = fsspec.get_filesystem_class("gs")
     filesystem.clear_instance_cache()  # an instance remembers the address it was made with
@@ -167,10 +196,11 @@ class _Proxy(http.server.ThreadingHTTPServer):
         rng: random.Random,
         faults: Counter[str],
         requests: list[tuple[str, str]],
+        tokens: set[str],
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.backend_port, self.fault_rate, self.faults = backend_port, fault_rate, faults
-        self.requests = requests
+        self.requests, self.tokens = requests, tokens
         self._rng, self._lock = rng, threading.Lock()
 
     def next_fault(self) -> str:
@@ -203,8 +233,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self) -> None:
         self.server.requests.append((self.command, self.path))
+        if token := self.headers.get("Authorization", "").removeprefix("Bearer "):
+            self.server.tokens.add(token)
         fault = self.server.next_fault()
         body = self._read_body()
+        if self.path == BATCH_PATH:
+            body = _as_go_reads_it(body, f"127.0.0.1:{self.server.server_port}")
         if fault in ("429", "503"):
             self._answer(int(fault), [], b'{"error": {"message": "injected"}}')
             return
@@ -218,10 +252,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         backend.request(self.command, self.path, body, headers)
         response = backend.getresponse()
         content = response.read()
+        if self.path == BATCH_PATH:  # gcsfs looks for Google's wording
+            content = content.replace(b'"message":"Not Found"', b'"message":"No such object"')
         if fault == "reset after":
             self._reset()
             return
-        kept = [(k, v) for k, v in response.getheaders() if k.lower() not in skipped]
+        own = f"http://127.0.0.1:{self.server.server_port}"
+        kept = [
+            (k, v.replace(own, self._address()) if k.lower() == "location" else v)
+            for k, v in response.getheaders()
+            if k.lower() not in skipped
+        ]
         backend.close()
         if fault == "cut":
             self._answer(response.status, kept, content, cut=True)
@@ -230,6 +271,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(response.status, kept, content)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _forward  # noqa: N815
+
+    def _address(self) -> str:
+        """Return where the client believes that it is: an upload goes on there."""
+        scheme = "https" if isinstance(self.connection, ssl.SSLSocket) else "http"
+        return f"{scheme}://{self.headers['Host']}"
 
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -260,6 +306,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
+
+
+def _as_go_reads_it(batch: bytes, host: str) -> bytes:
+    """Return a batch of deletions as fake-gcs-server needs it, which is stricter than Google.
+
+    gcsfs ends lines by LF only, and each request without an empty line and without a host.
+    """
+    lines = batch.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    end = b"content-length: 0\r\n"
+    return lines.replace(end, b"host: " + host.encode() + b"\r\n" + end + b"\r\n")
 
 
 def _wait_until_up(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.cluster.certificates import Authority
 
+TOKEN = "token-of-the-metadata-server"
 HOSTS = ("www.googleapis.com", "storage.googleapis.com")
 
 

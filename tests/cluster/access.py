@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -27,6 +28,7 @@ GROUPS = {
     "localqueues": "/apis/kueue.x-k8s.io/v1beta2",
     "jobs": "/apis/batch/v1",
     "pods": "/api/v1",
+    "configmaps": "/api/v1",
 }
 WAIT_SECONDS = 600.0  # for a loaded machine
 
@@ -41,6 +43,7 @@ class AnyCluster:
         binaries: Ours.
         simulator: Name of the kwok that plays nodes there, if one does.
         checkout: Whose `mobilenet` and manifests are used.
+        namespace: Of the platform and its runs.
     """
 
     api: Api
@@ -48,6 +51,7 @@ class AnyCluster:
     binaries: Binaries
     simulator: str = ""
     checkout: Path = REPOSITORY
+    namespace: str = NAMESPACE
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,10 +86,21 @@ class AnyCluster:
 
     def jobs(self, kind: str, run: str) -> list[Object]:
         """Return the `tfjobs`, `jobsets`, `jobs` or `pods` of a run, oldest first."""
-        path = f"{of_namespace(kind)}?labelSelector=mobilenet/run={run}"
+        path = f"{self.path(kind)}?labelSelector=mobilenet/run={run}"
         return sorted(
             self.api.get(path)["items"], key=lambda item: item["metadata"]["creationTimestamp"]
         )
+
+    def state(self, run: str) -> Object:
+        """Return the state in a run's record."""
+        state: Object = json.loads(
+            self.api.get(f"{self.path('configmaps')}/{run}")["data"]["state"]
+        )
+        return state
+
+    def path(self, kind: str) -> str:
+        """Return the path of all objects of a kind of `GROUPS` in the namespace."""
+        return f"{GROUPS[kind]}/namespaces/{self.namespace}/{kind}"
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl; its output."""
@@ -104,11 +119,6 @@ class AnyCluster:
         """Server-side apply, unknown fields refused."""
         text = yaml.safe_dump_all(documents)
         self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=text)
-
-
-def of_namespace(kind: str) -> str:
-    """Return path of all objects of a kind of `GROUPS` in our namespace."""
-    return f"{GROUPS[kind]}/namespaces/{NAMESPACE}/{kind}"
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.access import AnyCluster
+from tests.cluster.access import AnyCluster, until
 from tests.cluster.existing import existing_platform
 from tests.cluster.own import Cluster, install_platform, running_cluster
+from tests.cluster.runs import LONG, launching
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +40,15 @@ def platform(cluster: Cluster, archives: Path) -> Cluster:
     """Provide it with the platform of k8s/overlays/local, and with the archives."""
     install_platform(cluster, archives)
     return cluster
+
+
+@pytest.fixture(scope="session")
+def whole(platform: Cluster) -> str:
+    """Make a run that nothing disturbs, supervised by the cluster's own supervisor."""
+    launched = platform.mobilenet(*launching("whole", LONG, "--pipeline", "--detach"))
+    assert launched.code == 0, launched.err
+    until("the run ends", lambda: platform.state("whole")["outcome"], seconds=850)
+    return "whole"
 
 
 @pytest.fixture(scope="session")

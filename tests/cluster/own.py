@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import google_hosts
 from tests.cluster import operators, simulated
 from tests.cluster.access import (
     NAMESPACE,
@@ -24,6 +25,7 @@ from tests.cluster.access import (
 from tests.cluster.api import Api, Object
 from tests.cluster.binaries import built
 from tests.cluster.control_plane import ControlPlane, Daemon
+from tests.emulator import Emulator, running_emulator
 
 REAL_NODES = ("real-0", "real-1")
 
@@ -34,27 +36,29 @@ class Cluster(AnyCluster):
 
     Attributes:
         plane: What a test may stop and start.
+        store: The store that pods find at Google's addresses.
         data: The folder that pods see as /data.
         pods: The agent's folder with each pod's log and process id.
     """
 
     plane: ControlPlane
+    store: Emulator
     data: Path
     pods: Path
 
-    def process(self, pod: str, container: str = "tensorflow", namespace: str = NAMESPACE) -> int:
+    def process(self, pod: str, container: str = "tensorflow") -> int:
         """Return the process id of the newest container of a pod."""
         found = sorted(
-            self.pods.glob(f"{namespace}_{pod}_*/{container}/*/pid"),
+            self.pods.glob(f"{self.namespace}_{pod}_*/{container}/*/pid"),
             key=lambda path: path.stat().st_mtime,
         )
         return int(found[-1].read_text())
 
-    def log(self, pod: str, namespace: str = NAMESPACE) -> str:
+    def log(self, pod: str) -> str:
         """Return everything that the pods of that name wrote."""
         return "".join(
             path.read_text(errors="replace")
-            for path in sorted(self.pods.glob(f"{namespace}_{pod}_*/*/*/log"))
+            for path in sorted(self.pods.glob(f"{self.namespace}_{pod}_*/*/*/log"))
         )
 
 
@@ -69,6 +73,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     data.mkdir()
     binaries = built()
     with contextlib.ExitStack() as stack:
+        store = stack.enter_context(running_emulator())
         plane = stack.enter_context(ControlPlane(binaries, folder / "plane").running())
         api = Api(plane.kubeconfig)
         kubectl = [*binaries.program("kubectl"), f"--kubeconfig={plane.kubeconfig}"]
@@ -78,7 +83,7 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
             operators.jobset(plane, api, kubectl),
             operators.kueue(plane, api, kubectl),
             simulator.kwok,
-            nodes(plane, folder / "nodes", *REAL_NODES),
+            nodes(plane, folder / "nodes", store, *REAL_NODES),
         ]
         for daemon in daemons:
             stack.callback(daemon.stop)
@@ -93,12 +98,13 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
             binaries=binaries,
             simulator=simulator.name,
             plane=plane,
+            store=store,
             data=data,
             pods=folder / "nodes" / "pods",
         )
 
 
-def nodes(plane: ControlPlane, folder: Path, *names: str) -> Daemon:
+def nodes(plane: ControlPlane, folder: Path, store: Emulator, *names: str) -> Daemon:
     """Start a process that plays nodes; their pods' files are in `FOLDER/pods`."""
     keys = folder / "keys"
     plane.authority.sign("node").write(keys, "node")
@@ -106,6 +112,7 @@ def nodes(plane: ControlPlane, folder: Path, *names: str) -> Daemon:
     command = [
         *(sys.executable, "-m", "tests.cluster.node"),
         *(f"--kubeconfig={plane.kubeconfig}", f"--keys={keys}", f"--folder={folder}"),
+        *(f"--store-port={store.port}", f"--authority={google_hosts.certificate()}"),
         *names,
     ]
     environment = {"PYTHONPATH": str(REPOSITORY)}

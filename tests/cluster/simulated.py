@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ from typing import Any, TypeVar
 
 import yaml
 
-from tests.cluster.access import REPOSITORY, AnyCluster, is_ready, until
+from tests.cluster.access import AnyCluster, is_ready, until
 from tests.cluster.binaries import Binaries
 from tests.cluster.certificates import Authority
+from tests.cluster.checkouts import make_checkout
 from tests.cluster.control_plane import Daemon, free_port
 
 STAGES = Path(__file__).parent / "stages.yaml"
@@ -128,10 +128,7 @@ def _evicted(cluster: AnyCluster, node: str) -> list[Any]:
 
 def _checkout(cluster: AnyCluster, folder: Path) -> Path:
     """Return the repository with overlay `local` edited so that pods go to simulated nodes."""
-    for package in ("pipeline", "preprocessing", "training"):
-        (folder / package).symlink_to(REPOSITORY / package)
-    shutil.copytree(REPOSITORY / "k8s", folder / "k8s")
-    path = folder / "k8s" / "overlays" / "local" / "jobs" / "kustomization.yaml"
+    path = make_checkout(folder) / "local" / "jobs" / "kustomization.yaml"
     overlay = yaml.safe_load(path.read_text())
     for kind, template in (
         ("TFJob", "/spec/tfReplicaSpecs/Worker/template"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.access import NAMESPACE, AnyCluster, of_namespace, until
+from tests.cluster.access import NAMESPACE, AnyCluster, until
 from tests.cluster.api import Object
 from tests.cluster.simulated import NODE, gpu_node
 from training.workers import indexed_job
@@ -50,11 +50,11 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
     def gone() -> bool:
         for kind in filter(cluster.serves, ("tfjobs", "jobsets")):
             for job in cluster.jobs(kind, run):
-                cluster.api.delete(f"{of_namespace(kind)}/{job['metadata']['name']}")
+                cluster.api.delete(f"{cluster.path(kind)}/{job['metadata']['name']}")
         return not cluster.jobs("pods", run)
 
     until("its pods are gone", gone)
-    cluster.api.delete(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}")  # its record
+    cluster.api.delete(f"{cluster.path('configmaps')}/{run}")  # its record
 
 
 def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Object]:
@@ -69,7 +69,7 @@ def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Object]:
 
 def exits(cluster: AnyCluster, pod: Object, code: int) -> None:
     """Let a simulated container end."""
-    path = f"{of_namespace('pods')}/{pod['metadata']['name']}"
+    path = f"{cluster.path('pods')}/{pod['metadata']['name']}"
     changed = {
         "labels": {FAIL: "true"},
         "annotations": {f"{FAIL}/exit-code": str(code), f"{FAIL}/delay": "0s"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
@@ -23,6 +24,12 @@ RESTRICTED = {
     "fsGroup": 10002,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster: Cluster) -> Cluster:
+    """Provide the cluster with the namespace `default`, in which there is no platform."""
+    return dataclasses.replace(cluster, namespace="default")
 
 
 def pod(name: str, script: str, container: Object | None = None, **spec: Any) -> Object:
@@ -94,7 +101,7 @@ def ended(cluster: Cluster, name: str) -> Object:
 
 
 def says(cluster: Cluster, name: str, word: str) -> bool:
-    return word in cluster.log(name, "default")
+    return word in cluster.log(name)
 
 
 def running(cluster: Cluster, name: str) -> None:
@@ -118,7 +125,7 @@ def test_exit_codes_arrive(cluster: Cluster, run: Any, script: str, code: int, p
 def test_a_container_killed_from_outside_ends_with_137(cluster: Cluster, run: Any) -> None:
     name = run(pod("killed", "sleep 600"))
     running(cluster, name)
-    os.kill(cluster.process(name, "main", "default"), signal.SIGKILL)
+    os.kill(cluster.process(name, "main"), signal.SIGKILL)
     assert ended(cluster, name)["exitCode"] == 137
 
 
@@ -135,10 +142,10 @@ def test_deleting_asks_first_and_kills_after_the_grace_period(cluster: Cluster, 
     )
     for name in (polite, stubborn):
         until(f"{name} is ready", functools.partial(says, cluster, name, "ready"))
-        process = cluster.process(name, "main", "default")
+        process = cluster.process(name, "main")
         cluster.api.delete(f"{PODS}/{name}")
         until(f"{name} is gone", functools.partial(missing, cluster, name))
-        assert "asked" in cluster.log(name, "default")
+        assert "asked" in cluster.log(name)
         assert not Path(f"/proc/{process}").exists()
 
 
@@ -169,7 +176,7 @@ def test_pods_find_each_other_by_name_once_ready_each_with_its_own_port(
         )
     )
     assert ended(cluster, client)["exitCode"] == 0
-    log = cluster.log(client, "default")
+    log = cluster.log(client)
     assert "200 200" in log
     assert "no such name" in log
     cluster.api.delete("/api/v1/namespaces/default/services/peers")
@@ -262,7 +269,7 @@ def test_an_image_that_nobody_has_is_waited_for(cluster: Cluster, run: Any) -> N
 
 
 def test_nothing_outlives_the_node(cluster: Cluster, run: Any, tmp_path: Path) -> None:
-    another = nodes(cluster.plane, tmp_path / "another", "another")
+    another = nodes(cluster.plane, tmp_path / "another", cluster.store, "another")
     another.start()
     try:
         name = run(pod("orphan", "sleep 600 & sleep 600", nodeName="another"))

@@ -13,69 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing import storage
 from tests.cluster.access import NAMESPACE, until
 from tests.cluster.api import Object
 from tests.cluster.own import REAL_NODES, Cluster
-
-VARIANT = "mobilenet_v2_0.35_64"
-STEPS = 300
-RUN = (
-    *("launch", f"--variant={VARIANT}", "--recipe=demo", "--overlay=local"),
-    *("--gpus=0", "--workers=2"),
-    f"--set=training.total_images={96 * STEPS}",  # of 96 images: half a minute undisturbed
-    "--set=loop.steps_per_loop=5",
-    "--set=loop.checkpoint_every_steps=10",
-    "--set=loop.evaluate_every_steps=150",
-)
-
-
-def conditions(job: Object) -> set[str]:
-    """Return the true conditions of a job."""
-    return {
-        condition["type"]
-        for condition in job.get("status", {}).get("conditions") or []
-        if condition["status"] == "True"
-    }
-
-
-def outcome(cluster: Cluster, run: str) -> Object:
-    """Return the state in a run's record."""
-    path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{run}"
-    state: Object = json.loads(cluster.api.get(path)["data"]["state"])
-    return state
-
-
-def final_loss(cluster: Cluster, run: str) -> float:
-    """Return the loss of the last training step."""
-    progress = storage.read_json(str(cluster.data / "runs" / run / "progress.json"))
-    assert progress["complete"]
-    loss: float = progress["loss"]
-    return loss
-
-
-def step(cluster: Cluster, run: str) -> int:
-    """Return the step of the newest checkpoint."""
-    try:
-        progress = storage.read_json(str(cluster.data / "runs" / run / "progress.json"))
-    except (OSError, ValueError):
-        return 0
-    return int(progress["step"])
-
-
-@pytest.fixture(scope="module")
-def whole(platform: Cluster) -> str:
-    """Make a run that nothing disturbs, supervised by the cluster's own supervisor."""
-    launched = platform.mobilenet(*RUN, "--pipeline", "--name=whole", "--detach")
-    assert launched.code == 0, launched.err
-    until("the run ends", lambda: outcome(platform, "whole")["outcome"], seconds=850)
-    return "whole"
+from tests.cluster.runs import LONG, VARIANT, conditions, final_loss, launching, step
 
 
 def test_archives_become_records_and_a_trained_evaluated_registered_and_published_model(
     platform: Cluster, whole: str
 ) -> None:
-    state = outcome(platform, whole)
+    state = platform.state(whole)
     assert state["outcome"] == "succeeded", (state, platform.log(f"{whole}-"))
     assert state["done"] == ["prepare", "train", "evaluate", "export", "publish"]
     (job,) = platform.jobs("tfjobs", whole)
@@ -97,7 +44,7 @@ def test_archives_become_records_and_a_trained_evaluated_registered_and_publishe
 
 def test_both_workers_trained_together(platform: Cluster, whole: str) -> None:
     # At 48 images a replica: one worker alone would take twice as many steps.
-    assert f"train: step {STEPS}/{STEPS}" in platform.log(f"{whole}-train-1-worker-0")
+    assert f"train: step {LONG}/{LONG}" in platform.log(f"{whole}-train-1-worker-0")
     for worker in range(2):
         pod = pod_of(platform, f"{whole}-train-1-worker-{worker}")
         environment = {
@@ -120,24 +67,22 @@ def test_its_state_its_log_and_the_health_of_the_cluster_are_shown(
     (row,) = (run for run in shown.result["runs"] if run["run"] == whole)
     assert (row["state"], row["restarts"]) == ("succeeded", 0)
     shown = platform.mobilenet("logs", whole, "--stage=train", "--worker=0", "--tail=3")
-    assert f"train: step {STEPS}/{STEPS}" in shown.out
+    assert f"train: step {LONG}/{LONG}" in shown.out
     healthy = platform.mobilenet("doctor", "--overlay=local")
     assert healthy.code == 0, healthy.err
     assert "tfjobs.kubeflow.org v1." in healthy.err
 
 
 def test_two_workers_train_without_the_training_operator(platform: Cluster, whole: str) -> None:
-    launched = platform.mobilenet(
-        *RUN, f"--set=training.total_images={96 * 20}", "--backend=jobset", "--name=set", "--detach"
-    )
+    launched = platform.mobilenet(*launching("set", 20, "--backend=jobset", "--detach"))
     assert launched.code == 0, launched.err
     until(
         "it is trained",
-        lambda: "train" in (state := outcome(platform, "set"))["done"] or state["outcome"],
+        lambda: "train" in (state := platform.state("set"))["done"] or state["outcome"],
     )
     stopped = platform.mobilenet("stop", "set")
     assert stopped.code == 0, stopped.err
-    assert "train" in outcome(platform, "set")["done"], platform.log("set-train-*")
+    assert "train" in platform.state("set")["done"], platform.log("set-train-*")
     assert "train: step 20/20" in platform.log("set-train-1-worker-0-0-*")
     assert not platform.jobs("tfjobs", "set")
 
@@ -153,7 +98,7 @@ class Launcher:
         """Start the launcher, or start it again."""
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", *RUN, f"--name={self._name}"],
+                [sys.executable, "-m", "pipeline", *launching(self._name, LONG)],
                 env=self._cluster.environment,
                 stdout=log,
                 stderr=log,
@@ -193,9 +138,9 @@ def test_a_run_disturbed_in_every_way_ends_with_the_loss_of_the_undisturbed(
 
     def trains_on(what: str) -> None:
         """Wait for a new checkpoint, so that each disturbance meets a run that trains."""
-        before = step(cluster, run)
-        until(f"training goes on {what}", lambda: step(cluster, run) > before)
-        assert step(cluster, run) < STEPS, f"the run ended {what}: nothing was left to disturb"
+        before = step(cluster.data, run)
+        until(f"training goes on {what}", lambda: step(cluster.data, run) > before)
+        assert step(cluster.data, run) < LONG, f"the run ended {what}: nothing was left to disturb"
 
     try:
         trains_on("at first")
@@ -220,7 +165,7 @@ def test_a_run_disturbed_in_every_way_ends_with_the_loss_of_the_undisturbed(
         assert launcher.process.wait(800) == 0, launcher.log
     finally:
         launcher.kill()
-    assert final_loss(cluster, run) == final_loss(cluster, whole)
+    assert final_loss(cluster.data, run) == final_loss(cluster.data, whole)
     assert "Succeeded" in conditions(cluster.jobs("tfjobs", run)[-1])
 
 
@@ -283,7 +228,7 @@ def test_a_permanent_failure_is_not_retried(platform: Cluster, whole: str) -> No
     shutil.copytree(platform.data / "runs" / whole, taken)
     for path in (taken, *taken.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
-    launched = platform.mobilenet(*RUN, f"--name={run}", "--set=seed=2")
+    launched = platform.mobilenet(*launching(run, LONG, "--set=seed=2"))
     assert launched.code == 2, launched.err
     assert "exit code 2" in launched.err
     (job,) = platform.jobs("tfjobs", run)

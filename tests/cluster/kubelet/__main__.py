@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import os
 import shutil
 import signal
@@ -22,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster import operators
-from tests.cluster.access import NAMESPACE, PLATFORM, AnyCluster, is_ready, of_namespace
-from tests.cluster.api import Api, Object
+from tests.cluster.access import NAMESPACE, PLATFORM, AnyCluster, is_ready
+from tests.cluster.api import Api
 from tests.cluster.binaries import built, built_kubelet
 from tests.cluster.control_plane import ControlPlane, die_with_parent
 from tests.cluster.kubelet.node import CNI_PLUGINS, NODE, Node, isolate, remove_cgroups
@@ -137,20 +136,17 @@ def whole_run(cluster: AnyCluster, data: Path) -> None:
         *("--workers=2", f"--set=training.total_images={96 * STEPS}", "--pipeline"),
         *("--name=whole", "--detach"),
     )
-    record = f"/api/v1/namespaces/{NAMESPACE}/configmaps/whole"
-
-    def state() -> Object:
-        found: Object = json.loads(cluster.api.get(record)["data"]["state"])
-        return found
 
     def is_over(stage: str) -> bool:
-        return stage in state()["done"] or bool(state()["outcome"])
+        state = cluster.state("whole")
+        return stage in state["done"] or bool(state["outcome"])
 
     for stage in STAGES:
         timed(f"{stage} is done", functools.partial(is_over, stage))
-    assert (state()["done"], state()["outcome"]) == (STAGES, "succeeded"), state()
+    state = cluster.state("whole")
+    assert (state["done"], state["outcome"]) == (STAGES, "succeeded"), state
     for worker in range(2):
-        pod = cluster.api.get(f"{of_namespace('pods')}/whole-train-1-worker-{worker}")
+        pod = cluster.api.get(f"{cluster.path('pods')}/whole-train-1-worker-{worker}")
         (status,) = pod["status"]["containerStatuses"]
         assert pod["spec"]["nodeName"] == NODE
         assert status["image"] == IMAGES[1], status

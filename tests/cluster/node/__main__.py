@@ -1,4 +1,4 @@
-"""`python -m tests.cluster.node --kubeconfig K --keys D --folder F NODE...`: run until killed.
+"""`python -m tests.cluster.node --kubeconfig K --keys D ... NODE...`: run until killed.
 
 Registers the nodes, keeps their leases, runs the pods bound to them and serves their logs.
 """
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tests.cluster.api import Api, ApiError, Informer, Object
+from tests.cluster.node import google, image
 from tests.cluster.node.logs import serve_logs
 from tests.cluster.node.names import Names
 from tests.cluster.node.network import Switch
@@ -28,11 +29,15 @@ def main() -> None:
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--keys", type=Path, required=True, help="node.crt and node.key")
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--store-port", type=int, required=True, help="of the proxy for Google")
+    parser.add_argument("--authority", type=Path, required=True, help="whom images trust")
     parser.add_argument("nodes", nargs="+")
     arguments = parser.parse_args()
     api = Api(arguments.kubeconfig)
     port = serve_logs(arguments.folder / "pods", arguments.keys)
-    switch = Switch(Names(api).resolve, int(api.server.rsplit(":", 1)[1]))
+    image.make(arguments.folder / "pods", arguments.authority)
+    switch = Switch(google.with_google(Names(api).resolve), int(api.server.rsplit(":", 1)[1]))
+    google.open_doors(switch, arguments.store_port)
     pods: dict[str, Pod] = {}
 
     def changed(pod: Object, gone: bool) -> None:

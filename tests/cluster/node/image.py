@@ -21,6 +21,7 @@ SETTINGS = tuple(
         "ssl",
     )
 )
+AUTHORITY = "/etc/authority.crt"  # inside; for Google's hosts, which the tests play
 PROGRAM = f"""#!/bin/sh
 exec {sys.executable} -m pipeline "$@"
 """
@@ -48,9 +49,27 @@ class Image:
             "HOME": "/home/mobilenet",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            **dict.fromkeys(("CURL_CA_BUNDLE", "SSL_CERT_FILE"), AUTHORITY),
         }
     )
     folder: str = "/home/mobilenet"
+
+
+def make(scratch: Path, authority: Path) -> None:
+    """Write what the images have in addition to this machine's files.
+
+    Args:
+        scratch: Folder for it.
+        authority: Certificate that programs in the images trust.
+    """
+    programs = scratch / "image" / "bin"
+    programs.mkdir(parents=True)
+    program = programs / "mobilenet"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    trusted = scratch / "image" / "authority.crt"
+    trusted.write_bytes(authority.read_bytes())
+    trusted.chmod(0o644)
 
 
 def find(name: str, scratch: Path) -> Image | None:
@@ -58,22 +77,17 @@ def find(name: str, scratch: Path) -> Image | None:
 
     Args:
         name: As in the container's `image`.
-        scratch: Folder for what the image needs written.
+        scratch: Folder in which `make` wrote.
     """
     base = name.split("@")[0].rsplit("/", 1)[-1].split(":")[0]
     if base not in OURS or name.endswith(":missing"):
         return None
-    programs = scratch / "image"
-    programs.mkdir(parents=True, exist_ok=True)
-    program = programs / "mobilenet"
-    if not program.exists():
-        program.write_text(PROGRAM)
-        program.chmod(0o755)
     mounts = [("/usr", "/usr", True), ("/dev", "/dev", False)]
     mounts += [(path, path, True) for path in SETTINGS if Path(path).exists()]
     prefixes = {str(Path(sys.prefix).resolve()), str(Path(sys.base_prefix).resolve())}
     mounts += [(path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")]
     # Folder by folder: the repository's own may be closed to the user that pods run as.
     mounts += [(str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED]
-    mounts.append((str(programs), "/opt/mobilenet/bin", True))
+    mounts.append((str(scratch / "image" / "bin"), "/opt/mobilenet/bin", True))
+    mounts.append((str(scratch / "image" / "authority.crt"), AUTHORITY, True))
     return Image(mounts)

@@ -56,9 +56,8 @@ class Switch:
         self._inside(f"ip addr add {GATEWAY}/{SUBNET.prefixlen} dev switch")
         self._inside("ip link set switch up")
         self._inside("ip link set lo up")
-        names = self._socket(socket.SOCK_DGRAM, 53)
-        door = self._socket(socket.SOCK_STREAM, api_server_port)
-        door.listen(64)
+        names = self._socket(socket.SOCK_DGRAM, GATEWAY, 53)
+        door = self.listen(GATEWAY, api_server_port)
         threading.Thread(target=serve_names, args=[names, resolve], daemon=True).start()
         threading.Thread(target=forward, args=[door, api_server_port], daemon=True).start()
 
@@ -79,12 +78,20 @@ class Switch:
             _in_network(holder.pid, command)
         return PodNetwork(holder, address)
 
+    def listen(self, address: str, port: int) -> socket.socket:
+        """Return a socket that accepts what pods send to an address."""
+        if address != GATEWAY:
+            self._inside(f"ip addr add {address}/32 dev switch")
+        listening = self._socket(socket.SOCK_STREAM, address, port)
+        listening.listen(64)
+        return listening
+
     def _inside(self, command: str) -> None:
         _in_network(self._holder.pid, command)
 
-    def _socket(self, kind: int, port: int) -> socket.socket:
+    def _socket(self, kind: int, address: str, port: int) -> socket.socket:
         bound = inside(self._holder.pid, lambda: socket.socket(socket.AF_INET, kind))
-        bound.bind((GATEWAY, port))
+        bound.bind((address, port))
         return bound
 
 
@@ -157,12 +164,22 @@ def _in_network(pid: int, command: str) -> None:
     subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", *command.split()], check=True)
 
 
-def forward(door: socket.socket, port: int) -> None:
-    """Carry connections from the pods' network to this machine's loopback, for ever."""
+def forward(door: socket.socket, port: int, greeting: bytes = b"") -> None:
+    """Carry connections from the pods' network to this machine's loopback, for ever.
+
+    Args:
+        door: What pods connect to.
+        port: On the loopback.
+        greeting: Sent first on each connection, to a proxy whose answer no pod shall see.
+    """
     while True:
         inside, _ = door.accept()
         try:
             outside = socket.create_connection(("127.0.0.1", port))
+            outside.sendall(greeting)
+            answered = b""
+            while greeting and not answered.endswith(b"\r\n\r\n"):
+                answered += outside.recv(1)
         except OSError:
             inside.close()
             continue

@@ -80,6 +80,18 @@ def test_a_failed_write_leaves_the_old_object(emulator: Emulator) -> None:
     assert storage.list_names(emulator.bucket) == ["file"]
 
 
+def test_a_folder_is_removed_as_on_google_where_deletions_travel_together(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fsspec.get_filesystem_class("gs"), "on_google", True)
+    for name in ("records/a", "records/b/c", "records/b/d e%"):
+        storage.write_bytes(f"{emulator.bucket}/{name}", b"x")
+    storage.write_bytes(f"{emulator.bucket}/recordsbeside", b"x")
+    storage.remove(f"{emulator.bucket}/records")
+    assert ("POST", "/batch/storage/v1") in emulator.requests
+    assert storage.list_names(emulator.bucket) == ["recordsbeside"]
+
+
 @pytest.mark.slow
 def test_ingest_over_a_failing_network_loses_and_doubles_nothing(
     flaky_emulator: Emulator, small: Path, tmp_path: Path

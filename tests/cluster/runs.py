@@ -1,0 +1,59 @@
+"""The run that several tests train, each on its medium and with its disturbances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from preprocessing import storage
+from tests.cluster.api import Object
+
+VARIANT = "mobilenet_v2_0.35_64"
+LONG, SHORT = 300, 60  # steps of 96 images: for many disturbances, or for one or two
+
+
+def launching(name: str, steps: int, *flags: str, overlay: str = "local") -> list[str]:
+    """Return the command line that launches the run.
+
+    Args:
+        name: Of the run.
+        steps: To train.
+        flags: More flags.
+        overlay: Folder of `k8s/overlays`.
+    """
+    return [
+        *("launch", f"--variant={VARIANT}", "--recipe=demo", "--gpus=0", "--workers=2"),
+        *(f"--overlay={overlay}", f"--name={name}", f"--set=training.total_images={96 * steps}"),
+        *("--set=loop.steps_per_loop=5", "--set=loop.checkpoint_every_steps=10"),
+        *("--set=loop.evaluate_every_steps=150", *flags),
+    ]
+
+
+def conditions(job: Object) -> set[str]:
+    """Return the true conditions of a job."""
+    return {
+        condition["type"]
+        for condition in job.get("status", {}).get("conditions") or []
+        if condition["status"] == "True"
+    }
+
+
+def final_loss(root: Path | str, run: str) -> float:
+    """Return the loss of the last training step.
+
+    Args:
+        root: Folder or bucket with the runs.
+        run: Its name; it must be complete.
+    """
+    progress = storage.read_json(f"{root}/runs/{run}/progress.json")
+    assert progress["complete"]
+    loss: float = progress["loss"]
+    return loss
+
+
+def step(root: Path | str, run: str) -> int:
+    """Return the step of the newest checkpoint; 0 before the first."""
+    try:
+        progress = storage.read_json(f"{root}/runs/{run}/progress.json")
+    except (OSError, ValueError):
+        return 0
+    return int(progress["step"])

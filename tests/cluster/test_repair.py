@@ -1,0 +1,56 @@
+"""A run whose overlay was wrong goes on once the overlay is repaired."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tests.cluster.access import until
+from tests.cluster.checkouts import make_checkout
+from tests.cluster.own import Cluster
+from tests.cluster.runs import launching
+
+
+def test_a_run_launched_again_uses_the_repaired_image_and_limits_and_says_so(
+    platform: Cluster, whole: str, tmp_path: Path
+) -> None:
+    overlay = make_checkout(tmp_path) / "local" / "jobs" / "kustomization.yaml"
+    cluster, run = dataclasses.replace(platform, checkout=tmp_path), "repaired"
+    right = overlay.read_text()
+    command = launching(run, 10, "--detach")
+
+    def images() -> set[str]:
+        return {
+            container["image"]
+            for pod in cluster.jobs("pods", run)
+            for container in pod["spec"]["containers"]
+        }
+
+    overlay.write_text(
+        right.replace(
+            '{name: mobilenet-train, newTag: "0.1.0"}', "{name: mobilenet-train, newTag: missing}"
+        )
+    )
+    launched = cluster.mobilenet(*command)
+    assert launched.code == 0, launched.err
+    until(
+        "the obstacle is shown",
+        lambda: "image not pullable" in cluster.mobilenet("jobs").out,
+    )
+    assert images() == {"mobilenet-train:missing"}
+    overlay.write_text(right)
+    again = cluster.mobilenet(*command, "--deadline-hours=3")
+    assert again.code == 0, again.err
+    assert "mobilenet-train:missing" in again.err
+    assert "deadline_hours" in again.err
+    for verb in ("stop", "resume"):
+        done = cluster.mobilenet(verb, run, *(("--detach",) if verb == "resume" else ()))
+        assert done.code == 0, done.err
+    until(
+        "it is trained",
+        lambda: "train" in (state := cluster.state(run))["done"] or state["outcome"],
+    )
+    assert "train" in cluster.state(run)["done"], cluster.log(f"{run}-train-*")
+    assert "mobilenet-train:0.1.0" in images()
+    assert "train: step 10/10" in cluster.log(f"{run}-train-*")
+    assert cluster.mobilenet("stop", run).code == 0
