@@ -57,11 +57,7 @@ def certify(
         cores_needed_per_device=figures.cores_needed_per_device,
         seconds=clock.seconds,
     )
-    write(certificate, output)
-    logger.info("%s", summary(certificate))
-    if certificate.outcome == "failed":
-        wrong = next(check for check in checks if check.outcome == "failed")
-        raise CheckFailedError(f"{wrong.name}: {wrong.measured} {storage.join(output, PAGE)}")
+    conclude(certificate, output)
     return certificate
 
 
@@ -132,6 +128,20 @@ def extrapolate(
         price_per_hour=price_per_hour,
         cost=planned.get("cost"),
     )
+
+
+def conclude(certificate: Certificate, output: str) -> None:
+    """Write the certificate, and tell of it.
+
+    Raises:
+        CheckFailedError: Results are wrong.
+    """
+    write(certificate, output)
+    logger.info("%s", summary(certificate))
+    wrong = [verdict for verdict in certificate.checks if verdict.outcome == "failed"]
+    if wrong:
+        page_path = storage.join(output, PAGE)
+        raise CheckFailedError(f"{wrong[0].name}: {wrong[0].measured} See {page_path}")
 
 
 def write(certificate: Certificate, output: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,10 @@ def render(certificate: Certificate) -> bytes:
     content = {
         "certificate": certificate,
         "figures": figures,
-        "title": ", ".join(dict.fromkeys(figures.machine.hardware)),
+        "title": ", ".join(
+            f"{count} x {hardware}" if count > 1 else hardware
+            for hardware, count in Counter(figures.machine.hardware).items()
+        ),
         "fastest": max(speeds.values()),
         "counts": {
             outcome: sum(check.outcome == outcome for check in certificate.checks)
@@ -28,7 +32,7 @@ def render(certificate: Certificate) -> bytes:
         },
         "every_figure": list(leaves(certificate.to_json())),
     }
-    return templates.render(TEMPLATE, content, {"number": number, "gib": gib})
+    return templates.render(TEMPLATE, content, {"number": number, "gib": gib, "of_gib": of_gib})
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
@@ -53,3 +57,8 @@ def number(value: float | None) -> str:
 def gib(num_bytes: float) -> str:
     """Return a size in GiB."""
     return f"{num_bytes / 2**30:.1f} GiB"
+
+
+def of_gib(num_bytes: float, total_bytes: float) -> str:
+    """Return a part of a size in GiB."""
+    return f"{num_bytes / 2**30:.1f} of {gib(total_bytes)}"

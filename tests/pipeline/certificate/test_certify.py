@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.certificate.certify import JSON, PAGE, extrapolate, summary, write
+from pipeline.certificate.certify import JSON, PAGE, conclude, extrapolate, summary
 from pipeline.certificate.contract import Certificate
 from pipeline.certificate.machine import MEBIBYTE, smallest_bytes
 from pipeline.cli import main
+from preprocessing.errors import CheckFailedError
 from tests.conftest import Outcome, mobilenet
-from tests.pipeline.certificate.a_certificate import CONFIG, GOOD, certificate_of
+from tests.pipeline.certificate.a_certificate import CONFIG, GOOD, certificate_of, changed
+from tests.pipeline.certificate.test_verdicts import WRONG
 
 COMMAND = (
     "certify",
@@ -33,7 +35,7 @@ def test_hours_are_images_by_speed_and_cost_follows_the_price(images_per_second:
     assert run.hours == pytest.approx(run.images / images_per_second / 3600, abs=0.005)
     assert run.cost is None
     once, twice = (extrapolate(CONFIG, images_per_second, 2, price).cost for price in (1.5, 3.0))
-    assert once == pytest.approx(1.5 * run.hours, abs=0.005)
+    assert once == pytest.approx(1.5 * run.hours, abs=0.01)
     assert twice == pytest.approx(2 * (once or 0), abs=0.01)
 
 
@@ -49,10 +51,20 @@ def test_the_summary_has_every_verdict() -> None:
 def test_a_new_certificate_replaces_the_old_one(tmp_path: Path) -> None:
     certificate = certificate_of(GOOD)
     for _ in range(2):
-        write(certificate, str(tmp_path))
+        conclude(certificate, str(tmp_path))
         assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, JSON]
         stored = json.loads((tmp_path / JSON).read_text())
         assert Certificate.from_json(stored, JSON) == certificate
+
+
+def test_wrong_results_are_certified_and_end_with_exit_code_5(tmp_path: Path) -> None:
+    certificate = certificate_of(changed(golden=(WRONG,)))
+    with pytest.raises(
+        CheckFailedError, match=r"2\.5 instead of 2\.4686.*certificate\.html"
+    ) as error:
+        conclude(certificate, str(tmp_path))
+    assert error.value.exit_code == 5
+    assert json.loads((tmp_path / JSON).read_text())["outcome"] == "failed"
 
 
 @pytest.mark.parametrize(
