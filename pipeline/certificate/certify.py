@@ -55,7 +55,6 @@ def certify(
         checks=checks,
         figures=figures,
         cores_needed_per_device=figures.cores_needed_per_device,
-        seconds=clock.seconds,
     )
     conclude(certificate, output)
     return certificate
@@ -111,6 +110,7 @@ def measure(config: RunConfig, records: str, clock: Parts, price_per_hour: float
             speed.devices,
             price_per_hour,
         ),
+        seconds=clock.seconds,
     )
 
 

@@ -77,6 +77,7 @@ class Figures:
     Attributes:
         first_step_seconds: With tracing and compilation.
         first_step_timeout_seconds: The time after which training gives it up.
+        seconds: The time that each part of the certificate took.
     """
 
     subject: Subject
@@ -88,6 +89,7 @@ class Figures:
     memory: Memory
     precision: Precision
     run: Extrapolation
+    seconds: dict[str, float]
 
     @property
     def cores_needed_per_device(self) -> float:
@@ -101,7 +103,6 @@ class Certificate:
 
     Attributes:
         outcome: The worst of the checks.
-        seconds: The time that each part took.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -109,7 +110,6 @@ class Certificate:
     checks: tuple[Check, ...]
     figures: Figures
     cores_needed_per_device: float
-    seconds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `certificate.json` holds."""

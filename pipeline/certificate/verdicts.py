@@ -10,6 +10,7 @@ from pipeline.planning.run_plan import IMAGENET_BYTES_PER_IMAGE
 
 MAX_EXPLAINED = 3  # times the difference that rounding the weights alone makes
 MAX_MEMORY = 0.9  # fraction of what there is
+MAX_TIME = 1.25  # times --minutes
 MIN_BYTES = 0.5  # fraction of ImageNet's bytes per image
 NOTHING = "Nothing to do."
 WRONG_RESULTS = (
@@ -212,6 +213,19 @@ def _memory_check(name: str, peak: int, total: int, expected: str, remedy: str) 
     )
 
 
+def _time(figures: Figures) -> Check:
+    seconds, allowed = sum(figures.seconds.values()), 60 * figures.subject.minutes
+    in_time = seconds <= MAX_TIME * allowed
+    return Check(
+        name="time",
+        outcome="passed" if in_time else "warned",
+        measured=f"The measurements took {seconds:,.0f} s.",
+        expected=f"They take about {allowed:,.0f} s (--minutes); in less time than they need, "
+        "speeds follow from a few steps and are imprecise.",
+        advice=NOTHING if in_time else "Certify again with more --minutes.",
+    )
+
+
 def _gib(num_bytes: int) -> str:
     return f"{num_bytes / 2**30:.1f} GiB"
 
@@ -230,4 +244,5 @@ _CHECKS: tuple[Callable[[Figures], Check], ...] = (
     _precision_speed,
     _device_memory,
     _host_memory,
+    _time,
 )

@@ -38,6 +38,7 @@ def test_a_good_machine_passes_every_check() -> None:
         ({"precision": {"training_uses": "float32"}}, "bfloat16 speed", "warned", "1.80 times"),
         ({"memory": {"device_peak_bytes": 23 * 2**30}}, "device memory", "warned", "23.0 GiB of"),
         ({"memory": {"host_peak_bytes": 120 * 2**30}}, "host memory", "warned", "8.0 GiB are free"),
+        ({"seconds": {"golden": 1200.0}}, "time", "warned", "1,200 s"),
     ],
 )
 def test_what_is_wrong_is_the_only_check_that_does_not_pass(
