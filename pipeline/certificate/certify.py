@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Iterator
@@ -92,7 +93,8 @@ def measure(config: RunConfig, records: str, clock: Parts, price_per_hour: float
     with clock.part("speed") as seconds:
         speed = diagnosis(bench, during(seconds / NUM_TIMINGS))
     memory = machine.memory()
-    del bench  # its variables leave the device
+    del bench
+    gc.collect()  # functions and variables refer to each other; now they leave the device
     with clock.part("precision") as seconds:
         precisions = precision.compare(config, source, here.devices[0], seconds)
     return Figures(
