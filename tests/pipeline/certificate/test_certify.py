@@ -15,8 +15,10 @@ from pipeline.certificate.certify import JSON, PAGE, conclude, extrapolate, summ
 from pipeline.certificate.contract import Certificate
 from pipeline.certificate.machine import MEBIBYTE, smallest_bytes
 from pipeline.cli import main
+from preprocessing import storage
 from preprocessing.errors import CheckFailedError
 from tests.conftest import Outcome, mobilenet
+from tests.emulator import Emulator
 from tests.pipeline.certificate.a_certificate import CONFIG, GOOD, certificate_of, changed
 from tests.pipeline.certificate.test_verdicts import WRONG
 
@@ -54,6 +56,16 @@ def test_a_new_certificate_replaces_the_old_one(tmp_path: Path) -> None:
         conclude(certificate, str(tmp_path))
         assert sorted(path.name for path in tmp_path.iterdir()) == [PAGE, JSON]
         stored = json.loads((tmp_path / JSON).read_text())
+        assert Certificate.from_json(stored, JSON) == certificate
+
+
+def test_a_certificate_in_a_bucket_is_replaced_too(emulator: Emulator) -> None:
+    output = storage.join(emulator.bucket, "certificate")
+    certificate = certificate_of(GOOD)
+    for _ in range(2):
+        conclude(certificate, output)
+        assert storage.list_names(output) == [PAGE, JSON]
+        stored = storage.read_json(storage.join(output, JSON))
         assert Certificate.from_json(stored, JSON) == certificate
 
 
