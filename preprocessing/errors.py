@@ -43,10 +43,16 @@ class NonFiniteLossError(PermanentError):
 
 
 class CheckFailedError(PermanentError):
-    """An artefact disagrees with its checkpoint or is below the champion; nothing was written."""
+    """Results disagree with those that they must equal, or are below the champion's.
+
+    An export of which this is so is not written.
+    """
 
     exit_code = 5
-    meaning = "an export disagrees with its checkpoint or is below the champion"
+    meaning = (
+        "an export disagrees with its checkpoint or is below the champion, or a machine computes "
+        "wrong results"
+    )
 
 
 class StorageFullError(PermanentError):

@@ -59,6 +59,7 @@ PIPELINE_CHAPTERS = (
     "export",
     "benchmark",
     "publish",
+    "certificate",
     "demo",
     "cluster",
     "cli",

@@ -69,6 +69,11 @@ def add_cost(parser: argparse.ArgumentParser) -> None:
         type=positive,
         help="speed of all replicas together, from which the hours follow",
     )
+    add_price(parser)
+
+
+def add_price(parser: argparse.ArgumentParser) -> None:
+    """Add `--price-per-hour`."""
     parser.add_argument(
         "--price-per-hour",
         type=amount,
@@ -130,6 +135,14 @@ def amount(text: str) -> float:
         value = -1.0
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"expects an amount, got {text!r}")
+    return value
+
+
+def positive_amount(text: str) -> float:
+    """Return a finite number above 0."""
+    value = amount(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"expects an amount above 0, got {text!r}")
     return value
 
 

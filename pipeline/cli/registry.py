@@ -17,6 +17,7 @@ from pipeline.cli.release import (
     table,
 )
 from pipeline.cli.training import (
+    certify,
     config,
     dashboard,
     data_service,
@@ -32,7 +33,8 @@ COMMANDS: list[Command] = [
     module.COMMAND
     for module in (
         *(demo, sample, prepare, adopt, inspect),
-        *(config, plan, diagnose, train, evaluate, dashboard, data_service, import_checkpoint),
+        *(config, plan, diagnose, certify, train, evaluate),
+        *(dashboard, data_service, import_checkpoint),
         *(export, benchmark, publish, register, fetch, compare, report, table, registry),
         *(launch, jobs, logs, stop, resume, watch, doctor),
     )

@@ -9,70 +9,22 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import tensorflow as tf
-
+from pipeline.planning.bench import Bench, Pace, exactly
 from preprocessing import limits
+from preprocessing.storage import contracts
 from training.config import RunConfig
-from training.input.data import SINGLE_PROCESS, Share
 from training.input.records import Readable
 from training.input.source import CachedRecords, Source, SyntheticRecords
-from training.loop.step import TrainSteps
-from training.optimization.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
 NEARLY = 0.9  # this fraction of a faster input's speed counts as the same speed
 CACHED_EXAMPLES = 2048  # 200 MB of ImageNet, enough to draw from
-
-
-def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
-    """Time `num_steps` steps on each input, and the input without the step.
-
-    Returns:
-        `bound` (see `verdict`), `images_per_second_per_device` of each input,
-        `images_per_second_per_core` of reading and decoding, the number of `cores` here and the
-        number of `cores_needed` to keep the devices busy.
-    """
-    strategy = tf.distribute.MirroredStrategy()
-    real = Source.open(records, config)
-    sources = {
-        "synthetic": dataclasses.replace(
-            real, train=SyntheticRecords(real.train.num_examples, len(real.manifest.classes))
-        ),
-        "cached": dataclasses.replace(real, train=_some_in_memory(real.train)),
-        "real": real,
-    }
-    with strategy.scope():
-        state = TrainingState(
-            config,
-            num_outputs=len(real.manifest.classes) + 1,
-            num_examples=real.train.num_examples,
-            num_replicas=strategy.num_replicas_in_sync,
-        )
-    train_steps = TrainSteps(strategy, state, config)
-    per_device = {}
-    for name, source in sources.items():
-        seconds = _seconds(strategy, train_steps, source, config, num_steps)
-        per_device[name] = _rounded(config.training.batch_per_replica * num_steps / seconds)
-        logger.info("diagnose: %-9s %8.0f images/s per device", name, per_device[name])
-    per_core = _rounded(_images_per_core_second(real, config, num_steps))
-    bound = verdict(per_device)
-    logger.info("diagnose: %s", EXPLANATION[bound])
-    return {
-        "bound": bound,
-        "devices": strategy.num_replicas_in_sync,
-        "images_per_second_per_device": per_device,
-        "images_per_second_per_core": per_core,
-        "cores": limits.num_cores(),
-        "cores_needed": cores_needed(
-            per_device["synthetic"] * strategy.num_replicas_in_sync, per_core
-        ),
-    }
-
+NUM_TIMINGS = 4  # three inputs, and the input without the step
 
 Bound = Literal["device", "host", "input"]
 EXPLANATION: dict[Bound, str] = {
@@ -82,6 +34,64 @@ EXPLANATION: dict[Bound, str] = {
     "input": "input-bound: reading is too slow; use faster storage, copy the records here, or "
     "keep them in memory (--set input.cache=true)",
 }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnosis:
+    """What limits training here, and the speeds that show it.
+
+    Attributes:
+        bound: See `verdict`.
+        devices: Number of devices, one replica on each.
+        images_per_second_per_device: The speed on each input.
+        images_per_second_per_core: Of reading and decoding.
+        cores: The number of cores that this process may use.
+        cores_needed: The number of cores that keep all devices busy.
+    """
+
+    bound: Bound
+    devices: int
+    images_per_second_per_device: dict[str, float]
+    images_per_second_per_core: float
+    cores: int
+    cores_needed: int
+
+
+def diagnose(config: RunConfig, records: str, num_steps: int) -> dict[str, Any]:
+    """Time `num_steps` steps on each input, and the input without the step.
+
+    Returns:
+        The fields of `Diagnosis`.
+    """
+    bench = Bench(config, Source.open(records, config))
+    return contracts.to_json(diagnosis(bench, exactly(num_steps)))
+
+
+def diagnosis(bench: Bench, pace: Pace) -> Diagnosis:
+    """Time the steps of a bench on each input, each of `NUM_TIMINGS` timings at `pace`."""
+    cached = dataclasses.replace(bench.source, train=_some_in_memory(bench.source.train))
+    sources = {"synthetic": synthetic(bench.source), "cached": cached, "real": bench.source}
+    per_device = {}
+    for name, source in sources.items():
+        per_device[name] = _rounded(bench.images_per_second_per_device(source, pace))
+        logger.info("diagnose: %-9s %8.0f images/s per device", name, per_device[name])
+    per_core = _rounded(bench.images_per_core_second(pace))
+    bound = verdict(per_device)
+    logger.info("diagnose: %s", EXPLANATION[bound])
+    return Diagnosis(
+        bound=bound,
+        devices=bench.num_devices,
+        images_per_second_per_device=per_device,
+        images_per_second_per_core=per_core,
+        cores=limits.num_cores(),
+        cores_needed=cores_needed(per_device["synthetic"] * bench.num_devices, per_core),
+    )
+
+
+def synthetic(source: Source) -> Source:
+    """Return a source of noise, as many examples of as many classes."""
+    noise = SyntheticRecords(source.train.num_examples, len(source.manifest.classes))
+    return dataclasses.replace(source, train=noise)
 
 
 def verdict(images_per_second: Mapping[str, float]) -> Bound:
@@ -121,31 +131,3 @@ class _First:
         self.read = records.read
         self.view = records.view
         self.first_damaged = records.first_damaged
-
-
-def _seconds(
-    strategy: tf.distribute.Strategy,
-    train_steps: TrainSteps,
-    source: Source,
-    config: RunConfig,
-    num_steps: int,
-) -> float:
-    """Return the seconds of `num_steps` steps after everything is compiled and buffers are full."""
-    batches = strategy.distribute_datasets_from_function(
-        lambda context: source.batches(config, Share.of(context), 0)
-    )
-    iterator = iter(batches)
-    train_steps.run(iterator, max(2, num_steps // 4))
-    since = time.monotonic()
-    train_steps.run(iterator, num_steps)
-    return time.monotonic() - since
-
-
-def _images_per_core_second(source: Source, config: RunConfig, num_batches: int) -> float:
-    """Return the number of images that one core reads, decodes and resizes in a second."""
-    iterator = iter(source.batches(config, SINGLE_PROCESS, 0))
-    next(iterator)
-    since = time.process_time()
-    for _ in range(num_batches):
-        next(iterator)
-    return config.training.batch_per_replica * num_batches / (time.process_time() - since)

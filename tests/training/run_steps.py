@@ -20,11 +20,11 @@ from tensorflow.python.distribute.collective_all_reduce_strategy import (
     CollectiveAllReduceExtended,
 )
 
+from pipeline.certificate.golden.inputs import round_weights
 from preprocessing.records.schema import Manifest
 from tests.training.well_conditioned import (
     let_signals_through,
     normalising_by_moving_statistics,
-    round_weights,
 )
 from training.config import RunConfig, override
 from training.config.recipes import demo

@@ -32,15 +32,6 @@ def normalising_by_moving_statistics() -> Iterator[None]:
         yield
 
 
-def round_weights(model: keras.Model, rounding: float, seed: int) -> None:
-    """Change every weight by the fraction `rounding`, up or down, as rounding might."""
-    random = np.random.default_rng(seed)
-    for variable in model.variables:
-        value = np.asarray(variable.numpy())
-        change = 1 + rounding * random.choice([-1, 1], value.shape)
-        variable.assign((value * change).astype(np.float32))
-
-
 def let_signals_through(model: keras.Model) -> None:
     """Scale initial kernels so that each layer's output is about as large as its input."""
     for variable in model.trainable_variables:

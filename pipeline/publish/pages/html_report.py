@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from PIL import Image
@@ -17,7 +16,7 @@ from pipeline.export import directory, history, per_image
 from pipeline.export.formats.registry import accuracy_columns, latency_columns
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import published_index
-from pipeline.publish.pages import accuracy_table, index_page, plots
+from pipeline.publish.pages import accuracy_table, index_page, plots, templates
 from pipeline.publish.published_index import PublishedEntry
 from preprocessing import storage
 from preprocessing.errors import UsageError
@@ -29,7 +28,7 @@ MISTAKES = 12
 PICTURE_SIDE = 160  # pixels, at most; keeps the page small
 CONFUSION_CLASSES = 25  # with more classes the page has a list of pairs instead of a matrix
 PAIRS = 15
-TEMPLATE = os.path.join(os.path.dirname(__file__), "report.html")
+TEMPLATE = os.path.join(templates.FOLDER, "report.html")
 
 Picture = Callable[[int], str]  # from a validation image to a `data:` address
 
@@ -60,16 +59,14 @@ def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
             f"{folder} is no export and publishes nothing; it has no {directory.METRICS} and no "
             f"{published_index.INDEX}"
         )
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "macs_millions": accuracy_table.macs_millions,
         "parameters_millions": accuracy_table.parameters_millions,
         "percent": accuracy_table.percent,
         "milliseconds": accuracy_table.milliseconds,
         "short_commit": index_page.short_commit,
     }
-    template = environment.from_string(storage.read_bytes(TEMPLATE).decode())
-    storage.update_bytes(output, template.render(**content).encode())
+    storage.update_bytes(output, templates.render(TEMPLATE, content, filters))
     return {"report": output, "models": [entry.name for entry in content["entries"]]}
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline.certificate.golden import inputs
 from pipeline.export.conversion import slim_graph
-from tests.data import golden_inputs
 from tests.training.models.tiny_family import TINY
 from training.config import ModelConfig
 from training.models.architecture import architecture
@@ -27,8 +27,8 @@ def test_its_probabilities_are_those_of_the_network(
     network = mobilenet(layout, ModelConfig(), resolution=variant.resolution)
     variables = slim_variables(network, layout)
     for scope, variable in variables.items():
-        variable.assign(golden_inputs.weights(scope, tuple(variable.shape)))
-    images = golden_inputs.images(3, 4, variant.resolution)
+        variable.assign(inputs.weights(scope, tuple(variable.shape)))
+    images = inputs.images(3, 4, variant.resolution)
     expected = tf.nn.softmax(network(images, training=False)).numpy()
 
     values = {scope: variable.numpy() for scope, variable in variables.items()}

@@ -1,0 +1,50 @@
+"""The end of a process that was asked to stop: at once, but never between two files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+from preprocessing.errors import RETRY_EXIT_CODE
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_writing = threading.Lock()
+
+
+def end_when_interrupted() -> None:
+    """End the process by SIGTERM and Ctrl-C from now on, also during a long device call.
+
+    Python's own handlers wait until a call of TensorFlow returns, so a thread hears of signals
+    through a pipe.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    threading.Thread(
+        target=_wait_for_signal, args=(reading,), daemon=True, name="interruption"
+    ).start()
+
+
+def _wait_for_signal(pipe: int) -> None:
+    while os.read(pipe, 1)[0] not in _SIGNALS:
+        pass
+    with _writing:
+        logger.error("mobilenet: interrupted; run the same command again")
+        sys.stderr.flush()
+        os._exit(RETRY_EXIT_CODE)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a signal wait until the block has ended."""
+    with _writing:
+        yield
