@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from preprocessing import storage
-from tests.cluster.access import until
+from tests.cluster.access import REPOSITORY, until
 from tests.cluster.gke import NAMESPACE, RUNBOOK, as_gke, install_by_runbook, run_line
 from tests.cluster.own import Cluster
 from tests.cluster.runs import SHORT, VARIANT, final_loss, launching, step
@@ -21,11 +21,12 @@ from tests.runbook import command_lines
 
 STAGES = ("prepare", "evaluate", "export", "publish")  # of one pod
 ALREADY_RUN = ("kubectl apply", "kubectl -n mobilenet create secret")
-RUN_ELSEWHERE = {  # lines of the runbook that other tests of this folder run, or nothing here can
-    "mobilenet launch --all": "test_queue.py",
-    "mobilenet stop RUN": "test_run.py",
-    "mobilenet resume RUN": "test_run.py",
-    "kubectl delete pod": "test_run.py",
+RUN_ELSEWHERE = {  # lines of the runbook that other tests run
+    "mobilenet launch --all": "tests/cluster/test_queue.py",
+    "mobilenet stop RUN": "tests/cluster/test_run.py",
+    "mobilenet resume RUN": "tests/cluster/test_run.py",
+    "kubectl delete pod": "tests/cluster/test_run.py",
+    "mobilenet certify": "tests/pipeline/certificate/test_certify.py",
 }
 
 
@@ -116,6 +117,7 @@ def test_archives_in_a_bucket_become_a_published_model_though_each_stage_is_kill
 
 
 def test_the_lines_of_the_runbook_work(gke: Cluster, killed: str) -> None:
+    assert all((REPOSITORY / test).exists() for test in RUN_ELSEWHERE.values())
     for line in command_lines(RUNBOOK):
         if line.startswith(("gcloud", "docker", "skaffold", *ALREADY_RUN, *RUN_ELSEWHERE)):
             continue
