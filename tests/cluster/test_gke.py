@@ -73,9 +73,13 @@ def kill(cluster: Cluster, run: str, stage: str, is_in_the_middle: Callable[[], 
 
 
 @pytest.fixture(scope="module")
-def killed(gke: Cluster) -> str:
-    """Make a run of which every stage is killed, beside another that needs the same records."""
-    run, other, bucket = "killed", "beside", gke.store.bucket
+def runs(gke: Cluster) -> tuple[str, str]:
+    """Make a run of which every stage is killed, and beside it one that needs the same records.
+
+    Returns:
+        The killed one and the other, which is stopped once it is trained.
+    """
+    names, bucket = ("one", "another"), gke.store.bucket
 
     def lists(folder: str, word: str = "") -> Callable[[], bool]:
         return lambda: any(word in name for name in storage.list_names(f"{bucket}/{folder}"))
@@ -84,9 +88,11 @@ def killed(gke: Cluster) -> str:
         before = len(gke.store.requests)
         return lambda: any(word in path for _, path in gke.store.requests[before:])
 
-    launch(gke, run)
-    launch(gke, other)
-    kill(gke, run, "prepare", lists("records", "train-"))
+    for name in names:
+        launch(gke, name)
+    until("one of them writes the records", lists("records", "train-"))
+    run, other = sorted(names, key=lambda name: "waiting for it" in gke.log(f"{name}-prepare-*"))
+    kill(gke, run, "prepare", lambda: True)
     until("it trains", lambda: step(bucket, run) > 0)
     assert step(bucket, run) < SHORT
     os.kill(gke.process(f"{run}-train-1-worker-1"), signal.SIGKILL)
@@ -97,26 +103,26 @@ def killed(gke: Cluster) -> str:
     kill(gke, run, "export", lists("exports"))
     kill(gke, run, "publish", lists("published"))
     until("the run ends", lambda: gke.state(run)["outcome"])
-    return run
+    return run, other
 
 
 def test_archives_in_a_bucket_become_a_published_model_though_each_stage_is_killed(
-    gke: Cluster, killed: str
+    gke: Cluster, runs: tuple[str, str]
 ) -> None:
-    bucket = gke.store.bucket
+    bucket, (killed, other) = gke.store.bucket, runs
     state = gke.state(killed)
     assert state["outcome"] == "succeeded", (state, gke.log(f"{killed}-*"))
     for stage in STAGES:
         pods = [pod for pod in gke.jobs("pods", killed) if f"-{stage}-" in pod["metadata"]["name"]]
         assert len(pods) == 2, f"{stage}: one pod that was killed, and one that went on"
-    assert final_loss(bucket, killed) == final_loss(bucket, "beside")
+    assert final_loss(bucket, killed) == final_loss(bucket, other)
     shown = gke.mobilenet("table", f"--published={bucket}/published")
     assert f"[{VARIANT}]" in shown.out
     assert gke.store.tokens == {TOKEN}, "the metadata server says who the pods are"
     assert storage.list_names(f"{bucket}/exports") == [killed]
 
 
-def test_the_lines_of_the_runbook_work(gke: Cluster, killed: str) -> None:
+def test_the_lines_of_the_runbook_work(gke: Cluster, runs: tuple[str, str]) -> None:
     assert all((REPOSITORY / test).exists() for test in RUN_ELSEWHERE.values())
     for line in command_lines(RUNBOOK):
         if line.startswith(("gcloud", "docker", "skaffold", *ALREADY_RUN, *RUN_ELSEWHERE)):
@@ -130,5 +136,5 @@ def test_the_lines_of_the_runbook_work(gke: Cluster, killed: str) -> None:
         command = f"{line}{flags}"
         if line == "mobilenet jobs --follow":  # until it is told to stop
             command = f"timeout --signal=INT 10 {command}; test $? -eq 124"
-        done = run_line(gke, command, killed)
+        done = run_line(gke, command, runs[0])
         assert done.returncode == 0, (line, done.stderr)
