@@ -27,7 +27,6 @@ from training.weights.run_weights import load_state
 from training.workdir.workdir import Workdir
 
 ROUNDS = 3
-BARE_BATCHES = 100  # of a round of the bare model
 
 
 def main() -> None:
@@ -35,6 +34,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     arguments.add_argument("--workdir", required=True)
     arguments.add_argument("--records", required=True)
+    arguments.add_argument("--bare-batches", type=int, default=100, help="in a round [100]")
     options = arguments.parse_args()
     workdir, manifest = Workdir(options.workdir), Manifest.read(options.records)
     run = workdir.read_run()
@@ -47,7 +47,7 @@ def main() -> None:
         batch_per_replica=EVALUATION_BATCH,
     )
     best = {"bare": 0.0, "evaluate": 0.0}
-    bare = bare_rounds(model)
+    bare = bare_rounds(model, options.bare_batches)
     next(bare)  # compiles
     for _ in range(ROUNDS):
         best["bare"] = max(best["bare"], next(bare))
@@ -65,16 +65,16 @@ def main() -> None:
     )
 
 
-def bare_rounds(model: keras.Model) -> Iterator[float]:
+def bare_rounds(model: keras.Model, num_batches: int) -> Iterator[float]:
     """Yield the images per second of round after round of the compiled network."""
     side = model.input_shape[1]
     ready = tf.random.stateless_uniform([EVALUATION_BATCH, side, side, 3], [1, 2], -1.0, 1.0)
     forward = tf.function(lambda images: model(images, training=False))
     while True:
         started = time.perf_counter()
-        for _ in range(BARE_BATCHES):
+        for _ in range(num_batches):
             forward(ready).numpy()
-        yield BARE_BATCHES * EVALUATION_BATCH / (time.perf_counter() - started)
+        yield num_batches * EVALUATION_BATCH / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

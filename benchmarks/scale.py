@@ -44,19 +44,24 @@ class Size:
     Attributes:
         counts: Images and classes of the source.
         planned: Images and classes of the plan that is measured alone.
+        bare_batches: Batches that the bare model classifies in a round.
     """
 
     counts: Counts
     planned: Counts
+    bare_batches: int
 
 
 SIZES = {
     "imagenet": Size(
-        counts=Counts(), planned=Counts(train=14_197_122, validation=0, classes=21_841)
+        counts=Counts(),
+        planned=Counts(train=14_197_122, validation=0, classes=21_841),
+        bare_batches=100,
     ),
     "small": Size(
         counts=Counts(train=2000, validation=200, classes=20),
         planned=Counts(train=20_000, validation=0, classes=50),
+        bare_batches=2,
     ),
 }
 
@@ -202,6 +207,7 @@ def forward(scale: Scale) -> Figures:
         [
             *(sys.executable, "-m", "benchmarks.evaluation"),
             *("--workdir", scale.path("run"), "--records", scale.path("records")),
+            *("--bare-batches", str(scale.size.bare_batches)),
         ]
     )
     return figures(measured, **last_line(measured))
