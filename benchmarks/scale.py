@@ -25,6 +25,7 @@ from typing import Any
 
 from benchmarks.imagenet_counts import Counts, write_source
 from benchmarks.measured import Measured, run_measured
+from benchmarks.photographs import write_archives
 from preprocessing import limits
 
 VARIANT = "mobilenet_v2_0.35_96"
@@ -44,11 +45,13 @@ class Size:
     Attributes:
         counts: Images and classes of the source.
         planned: Images and classes of the plan that is measured alone.
+        true_size_images: Images of 500 x 375 pixels whose `prepare` is measured as well.
         bare_batches: Batches that the bare model classifies in a round.
     """
 
     counts: Counts
     planned: Counts
+    true_size_images: int
     bare_batches: int
 
 
@@ -56,11 +59,13 @@ SIZES = {
     "imagenet": Size(
         counts=Counts(),
         planned=Counts(train=14_197_122, validation=0, classes=21_841),
+        true_size_images=16_000,
         bare_batches=100,
     ),
     "small": Size(
         counts=Counts(train=2000, validation=200, classes=20),
         planned=Counts(train=20_000, validation=0, classes=50),
+        true_size_images=500,
         bare_batches=2,
     ),
 }
@@ -134,6 +139,24 @@ def prepare(scale: Scale) -> Figures:
 
 def _prepare(source_folder: str, records: str) -> Measured:
     return mobilenet("prepare", "--source", source_folder, "--records", records)
+
+
+def prepare_true_size(scale: Scale) -> Figures:
+    """Write records of images as large as ImageNet's, from which the time of all follows."""
+    folder = scale.path("true-size")
+    if not os.path.exists(folder):
+        partial = scale.cleared("true-size.partial")
+        write_archives(partial, scale.size.true_size_images, width=500, height=375, quality=88)
+        os.replace(partial, folder)
+    measured = _prepare(folder, scale.cleared("true-size-records"))
+    scale.cleared("true-size-records")
+    num_bytes = sum(file.stat().st_size for file in Path(folder).iterdir())
+    return figures(
+        measured,
+        images=scale.size.true_size_images,
+        megabytes=round(num_bytes / 1e6),
+        megabytes_per_second=round(num_bytes / measured.seconds / 1e6),
+    )
 
 
 def inspect(scale: Scale) -> Figures:
@@ -253,6 +276,7 @@ def plan(scale: Scale) -> Figures:
 STAGES: dict[str, Callable[[Scale], Figures]] = {
     "source": source,
     "prepare": prepare,
+    "prepare_true_size": prepare_true_size,
     "inspect": inspect,
     "inspect_verify": inspect_verify,
     "start_of_train": start_of_train,
