@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO
 
 KIB_PER_MIB = 1024
-SECONDS_BETWEEN_SAMPLES = 0.05
-SAMPLES_PER_SUM = 2  # the kernel walks all pages of a process for its share of them
+SECONDS_BETWEEN_SAMPLES = 0.1
+SAMPLES_PER_SUM = 5  # the kernel walks all pages of a process for its share of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
