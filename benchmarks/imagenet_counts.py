@@ -38,7 +38,8 @@ class Counts:
 
 def synsets(counts: Counts) -> list[str]:
     """Return names of the form that ImageNet's have; they ascend, as the real ones do."""
-    return [f"n{1440764 + 13_000 * index:08d}" for index in range(counts.classes)]
+    step = min(13_000, 98_000_000 // counts.classes)  # the names keep their eight digits
+    return [f"n{1440764 + step * index:08d}" for index in range(counts.classes)]
 
 
 def write_source(folder: str, counts: Counts) -> None:

@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.measured import SECONDS_BETWEEN_SAMPLES, MemoryPeaks
 from benchmarks.photographs import write_archives
 
 CONTESTANTS = {
@@ -195,24 +196,16 @@ def memory(work: Path) -> dict[str, object]:
 
 def peak_megabytes_of_session(leader: subprocess.Popen[bytes]) -> float:
     """Wait for `leader`, and return the highest peak memory of any process in its session."""
-    peaks: dict[str, int] = {}
+    peaks = MemoryPeaks(leader.pid)
     assert leader.stderr
     drain = threading.Thread(target=leader.stderr.read, daemon=True)
     drain.start()
     while leader.poll() is None:
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if os.getsid(int(path.name)) != leader.pid:
-                    continue
-                for line in (path / "status").read_text().splitlines():
-                    if line.startswith("VmHWM"):
-                        peaks[path.name] = int(line.split()[1])
-            except (OSError, ValueError):
-                continue  # the process has just ended
-        time.sleep(0.05)
+        peaks.sample()
+        time.sleep(SECONDS_BETWEEN_SAMPLES)
     if leader.returncode:
         raise SystemExit("mobilenet prepare failed")
-    return max(peaks.values()) / 1024
+    return peaks.largest_mib
 
 
 def main() -> None:

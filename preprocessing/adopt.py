@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from preprocessing import limits, storage
-from preprocessing.assemble import manifest_of
+from preprocessing.assemble import FinishedShards, manifest_of
 from preprocessing.errors import DataError, UsageError
 from preprocessing.images.orientation import UPRIGHT
 from preprocessing.images.repair import RejectedImageError, repair
@@ -80,7 +80,13 @@ def adopt(records: str) -> Manifest:
             for one in shards
             for label, names in one.classes.items()
         )
-        manifest = manifest_of(records, classes, read, source={"layout": LAYOUT}, packages=PACKAGES)
+        finished = FinishedShards()
+        for split, shards in read.items():
+            for one in shards:
+                finished.add(split, one)
+        manifest = manifest_of(
+            records, classes, finished, source={"layout": LAYOUT}, packages=PACKAGES
+        )
         manifest.write(records)
         return manifest
 

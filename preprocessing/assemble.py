@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,12 +13,13 @@ import numpy as np
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.ingest_plan import IngestPlan
-from preprocessing.records import schema, statistics
+from preprocessing.records import schema
 from preprocessing.records.records_folder import key_of, read_at
 from preprocessing.records.schema import SPLITS, ImageClass, Manifest, Reject, Shard
-from preprocessing.records.statistics import ShardStatistics
+from preprocessing.records.statistics import DatasetStatistics, ShardStatistics
 from preprocessing.shards import read_reports
 from preprocessing.sources.references import Source
+from preprocessing.storage.spool import Spool
 
 # Those that decide which images are accepted, and what is written.
 PACKAGES = ("apache-beam", "mobilenet-pipeline", "pillow", "simplejpeg")
@@ -30,23 +31,28 @@ def assemble(source: Source, plan: IngestPlan, records: str) -> Manifest:
     Raises:
         DataError: A shard is missing, or a split is empty.
     """
-    reports = list(read_reports(records, [shard.file for shard in plan.shards]))
-    if missing := {shard.file for shard in plan.shards} - {report.shard.file for report in reports}:
-        raise DataError(f"shard {min(missing)} vanished from {records}; run prepare again")
-    by_split = {split: [report for report in reports if report.split == split] for split in SPLITS}
-    for split, written in by_split.items():
-        if written and not sum(report.shard.examples for report in written):
-            first = "; ".join(reject.reason for report in written for reject in report.rejects[:1])
-            raise DataError(f"no {split} image could be read; reasons of the first: {first[:200]}")
+    finished = FinishedShards()
+    rejects: list[Reject] = []
+    reasons: dict[str, list[str]] = {split: [] for split in SPLITS}
     repaired: Counter[str] = Counter()
-    for report in reports:
+    for report in read_reports(records, [shard.file for shard in plan.shards]):
+        finished.add(report.split, report)
+        rejects += report.rejects
+        reasons[report.split] += [reject.reason for reject in report.rejects[:1]]
         repaired.update(report.repaired)
+    written = {shard.file for shards in finished.shards.values() for shard in shards}
+    if missing := {shard.file for shard in plan.shards} - written:
+        raise DataError(f"shard {min(missing)} vanished from {records}; run prepare again")
+    for split, shards in finished.shards.items():
+        if shards and not sum(shard.examples for shard in shards):
+            first = "; ".join(reasons[split])
+            raise DataError(f"no {split} image could be read; reasons of the first: {first[:200]}")
     return manifest_of(
         records,
         plan.classes,
-        by_split,
+        finished,
         fingerprint=plan.fingerprint,
-        rejects=tuple(reject for report in reports for reject in report.rejects),
+        rejects=tuple(rejects),
         repaired=dict(sorted(repaired.items())),
         source=source.description,
         options=plan.options,
@@ -69,10 +75,36 @@ class FinishedShard(Protocol):
         """Counts over the records."""
 
 
+class FinishedShards:
+    """All finished shards of a dataset; what grows with the number of images is on disk.
+
+    Attributes:
+        shards: The shards of each split, in order.
+    """
+
+    def __init__(self) -> None:
+        self.shards: dict[str, list[Shard]] = {split: [] for split in SPLITS}
+        self.offsets = {split: Spool("<i8") for split in SPLITS}
+        self.statistics = DatasetStatistics()
+
+    def add(self, split: str, finished: FinishedShard) -> None:
+        """Take the next shard of a split."""
+        self.shards[split].append(finished.shard)
+        self.offsets[split].append(finished.offsets)
+        self.statistics.add(split, finished.statistics)
+
+    def key_at(self, records: str, split: str, shard: int, record: int) -> str:
+        """Return the key of a record in the folder `records`."""
+        before = sum(one.examples for one in self.shards[split][:shard])
+        path = storage.join(records, self.shards[split][shard].file)
+        with storage.open_read(path) as stream:
+            return key_of(split, read_at(stream, self.offsets[split][before + record], path))
+
+
 def manifest_of(
     records: str,
     classes: tuple[ImageClass, ...],
-    by_split: Mapping[str, Sequence[FinishedShard]],
+    finished: FinishedShards,
     *,
     source: dict[str, Any],
     fingerprint: str | None = None,
@@ -86,7 +118,7 @@ def manifest_of(
     Args:
         records: The records folder.
         classes: The classes in label order.
-        by_split: The shards of each split, in order.
+        finished: The shards.
         source: Description of the source.
         fingerprint: Identity of the plan; None for the digest of the records.
         rejects: Images that are not in the records.
@@ -94,7 +126,7 @@ def manifest_of(
         options: Options of `prepare`.
         packages: Packages whose versions the manifest names.
     """
-    shards = {split: tuple(one.shard for one in written) for split, written in by_split.items()}
+    shards = {split: tuple(written) for split, written in finished.shards.items()}
     digest = schema.records_digest(classes, shards)
     return Manifest(
         schema_version=schema.SCHEMA_VERSION,
@@ -104,29 +136,9 @@ def manifest_of(
         shards=shards,
         rejects=rejects,
         repaired=repaired or {},
-        record_offsets=schema.write_record_offsets(
-            records,
-            {split: [one.offsets for one in written] for split, written in by_split.items()},
-        ),
-        statistics=statistics.merge(
-            {split: [one.statistics for one in written] for split, written in by_split.items()},
-            len(classes),
-            partial(_key_at, records, by_split),
-        ),
+        record_offsets=schema.write_record_offsets(records, finished.offsets),
+        statistics=finished.statistics.result(len(classes), partial(finished.key_at, records)),
         source=source,
         options=options or {},
         versions={name: importlib.metadata.version(name) for name in packages},
     )
-
-
-def _key_at(
-    records: str,
-    by_split: Mapping[str, Sequence[FinishedShard]],
-    split: str,
-    shard: int,
-    record: int,
-) -> str:
-    one = by_split[split][shard]
-    path = storage.join(records, one.shard.file)
-    with storage.open_read(path) as stream:
-        return key_of(split, read_at(stream, int(one.offsets[record]), path))

@@ -28,7 +28,7 @@ from preprocessing.sources.references import Box, ImageReference
 
 REPORTS = ".ingest"  # folder inside the records folder, with one report per finished shard
 PLANS = f"{REPORTS}/plans"  # one file per shard until dataset.json is written
-BATCH_REPORTS = 64  # reports read at the same time
+BATCH_REPORTS, BATCH_BYTES = 64, 8 << 20  # most reports read at the same time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,14 +95,27 @@ def read_reports(records: str, files: Iterable[str]) -> Iterator[ShardReport]:
         for file in files
         if file in shards and f"{file}.json" in reports
     ]
-    for start in range(0, len(finished), BATCH_REPORTS):
-        for content in storage.read_ranges(finished[start : start + BATCH_REPORTS]):
+    for batch in _batches(finished):
+        for content in storage.read_ranges(batch):
             try:
                 report = ShardReport.from_json(content)
             except (DataError, ValueError, TypeError, LookupError, AttributeError):
                 continue
             if shards[report.shard.file] == report.shard.bytes:
                 yield report
+
+
+def _batches(parts: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
+    """Cut the parts into runs of limited number and size."""
+    batch: list[tuple[str, int, int]] = []
+    for part in parts:
+        num_bytes = part[2] + sum(size for _, _, size in batch)
+        if batch and (len(batch) == BATCH_REPORTS or num_bytes > BATCH_BYTES):
+            yield batch
+            batch = []
+        batch.append(part)
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

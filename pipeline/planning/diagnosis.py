@@ -129,5 +129,6 @@ class _First:
         self.num_examples = num_examples
         self.folder = records.folder
         self.read = records.read
+        self.read_run = records.read_run
         self.view = records.view
         self.first_damaged = records.first_damaged

@@ -11,7 +11,8 @@ sorted synset order, 0 is the background class and never present.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,22 +233,30 @@ def records_digest(classes: tuple[ImageClass, ...], shards: Mapping[str, tuple[S
     )
 
 
-def write_record_offsets(records: str, offsets: dict[str, list[np.ndarray]]) -> str:
+def write_record_offsets(records: str, offsets: Mapping[str, Iterable[np.ndarray]]) -> str:
     """Write `record_offsets.npz`: the byte offset of every record, in shard order.
+
+    The file is that of `np.savez`, which would need whole arrays.
 
     Args:
         records: Folder to write into.
-        offsets: Per split and shard `int64 [examples]`.
+        offsets: Per split the `int64` offsets in parts, which are iterated twice.
 
     Returns:
         SHA-256 of the file.
     """
     path = storage.join(records, RECORD_OFFSETS)
-    arrays: dict[str, Any] = {
-        split: np.concatenate([np.zeros(0, np.int64), *shards]) for split, shards in offsets.items()
-    }
-    with storage.open_write(path) as stream:
-        np.savez(stream, **arrays)
+    with storage.open_write(path) as stream, zipfile.ZipFile(stream, "w") as packed:
+        for split, parts in offsets.items():
+            header = {
+                "descr": "<i8",
+                "fortran_order": False,
+                "shape": (sum(len(part) for part in parts),),
+            }
+            with packed.open(f"{split}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for part in parts:
+                    member.write(part.astype("<i8").tobytes())
     return storage.digest_of_file(path)
 
 

@@ -1,7 +1,7 @@
 """Statistics of the images of a shard, counted while it is written, and of the whole dataset.
 
 Those of a shard take a few kilobytes and eight bytes per image, so each shard's report carries
-its own and nothing is held for the whole dataset until `merge`.
+its own, and memory does not grow with the number of images when they are merged.
 """
 
 from __future__ import annotations
@@ -9,26 +9,14 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import xxhash
 
-from preprocessing.records.schema import (
-    BINS_PER_OCTAVE,
-    SPLITS,
-    Duplicates,
-    SplitStatistics,
-    Statistics,
-)
-
-MAX_NAMED_GROUPS, MAX_NAMED_PER_GROUP = 100, 10  # duplicates whose keys the manifest lists
-DIGEST_BYTES = 8
-
-# The key of the image at: split, number of the shard in it, number of the record in the shard.
-KeyAt = Callable[[str, int, int], str]
+from preprocessing.records.duplicates import Digests, KeyAt
+from preprocessing.records.schema import BINS_PER_OCTAVE, SPLITS, SplitStatistics, Statistics
 
 
 @dataclass(kw_only=True, slots=True)
@@ -127,85 +115,59 @@ def _counter(counts: dict[str, int]) -> Counter[int]:
     return Counter({int(key): count for key, count in counts.items()})
 
 
+class DatasetStatistics:
+    """Counts over the records of a whole dataset, shard after shard."""
+
+    def __init__(self) -> None:
+        self._splits = {split: ShardStatistics() for split in SPLITS}  # without digests
+        self._digests = Digests()
+
+    def add(self, split: str, shard: ShardStatistics) -> None:
+        """Count the next shard of a split."""
+        self._digests.add(split, bytes(shard.digests))
+        total = self._splits[split]
+        total.labels.update(shard.labels)
+        total.source_bytes.update(shard.source_bytes)
+        total.short_sides.update(shard.short_sides)
+        total.most_pixels = max(total.most_pixels, shard.most_pixels)
+        total.boxes += shard.boxes
+        total.oriented += shard.oriented
+
+    def result(self, num_classes: int, key_at: KeyAt) -> Statistics:
+        """Return the statistics as `dataset.json` carries them.
+
+        Args:
+            num_classes: Number of classes; labels are 1 to this.
+            key_at: Function that names a record; called for the first groups of duplicates only.
+        """
+        return Statistics(
+            train=_of_split(self._splits["train"], num_classes),
+            validation=_of_split(self._splits["validation"], num_classes),
+            duplicates=self._digests.duplicates(key_at),
+        )
+
+
 def merge(
     shards: Mapping[str, Sequence[ShardStatistics]], num_classes: int, key_at: KeyAt
 ) -> Statistics:
-    """Return the statistics of a whole dataset, as `dataset.json` carries them.
-
-    Args:
-        shards: Statistics of the shards of each split, in order.
-        num_classes: Number of classes; labels are 1 to this.
-        key_at: Function that names a record; called for the first 100 groups of duplicates only.
-    """
-    return Statistics(
-        train=_merge_split(shards["train"], num_classes),
-        validation=_merge_split(shards["validation"], num_classes),
-        duplicates=_duplicates(shards, key_at),
-    )
+    """Return the statistics of a whole dataset from those of the shards of each split, in order."""
+    merged = DatasetStatistics()
+    for split in SPLITS:
+        for shard in shards[split]:
+            merged.add(split, shard)
+    return merged.result(num_classes, key_at)
 
 
-def _merge_split(shards: Sequence[ShardStatistics], num_classes: int) -> SplitStatistics:
-    labels: Counter[int] = Counter()
-    source_bytes: Counter[int] = Counter()
-    short_sides: Counter[int] = Counter()
-    for shard in shards:
-        labels.update(shard.labels)
-        source_bytes.update(shard.source_bytes)
-        short_sides.update(shard.short_sides)
+def _of_split(counts: ShardStatistics, num_classes: int) -> SplitStatistics:
     return SplitStatistics(
-        class_counts=tuple(labels[label] for label in range(1, num_classes + 1)),
-        source_bytes=_with_edges(source_bytes),
-        short_sides=_with_edges(short_sides),
-        most_pixels=max((shard.most_pixels for shard in shards), default=0),
-        boxes=sum(shard.boxes for shard in shards),
-        oriented=sum(shard.oriented for shard in shards),
+        class_counts=tuple(counts.labels[label] for label in range(1, num_classes + 1)),
+        source_bytes=_with_edges(counts.source_bytes),
+        short_sides=_with_edges(counts.short_sides),
+        most_pixels=counts.most_pixels,
+        boxes=counts.boxes,
+        oriented=counts.oriented,
     )
 
 
 def _with_edges(counts: Counter[int]) -> tuple[tuple[int, int], ...]:
     return tuple((edge_of(number), counts[number]) for number in sorted(counts))
-
-
-def _duplicates(shards: Mapping[str, Sequence[ShardStatistics]], key_at: KeyAt) -> Duplicates:
-    """Count the files with the same content, and name the first of them.
-
-    Memory: about 40 bytes per image of the dataset while it runs.
-    """
-    places = [(split, number) for split in SPLITS for number in range(len(shards[split]))]
-    sizes = [len(shards[split][number].digests) // DIGEST_BYTES for split, number in places]
-    starts = np.cumsum([0, *sizes])
-    digests = np.frombuffer(
-        b"".join(shards[split][number].digests for split, number in places), "<u8"
-    )
-    num_train = sum(
-        size for (split, _), size in zip(places, sizes, strict=True) if split == "train"
-    )
-    order = np.argsort(digests, kind="stable")
-    in_order = digests[order]
-    like_last = np.zeros(len(order), bool)
-    like_last[1:] = in_order[1:] == in_order[:-1]
-    del in_order
-    like_next = np.append(like_last[1:], False)
-    copies = order[like_last | like_next]  # group after group, each in the order of the records
-    if not len(copies):
-        return Duplicates(train=0, validation=0, between=0, named=())
-    first = np.flatnonzero(~like_last[like_last | like_next])  # the first copy of each group
-    size = np.diff(first, append=len(copies))
-    in_train = np.add.reduceat(copies < num_train, first, dtype=np.int64)
-    in_validation = size - in_train
-
-    def key(index: int) -> str:
-        place = int(np.searchsorted(starts, index, side="right")) - 1
-        split, number = places[place]
-        return key_at(split, number, index - int(starts[place]))
-
-    def keys(group: int) -> tuple[str, ...]:
-        count = min(int(size[group]), MAX_NAMED_PER_GROUP)
-        return tuple(sorted(key(int(copies[first[group] + copy])) for copy in range(count)))
-
-    return Duplicates(
-        train=int(np.maximum(in_train - 1, 0).sum()),
-        validation=int(np.maximum(in_validation - 1, 0).sum()),
-        between=int(in_validation[in_train > 0].sum()),
-        named=tuple(keys(group) for group in np.argsort(copies[first])[:MAX_NAMED_GROUPS]),
-    )

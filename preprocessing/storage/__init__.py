@@ -69,6 +69,7 @@ __all__ = [
     "read_ranges",
     "remove",
     "size_bytes",
+    "spool",
     "stored_crc32c",
     "temporary_folder",
     "tgz",

@@ -119,6 +119,11 @@ class CachedRecords:
         """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return self._jpegs[index], self._labels[index]
 
+    def read_run(self, first: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the records from `first` on as `(jpegs, labels)`, `[count]` each."""
+        indices = tf.minimum(first + tf.range(count, dtype=tf.int64), self.num_examples - 1)
+        return tf.gather(self._jpegs, indices), tf.gather(self._labels, indices)
+
 
 class SyntheticRecords:
     """Noise with labels; `batches` costs nothing, `read` no more than decoding a small JPEG."""
@@ -134,6 +139,11 @@ class SyntheticRecords:
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return record `index` (int64 scalar) as `(jpeg, label)`: scalar string, scalar int64."""
         return tf.identity(self._jpeg), index % self._num_classes + 1
+
+    def read_run(self, first: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the records from `first` on as `(jpegs, labels)`, `[count]` each."""
+        indices = first + tf.range(count, dtype=tf.int64)
+        return tf.fill([count], self._jpeg), indices % self._num_classes + 1
 
     def view(self, index: tf.Tensor, make: Make) -> tuple[tf.Tensor, ...]:
         """Return `make(index)`."""

@@ -133,6 +133,19 @@ def test_evaluation_weighs_every_record_once(
     assert sorted(np.concatenate(seen).tolist()) == sorted(expected)
 
 
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_a_run_of_records_is_what_single_reads_give(validation: Records, count: int) -> None:
+    num_examples = validation.num_examples
+    single = [validation.read(tf.constant(index, tf.int64)) for index in range(num_examples)]
+    for first in (0, num_examples // 2 - 3, num_examples - count):  # the second spans two shards
+        jpegs, labels = validation.read_run(tf.constant(first, tf.int64), count)
+        expected = single[first : first + count]
+        assert jpegs.numpy().tolist() == [jpeg.numpy() for jpeg, _ in expected]
+        assert labels.numpy().tolist() == [int(label) for _, label in expected]
+    assert len(validation.read_run(tf.constant(num_examples - 1, tf.int64), count)[1]) == count
+    assert len(validation.read_run(tf.constant(num_examples + 5, tf.int64), count)[1]) == count
+
+
 def test_a_corrupt_record_is_noticed_not_trained_on(records: Path, tmp_path: Path) -> None:
     copied = tmp_path / "records"
     copied.mkdir()
