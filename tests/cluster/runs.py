@@ -8,10 +8,12 @@ from preprocessing import storage
 from tests.cluster.api import Object
 
 VARIANT = "mobilenet_v2_0.35_64"
-LONG, SHORT = 300, 60  # steps of 96 images: for many disturbances, or for one or two
+LONG, SHORT = 300, 60  # steps: for many disturbances, or for one or two
 
 
-def launching(name: str, steps: int, *flags: str, overlay: str = "local") -> list[str]:
+def launching(
+    name: str, steps: int, *flags: str, overlay: str = "local", batch: int = 96
+) -> list[str]:
     """Return the command line that launches the run.
 
     Args:
@@ -19,10 +21,12 @@ def launching(name: str, steps: int, *flags: str, overlay: str = "local") -> lis
         steps: To train.
         flags: More flags.
         overlay: Folder of `k8s/overlays`.
+        batch: Images of a step, of both workers together.
     """
     return [
         *("launch", f"--variant={VARIANT}", "--recipe=demo", "--gpus=0", "--workers=2"),
-        *(f"--overlay={overlay}", f"--name={name}", f"--set=training.total_images={96 * steps}"),
+        *(f"--overlay={overlay}", f"--name={name}", f"--set=training.total_images={batch * steps}"),
+        f"--set=training.batch_per_replica={batch // 2}",
         *("--set=loop.steps_per_loop=5", "--set=loop.checkpoint_every_steps=10"),
         *("--set=loop.evaluate_every_steps=150", *flags),
     ]

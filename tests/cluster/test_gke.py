@@ -19,6 +19,7 @@ from tests.emulator import in_environment
 from tests.google_hosts import TOKEN
 from tests.runbook import command_lines
 
+BATCH = 16  # images of a step: each is a request to the store, with a TLS connection of its own
 STAGES = ("prepare", "evaluate", "export", "publish")  # of one pod
 ALREADY_RUN = ("kubectl apply", "kubectl -n mobilenet create secret")
 RUN_ELSEWHERE = {  # lines of the runbook that other tests run
@@ -52,7 +53,7 @@ def gke(
 def launch(cluster: Cluster, run: str) -> None:
     """Launch a run from the archives on, and leave it to the supervisor in the cluster."""
     flags = (f"--namespace={NAMESPACE}", "--pipeline", "--detach")
-    done = cluster.mobilenet(*launching(run, SHORT, *flags, overlay="gke"))
+    done = cluster.mobilenet(*launching(run, SHORT, *flags, overlay="gke", batch=BATCH))
     assert done.code == 0, done.err
 
 
