@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -78,7 +77,7 @@ def runs(gke: Cluster) -> tuple[str, str]:
     """Make a run of which every stage is killed, and beside it one that needs the same records.
 
     Returns:
-        The killed one and the other, which is stopped once it is trained.
+        The killed one, and the other: nothing disturbs its training, and it is stopped then.
     """
     names, bucket = ("one", "another"), gke.store.bucket
 
@@ -94,16 +93,19 @@ def runs(gke: Cluster) -> tuple[str, str]:
     until("one of them writes the records", lists("records", "train-"))
     run, other = sorted(names, key=lambda name: "waiting for it" in gke.log(f"{name}-prepare-*"))
     kill(gke, run, "prepare", lambda: True)
+    until("the other has its records", lambda: is_over(gke, other, "prepare"))
+    assert gke.mobilenet("stop", other, f"--namespace={NAMESPACE}").code == 0
     until("it trains", lambda: step(bucket, run) > 0)
     assert step(bucket, run) < SHORT
     os.kill(gke.process(f"{run}-train-1-worker-1"), signal.SIGKILL)
-    for name in (other, run):
-        until(f"{name} is trained", functools.partial(is_over, gke, name, "train"))
-    assert gke.mobilenet("stop", other, f"--namespace={NAMESPACE}").code == 0
+    until("it is trained", lambda: is_over(gke, run, "train"))
     kill(gke, run, "evaluate", reads("records%2Fval"))
     kill(gke, run, "export", lists("exports"))
     kill(gke, run, "publish", lists("published"))
     until("the run ends", lambda: gke.state(run)["outcome"])
+    assert gke.mobilenet("resume", other, "--detach", f"--namespace={NAMESPACE}").code == 0
+    until("the other is trained", lambda: is_over(gke, other, "train"))
+    assert gke.mobilenet("stop", other, f"--namespace={NAMESPACE}").code == 0
     return run, other
 
 
