@@ -71,6 +71,19 @@ def test_watch_ends_with_the_exit_code_of_the_stage_that_failed(
     assert not [path for path in platform.objects if path.startswith(JOBS)]
 
 
+def test_a_priority_that_the_cluster_lacks_is_refused_before_a_run_waits_for_ever(
+    platform: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queued = (*CPU, "--queue", "--priority=mobilenet-urgent", "--detach")
+    platform.put("/apis/kueue.x-k8s.io/v1beta2/namespaces/mobilenet/localqueues/mobilenet", {})
+    line = ran(capsys, *queued, code=2)
+    assert "--priority mobilenet-urgent" in line
+    assert not [path for path in platform.objects if path.endswith("/configmaps/run")]
+    classes = "/apis/kueue.x-k8s.io/v1beta2/workloadpriorityclasses"
+    platform.put(f"{classes}/mobilenet-urgent", {})
+    assert ran(capsys, *queued) == {"runs": ["run"], "state": "submitted"}
+
+
 def test_mistakes_are_one_line_and_2(
     platform: FakeApi, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
