@@ -8,12 +8,19 @@ from typing import Any
 from tests.k8s.conftest import Manifest, built
 
 ROLES = ("jobManager", "taskManager")
+MAIN = "flink-main-container"  # Flink looks for this name
 
 
 def deployment(overlay: str) -> Manifest:
     """Return the FlinkDeployment of an overlay's platform with the component flink-cluster."""
     docs = built(overlay, "platform", "flink-cluster")
     return next(doc for doc in docs if doc["kind"] == "FlinkDeployment")
+
+
+def prepare_job() -> Manifest:
+    """Return the Job `prepare` that submits to the cluster."""
+    docs = built("gke", "jobs", "flink")
+    return next(doc for doc in docs if doc["metadata"]["name"] == "prepare")
 
 
 def pod_template(deployment: Manifest, role: str) -> Manifest:
@@ -23,9 +30,6 @@ def pod_template(deployment: Manifest, role: str) -> Manifest:
     (main,) = (each for each in merged["spec"]["containers"] if each["name"] == MAIN)
     main["image"] = spec["image"]
     return merged
-
-
-MAIN = "flink-main-container"  # Flink looks for this name
 
 
 def _merged(common: Any, own: Any) -> Any:

@@ -64,7 +64,8 @@ def _is_allowed(
     rules, peers = {"Egress": ("egress", "to"), "Ingress": ("ingress", "from")}[direction]
     selecting = _selecting(direction, labels, policies)
     return not selecting or any(
-        _has_port(rule.get("ports"), port, "TCP") and _has_pod(rule.get(peers), peer, peer_elsewhere)
+        _has_port(rule.get("ports"), port, "TCP")
+        and _has_pod(rule.get(peers), peer, peer_elsewhere)
         for spec in selecting
         for rule in spec.get(rules, [])
     )

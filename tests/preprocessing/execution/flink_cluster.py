@@ -27,36 +27,33 @@ from tests.cluster.node import network
 from tests.cluster.node.containers import Container
 from tests.cluster.node.image import COPIED, REPOSITORY, SETTINGS
 from tests.emulator import Emulator
-from tests.k8s.conftest import Manifest, built
-from tests.k8s.flink import MAIN, deployment, pod_template
+from tests.k8s.conftest import Manifest
+from tests.k8s.flink import MAIN, deployment, pod_template, prepare_job
 
 START_SECONDS = 120.0  # bounds for a loaded machine
 NAMES = ("flink-rest", "flink")  # the services that the operator makes for the job manager
 # What the operator derives from the manifest's resources; these are for a small machine.
 SIZES = {
-    "taskmanager.numberOfTaskSlots": "2",
-    "parallelism.default": "4",
+    "taskmanager.numberOfTaskSlots": "16",  # two task managers have as many as `prepare` asks for
     "jobmanager.memory.process.size": "768m",
     "taskmanager.cpu.cores": "2",
     "taskmanager.memory.framework.heap.size": "128m",
     "taskmanager.memory.framework.off-heap.size": "128m",
     "taskmanager.memory.task.heap.size": "256m",
     "taskmanager.memory.task.off-heap.size": "0m",
-    "taskmanager.memory.managed.size": "32m",
-    "taskmanager.memory.network.min": "32m",
-    "taskmanager.memory.network.max": "32m",
+    "taskmanager.memory.managed.size": "64m",
+    "taskmanager.memory.network.min": "96m",
+    "taskmanager.memory.network.max": "96m",
     "taskmanager.memory.jvm-metaspace.size": "256m",
     "taskmanager.memory.jvm-overhead.min": "192m",
     "taskmanager.memory.jvm-overhead.max": "192m",
 }
 JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 PYTHON = Path(sys.prefix).resolve()
-
-
-def prepare_job() -> Manifest:
-    """Return the Job `prepare` with the component flink."""
-    docs = built("gke", "jobs", "flink")
-    return next(doc for doc in docs if doc["metadata"]["name"] == "prepare")
+PASSWD = """\
+root:x:0:0:root:/root:/bin/sh
+mobilenet:x:10001:10001::/home/mobilenet:/bin/sh
+"""  # of the image `mobilenet-worker`
 
 
 @dataclass
@@ -145,9 +142,9 @@ class FlinkCluster:
         assert self._job_manager
         pid, address = self._job_manager.connection.holder.pid, self._job_manager.connection.address
         # `urlopen` opens its socket in the thread that calls it.
-        with network.inside(pid, lambda: urllib.request.urlopen(f"http://{address}:8081{path}")) as (
-            answer
-        ):
+        with network.inside(
+            pid, lambda: urllib.request.urlopen(f"http://{address}:8081{path}")
+        ) as (answer):
             return json.load(answer)
 
     def close(self) -> None:
@@ -176,7 +173,8 @@ class FlinkCluster:
         (pod.folder / "etc" / "hosts").write_text(hosts)
         self._pods.append(pod)
         door = network.inside(
-            pod.connection.holder.pid, lambda: socket.create_server(("127.0.0.1", self._bucket_port))
+            pod.connection.holder.pid,
+            lambda: socket.create_server(("127.0.0.1", self._bucket_port)),
         )
         threading.Thread(
             target=network.forward, args=[door, self._bucket_port], daemon=True
@@ -220,7 +218,10 @@ class FlinkCluster:
         )
         (programs / "mobilenet").chmod(0o755)
         prefixes = {str(PYTHON), str(Path(sys.base_prefix).resolve())}
+        users = pod.folder / "etc" / "passwd"
+        users.write_text(PASSWD)
         mounts = [
+            (str(users), "/etc/passwd", True),
             *((path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")),
             *((str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED),
             (str(programs), "/opt/mobilenet/bin", True),
@@ -250,6 +251,7 @@ class FlinkCluster:
         (scratch / "root").mkdir(parents=True)
         security = {**template["securityContext"], **container["securityContext"]}
         read_only = security.get("readOnlyRootFilesystem", False)
+        own = {path for _, path, _ in mounts}
         volumes = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
         described = {
             "network": pod.connection.holder.pid,
@@ -259,7 +261,11 @@ class FlinkCluster:
             "mounts": [
                 ("/usr", "/usr", True),
                 ("/dev", "/dev", False),
-                *((path, path, True) for path in SETTINGS if Path(path).exists()),
+                *(
+                    (path, path, True)
+                    for path in SETTINGS
+                    if Path(path).exists() and path not in own
+                ),
                 *((str(pod.folder / "etc" / name), f"/etc/{name}", True) for name in ETC),
                 *((self._volume(scratch, path), path, False) for path in volumes),
                 *mounts,
@@ -271,7 +277,7 @@ class FlinkCluster:
                 **environment,
                 **{each["name"]: each["value"] for each in container.get("env", [])},
             },
-            "folder": "/",
+            "folder": container.get("workingDir", "/"),
             "user": security["runAsUser"],
             "group": security["runAsGroup"],
             "groups": [security["fsGroup"]],
