@@ -1,4 +1,4 @@
-"""Flink and Beam's parts for it, from Maven Central and the Go module proxy, in the user's cache."""
+"""Flink and Beam's parts for it, from Maven Central and Go's proxy, in the user's cache."""
 
 from __future__ import annotations
 

@@ -140,11 +140,9 @@ class FlinkCluster:
     def get(self, path: str) -> Any:
         """Return what Flink's REST interface answers."""
         assert self._job_manager
-        pid, address = self._job_manager.connection.holder.pid, self._job_manager.connection.address
-        # `urlopen` opens its socket in the thread that calls it.
-        with network.inside(
-            pid, lambda: urllib.request.urlopen(f"http://{address}:8081{path}")
-        ) as (answer):
+        connection = self._job_manager.connection
+        url = f"http://{connection.address}:8081{path}"
+        with network.inside(connection.holder.pid, lambda: urllib.request.urlopen(url)) as answer:
             return json.load(answer)
 
     def close(self) -> None:
@@ -172,10 +170,8 @@ class FlinkCluster:
         hosts = network.hosts_file(name, pod.connection.address)
         (pod.folder / "etc" / "hosts").write_text(hosts)
         self._pods.append(pod)
-        door = network.inside(
-            pod.connection.holder.pid,
-            lambda: socket.create_server(("127.0.0.1", self._bucket_port)),
-        )
+        here = ("127.0.0.1", self._bucket_port)
+        door = network.inside(pod.connection.holder.pid, lambda: socket.create_server(here))
         threading.Thread(
             target=network.forward, args=[door, self._bucket_port], daemon=True
         ).start()
@@ -252,6 +248,7 @@ class FlinkCluster:
         security = {**template["securityContext"], **container["securityContext"]}
         read_only = security.get("readOnlyRootFilesystem", False)
         own = {path for _, path, _ in mounts}
+        settings = [path for path in SETTINGS if Path(path).exists() and path not in own]
         volumes = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
         described = {
             "network": pod.connection.holder.pid,
@@ -261,11 +258,7 @@ class FlinkCluster:
             "mounts": [
                 ("/usr", "/usr", True),
                 ("/dev", "/dev", False),
-                *(
-                    (path, path, True)
-                    for path in SETTINGS
-                    if Path(path).exists() and path not in own
-                ),
+                *((path, path, True) for path in settings),
                 *((str(pod.folder / "etc" / name), f"/etc/{name}", True) for name in ETC),
                 *((self._volume(scratch, path), path, False) for path in volumes),
                 *mounts,
