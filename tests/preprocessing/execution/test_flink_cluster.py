@@ -21,7 +21,7 @@ from tests.emulator import Emulator
 from tests.preprocessing.content import content
 from tests.preprocessing.execution.flink_cluster import FlinkCluster, running_cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first run builds and fetches
 
 NUM_IMAGES = 3000
 NUM_SHARDS = {"train": 96, "validation": 4}
