@@ -5,12 +5,20 @@
 #   train-gpu  the same with CUDA: stage `train`
 #   registry   the MLflow server with its PostgreSQL driver
 # Build one with: docker build --target train -t mobilenet-train .
-# BASE is any Debian image with Python 3.11 and venv; GO is one with Go 1.26.
+# BASE is any Debian image with Python 3.11 and venv; GO is one with Go 1.26; MAVEN is one with Maven, for `worker`.
 ARG BASE=python:3.11-slim-bookworm
 ARG GO=golang:1.26-bookworm
+ARG MAVEN=maven:3.9-eclipse-temurin-17
 
 FROM ${GO} AS kustomize
 RUN CGO_ENABLED=0 GOBIN=/out go install sigs.k8s.io/kustomize/kustomize/v5@v5.8.1
+
+# Beam would download its job server when `prepare` submits to Flink; pods of the cluster cannot.
+FROM ${MAVEN} AS flink-job-server
+WORKDIR /src
+COPY preprocessing/execution/flink ./
+RUN mvn --quiet --batch-mode package \
+    && cd target/libraries && sha256sum * | LC_ALL=C sort -k2 | diff - /src/libraries.sha256
 
 FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -59,9 +67,10 @@ USER 10001
 CMD ["prepare", "--help"]
 
 # Dataflow and Flink start this image on their workers (--sdk_container_image). It is the image ingest
-# with Beam's entry point, which has nothing left to install.
+# with Beam's entry point, which has nothing left to install, and with the jar that `prepare` submits to Flink.
 FROM ingest AS worker
 COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
+COPY --from=flink-job-server /src/target/flink-job-server.jar /opt/mobilenet/flink-job-server.jar
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 ENTRYPOINT ["/opt/apache/beam/boot"]
 CMD []

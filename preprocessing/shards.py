@@ -55,6 +55,16 @@ class ShardReport:
     statistics: ShardStatistics
     source: SourceContents
 
+    @property
+    def counts(self) -> Counter[str]:
+        """The counts `images`, `rejected`, `repaired` and `bytes`."""
+        return Counter(
+            images=self.shard.examples,
+            rejected=len(self.rejects),
+            repaired=sum(self.repaired.values()),
+            bytes=self.shard.bytes,
+        )
+
     def write(self, records: str) -> None:
         """Write the report; from here on the shard counts as finished."""
         fields = {
@@ -172,7 +182,7 @@ class ShardWriter:
         shard = Shard(
             file=plan.file, examples=len(offsets), bytes=position, sha256=digest.hexdigest()
         )
-        ShardReport(
+        report = ShardReport(
             split=plan.split,
             shard=shard,
             offsets=np.asarray(offsets, np.int64),
@@ -180,13 +190,23 @@ class ShardWriter:
             repaired=dict(sorted(repaired.items())),
             statistics=statistics,
             source=source,
-        ).write(self.records)
-        return Counter(
-            images=len(offsets),
-            rejected=len(rejects),
-            repaired=sum(repaired.values()),
-            bytes=position,
         )
+        report.write(self.records)
+        return report.counts
+
+    def finished(self, plan: ShardPlan) -> Counter[str] | None:
+        """Return the counts of a shard that is finished and up to date; None without one.
+
+        An ingest removes the reports of the shards that it writes before it writes the first, so
+        a report is from this ingest: a runner that lost a worker repeats what others have done.
+        """
+        if not storage.exists(storage.join(self.records, REPORTS, f"{plan.file}.json")):
+            return None
+        for report in read_reports(self.records, [plan.file]):
+            references = plan.images(storage.join(self.records, PLANS))
+            if report.source.compared(references) == report.source:
+                return report.counts
+        return None
 
     def _boxes(self, reference: ImageReference, image: RepairedImage) -> tuple[Box, ...]:
         """Return the boxes of the image as it is in the record."""

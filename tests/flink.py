@@ -1,103 +1,125 @@
-"""Beam's job server with an embedded Flink, from Maven Central, in the user's cache.
-
-It consists of the libraries as which the runner is published; a jar that only names them starts
-the server, so that Beam's `--flink_job_server_jar` accepts it.
-"""
+"""Flink and Beam's parts for it, from Maven Central and Go's proxy, in the user's cache."""
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
+import re
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
-import platformdirs
 import pytest
 
-FLINK_VERSION = "1.19"
-BEAM_VERSION = "2.70.0"  # of the server; its protocol is older than that and still Beam's
-POM = f"""\
+from tests.built_once import CACHE, built_once
+
+REPOSITORY = Path(__file__).parents[1]
+JOB_SERVER = REPOSITORY / "preprocessing" / "execution" / "flink"  # as the image `worker` builds it
+BEAM_BOOT = Path(__file__).parent / "preprocessing" / "execution" / "beam_boot"  # a Go module
+BEAM_BOOT_PACKAGE = "github.com/apache/beam/sdks/v2/python/container"
+CLUSTER_POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
-  <groupId>tests</groupId><artifactId>flink-job-server</artifactId><version>1</version>
-  <dependencyManagement><dependencies>
-    <dependency>
-      <groupId>org.apache.beam</groupId><artifactId>beam-runners-java-job-service</artifactId>
-      <version>2.65.0</version>
-    </dependency>
-  </dependencies></dependencyManagement>
+  <groupId>tests</groupId><artifactId>flink-cluster</artifactId><version>1</version>
   <dependencies>
     <dependency>
-      <groupId>org.apache.beam</groupId>
-      <artifactId>beam-runners-flink-{FLINK_VERSION}</artifactId>
-      <version>{BEAM_VERSION}</version>
+      <groupId>org.apache.flink</groupId><artifactId>flink-clients</artifactId>
+      <version>{version}</version>
     </dependency>
     <dependency>
-      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.30</version>
+      <groupId>org.apache.flink</groupId><artifactId>flink-runtime-web</artifactId>
+      <version>{version}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
     </dependency>
   </dependencies>
 </project>
 """
-# Flink reflects on these; Java 17 forbids it unless told.
-OPENED = " ".join(
-    f"java.base/{package}"
-    for package in (
-        *("java.io", "java.lang", "java.lang.reflect", "java.net", "java.nio", "java.text"),
-        *("java.time", "java.util", "java.util.concurrent", "java.util.concurrent.atomic"),
-        *("java.util.concurrent.locks", "sun.nio.ch"),
-    )
-)
 
 
 def job_server_jar() -> Path:
-    """Fetch the server unless this user has it; needs Java and Maven."""
+    """Return the jar that the image `worker` carries, built once; needs Java and Maven."""
+
+    def build(jar: Path) -> None:
+        project = jar.parent / "project"
+        shutil.copytree(JOB_SERVER, project)
+        _maven(project, "package")
+        libraries = project / "target" / "libraries"
+        assert _digests(libraries) == (project / "libraries.sha256").read_text()
+        os.replace(project / "target" / jar.name, jar)
+
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(JOB_SERVER.iterdir())))
+    folder = CACHE / f"flink-job-server-{digest.hexdigest()[:16]}"
+    return built_once(folder / "flink-job-server.jar", build)
+
+
+def cluster_libraries(version: str) -> Path:
+    """Return the folder of the jars of Flink itself, fetched once; needs Java and Maven."""
+
+    def build(folder: Path) -> None:
+        project = folder.parent / "project"
+        project.mkdir()
+        (project / "pom.xml").write_text(CLUSTER_POM.format(version=version))
+        plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+        _maven(project, plugin, "-DincludeScope=runtime", f"-DoutputDirectory={folder}")
+
+    return built_once(CACHE / f"flink-{version}", build)
+
+
+def beam_boot() -> Path:
+    """Return `/opt/apache/beam/boot` of Beam's images, built once; needs Go."""
+
+    def build(program: Path) -> None:
+        go = shutil.which("go")
+        if not go:
+            pytest.fail("the Flink test builds Beam's boot program: install Go 1.26 or newer")
+        _run(
+            *(go, "build", "-p=2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"),
+            *(f"-o={program}", BEAM_BOOT_PACKAGE),
+            folder=BEAM_BOOT,
+        )
+
+    version = re.search(r"apache/beam/sdks/v2 (\S+)", (BEAM_BOOT / "go.mod").read_text())
+    assert version
+    return built_once(CACHE / f"beam-boot-{version[1]}" / "boot", build)
+
+
+def opened_packages() -> list[str]:
+    """Return what Java 17 has to open for Flink, which reflects on it."""
+    manifest = re.search("<Add-Opens>(.*)</Add-Opens>", (JOB_SERVER / "pom.xml").read_text())
+    assert manifest
+    return manifest[1].split()
+
+
+def _maven(project: Path, *arguments: str) -> None:
     missing = [name for name in ("java", "mvn") if not shutil.which(name)]
     if missing:
         pytest.fail(
             f"the Flink test needs {' and '.join(missing)}: install a Java runtime (11 or 17) "
             "and Maven, on Debian apt-get install default-jre-headless maven"
         )
-    name = f"flink-{FLINK_VERSION}-beam-{BEAM_VERSION}"
-    folder = platformdirs.user_cache_path("mobilenet-tests") / name
-    folder.mkdir(parents=True, exist_ok=True)
-    jar = folder / "job-server.jar"
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jar.exists():
-            (folder / "pom.xml").write_text(POM)
-            done = subprocess.run(
-                [
-                    *("mvn", "--quiet", "--batch-mode", "dependency:copy-dependencies"),
-                    *("-DincludeScope=runtime", f"-DoutputDirectory={folder / 'libraries'}"),
-                ],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                timeout=800,
-                check=False,
-            )
-            assert done.returncode == 0, done.stdout[-2000:]
-            partial = folder / "job-server.partial"
-            _write_jar(partial, sorted((folder / "libraries").glob("*.jar")))
-            os.replace(partial, jar)
-    return jar
+    _run("mvn", "--quiet", "--batch-mode", *arguments, folder=project)
 
 
-def _write_jar(path: Path, libraries: list[Path]) -> None:
-    manifest = {
-        "Manifest-Version": "1.0",
-        "Main-Class": "org.apache.beam.runners.flink.FlinkJobServerDriver",
-        "Add-Opens": OPENED,
-        "Class-Path": " ".join(library.as_uri() for library in libraries),
-    }
-    lines = []
-    for name, value in manifest.items():
-        line = f"{name}: {value}"
-        while len(line) > 70:  # 72 bytes at most; what goes on starts with a space
-            lines.append(line[:70])
-            line = f" {line[70:]}"
-        lines.append(line)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("META-INF/MANIFEST.MF", "\r\n".join([*lines, "", ""]))
+def _run(*command: str, folder: Path) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "CGO_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=800,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def _digests(folder: Path) -> str:
+    """Return what `sha256sum *` prints in a folder."""
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in folder.iterdir()
+    ]
+    return "".join(sorted(lines, key=lambda line: line.split()[1]))

@@ -6,12 +6,14 @@ bytes nor references travel.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
+from requests import exceptions as http
 
 from preprocessing.errors import PermanentError, RetryError, decode_failure, encode_failure
 from preprocessing.execution import local_workers
@@ -19,6 +21,12 @@ from preprocessing.ingest_plan import ShardPlan
 from preprocessing.shards import ShardWriter
 
 NAMESPACE = "ingest"  # namespace of the counters `images`, `rejected`, `repaired` and `bytes`
+# What Flink says when a task manager or its worker pool is gone and the job's restarts are used up.
+LOST_WORKER = re.compile(
+    r"is no longer reachable|Heartbeat of TaskManager|closed by remote task manager"
+    r"|Lost connection to task manager|NoResourceAvailableException|NoTaskManagerException"
+    r"|The TaskExecutor is shutting down|JobManager is no longer|UNAVAILABLE: io exception"
+)
 
 
 def _count(counts: Counter[str]) -> None:
@@ -33,9 +41,9 @@ class WriteShard(beam.DoFn):
         self.writer = writer
 
     def process(self, plan: ShardPlan) -> None:
-        """Write the shard; a retry writes the same bytes."""
+        """Write the shard unless an attempt before this one did; a retry writes the same bytes."""
         try:
-            _count(self.writer.write(plan))
+            _count(self.writer.finished(plan) or self.writer.write(plan))
         except (PermanentError, OSError) as error:
             # Runners return text, not exceptions.
             raise RuntimeError(encode_failure(error)) from error
@@ -90,17 +98,31 @@ def run(
 
     Raises:
         PermanentError: A worker found a problem with data, options or storage.
-        RetryError: A worker was killed.
+        RetryError: A worker was killed, or the runner does not answer.
     """
     try:
         pipeline = beam.Pipeline(options=PipelineOptions(arguments))
         build(pipeline, shards, writer, local)
         result = pipeline.run()
         result.wait_until_finish()
+    except (http.ConnectionError, http.Timeout) as error:
+        raise RetryError(
+            f"the runner does not answer ({error}); run the same command again, it continues"
+        ) from error
     except Exception as error:
-        failure = decode_failure(str(error))
+        failure = decode_failure(str(error)) or _lost_worker(str(error))
         if failure is None:
             raise
         raise failure from error
     counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
     return {counter.key.metric.name: counter.result for counter in counters}
+
+
+def _lost_worker(text: str) -> RetryError | None:
+    """Return the error for a job that ended because its runner lost workers."""
+    if not (lost := LOST_WORKER.search(text)):
+        return None
+    line = next(line for line in text.splitlines() if lost[0] in line)
+    return RetryError(
+        f"the runner lost a worker ({line.strip()}); run the same command again, it continues"
+    )

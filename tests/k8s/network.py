@@ -23,16 +23,72 @@ def may_leave(
         port: The port.
         protocol: TCP or UDP.
     """
-    selecting = [
-        policy["spec"]
-        for policy in policies
-        if "Egress" in policy["spec"]["policyTypes"]
-        and selects(policy["spec"]["podSelector"], labels)
-    ]
+    selecting = _selecting("Egress", labels, policies)
     return not selecting or any(
         _has_port(rule.get("ports"), port, protocol) and _has_address(rule.get("to"), address)
         for spec in selecting
         for rule in spec.get("egress", [])
+    )
+
+
+def may_connect(
+    source: Labels,
+    target: Labels,
+    policies: Iterable[Manifest],
+    port: int,
+    *,
+    source_elsewhere: bool = False,
+) -> bool:
+    """Return whether a pod may connect to another one by TCP.
+
+    Args:
+        source: The labels of the pod that connects.
+        target: The labels of the pod that listens.
+        policies: The NetworkPolicies of the namespace.
+        port: The port.
+        source_elsewhere: The source is in another namespace, which has no policies.
+    """
+    policies = list(policies)
+    leaves = source_elsewhere or _is_allowed("Egress", source, target, policies, port, False)
+    return leaves and _is_allowed("Ingress", target, source, policies, port, source_elsewhere)
+
+
+def _is_allowed(
+    direction: str,
+    labels: Labels,
+    peer: Labels,
+    policies: Iterable[Manifest],
+    port: int,
+    peer_elsewhere: bool,
+) -> bool:
+    rules, peers = {"Egress": ("egress", "to"), "Ingress": ("ingress", "from")}[direction]
+    selecting = _selecting(direction, labels, policies)
+    return not selecting or any(
+        _has_port(rule.get("ports"), port, "TCP")
+        and _has_pod(rule.get(peers), peer, peer_elsewhere)
+        for spec in selecting
+        for rule in spec.get(rules, [])
+    )
+
+
+def _selecting(
+    direction: str, labels: Labels, policies: Iterable[Manifest]
+) -> list[dict[str, Any]]:
+    return [
+        policy["spec"]
+        for policy in policies
+        if direction in policy["spec"]["policyTypes"]
+        and selects(policy["spec"]["podSelector"], labels)
+    ]
+
+
+def _has_pod(peers: list[dict[str, Any]] | None, labels: Labels, elsewhere: bool) -> bool:
+    for peer in peers or []:
+        assert peer.get("namespaceSelector", {}) == {}, "only all namespaces are evaluated"
+    return not peers or any(
+        selects(peer["podSelector"], labels) and (not elsewhere or "namespaceSelector" in peer)
+        for peer in peers
+        if "podSelector" in peer
     )
 
 

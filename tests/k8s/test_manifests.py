@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
 from pipeline.cli.entry_point import parse
 from pipeline.cluster import render
 from pipeline.cluster.backends import registry
-from tests.k8s import schemas, tools
+from tests.k8s import flink, schemas, tools
 from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, ROOT, Manifest, built
 
 KUBERNETES_VERSIONS = ("1.31.0", "1.33.0", "1.35.0", "1.36.0")
@@ -214,6 +215,58 @@ def test_flinks_workers_run_the_image_that_has_beams_entry_point(overlay: str) -
     assert worker["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     stage = (ROOT.parent / "Dockerfile").read_text().partition(" AS worker\n")[2]
     assert f"ENTRYPOINT {json.dumps(worker['command'])}" in stage.partition("\nFROM ")[0]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("role", flink.ROLES)
+def test_flinks_pods_are_locked_down(overlay: str, role: str) -> None:
+    """Pod Security "restricted" refuses a pod in which one container lacks one of these."""
+    template = flink.pod_template(flink.deployment(overlay), role)
+    spec = template["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False, container["name"]
+        assert context["capabilities"] == {"drop": ["ALL"]}, container["name"]
+        if container["name"] != flink.MAIN:  # Flink's own entry point writes its settings
+            assert context["readOnlyRootFilesystem"] is True
+            assert {mount["name"] for mount in container["volumeMounts"]} <= {
+                volume["name"] for volume in spec["volumes"] if "emptyDir" in volume
+            }
+        assert ":" in container["image"].rpartition("/")[2]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_only_the_job_manager_may_start_pods(overlay: str) -> None:
+    spec = flink.deployment(overlay)["spec"]
+    assert spec["serviceAccount"] == "flink"
+    settings = spec["flinkConfiguration"]
+    assert settings["kubernetes.taskmanager.service-account"] == "pipeline"
+    workers = flink.pod_template(flink.deployment(overlay), "taskManager")
+    assert workers["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_versions_of_flink_and_beam_agree(overlay: str) -> None:
+    """The cluster, the jar that is submitted to it, and the flag that names the version."""
+    spec = flink.deployment(overlay)["spec"]
+    image = re.fullmatch(r"flink:(\d+\.\d+)\.\d+-java17", spec["image"])
+    assert image
+    minor = image[1]
+    assert spec["flinkVersion"] == f"v{minor.replace('.', '_')}"
+    pom = (ROOT.parent / "preprocessing" / "execution" / "flink" / "pom.xml").read_text()
+    assert f"<flink.version>{minor}</flink.version>" in pom
+    docs = built(overlay, "jobs", "flink")
+    (prepare,) = (doc for doc in docs if doc["metadata"]["name"] == "prepare")
+    (container,) = prepare["spec"]["template"]["spec"]["containers"]
+    assert f"--flink_version={minor}" in container["args"]
+    assert minor in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    assert container["image"].rpartition("/")[2] == "mobilenet-worker:0.1.0"
+    (jar,) = (each for each in container["args"] if each.startswith("--flink_job_server_jar="))
+    stage = (ROOT.parent / "Dockerfile").read_text().partition(" AS worker\n")[2]
+    assert f" {jar.partition('=')[2]}\n" in stage.partition("\nFROM ")[0]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

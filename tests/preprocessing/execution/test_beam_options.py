@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    WorkerOptions,
+)
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 
 from preprocessing.errors import UsageError
 from preprocessing.execution import beam_graph
@@ -13,6 +22,7 @@ from preprocessing.ingest_plan import ImageOptions, ShardPlan
 from preprocessing.records.schema import ImageClass, shard_name
 from preprocessing.shards import ShardWriter
 from tests.emulator import Emulator
+from tests.k8s.flink import prepare_job
 
 FLAGS = (
     "--runner=DataflowRunner",
@@ -72,3 +82,50 @@ def test_the_graph_for_dataflow_names_the_image_and_carries_no_references(
     names = {transform.unique_name for transform in graph.components.transforms.values()}
     assert {"Write", "Shards", "Shards/MaybeReshuffle/Reshuffle"} <= names
     assert len(graph.SerializeToString()) < 200_000  # Dataflow takes 10 MB
+
+
+def test_beams_own_options_understand_every_flag_of_dataflow(emulator: Emulator) -> None:
+    """What Beam does not know, it drops with a warning, and Dataflow takes its own default."""
+    machines = ("--worker_machine_type=n2-standard-8", "--max_num_workers=32", "--disk_size_gb=50")
+    flags = [flag.replace("gs://bucket", emulator.bucket) for flag in (*FLAGS, *machines)]
+    options = PipelineOptions([*beam_options(flags, "gs://s", "gs://r"), "--no_auth"])
+    assert not unknown_flags(options)
+    google = options.view_as(GoogleCloudOptions)
+    assert (google.project, google.region) == ("my-project", "us-central1")
+    assert google.temp_location == f"{emulator.bucket}/tmp"
+    workers = options.view_as(WorkerOptions)
+    assert workers.sdk_container_image == "registry/mobilenet-ingest-worker:1"
+    assert (workers.machine_type, workers.max_num_workers, workers.disk_size_gb) == (
+        *("n2-standard-8", 32),
+        50,
+    )
+    setup = options.view_as(SetupOptions)
+    assert setup.sdk_location == "container"  # no package is staged
+    assert setup.save_main_session is False
+    assert not setup.setup_file
+    assert not setup.requirements_file
+    assert PipelineOptionsValidator(options, DataflowRunner()).validate() == []
+    assert google.staging_location == google.temp_location  # the validator fills it in
+
+
+def test_a_flag_that_beam_does_not_know_would_be_seen() -> None:
+    assert unknown_flags(PipelineOptions(["--wroker_machine_type=x"])) == {"wroker_machine_type"}
+
+
+def test_beams_own_options_understand_every_flag_of_the_component_flink() -> None:
+    container = prepare_job()["spec"]["template"]["spec"]["containers"][0]
+    arguments = container["args"]
+    options = PipelineOptions(arguments[arguments.index("--") + 1 :])
+    assert not unknown_flags(options)
+    flink = options.view_as(FlinkRunnerOptions)
+    assert flink.flink_master == "flink-rest:8081"
+    assert flink.flink_submit_uber_jar is True
+    assert flink.parallelism == 32  # Flink's own default is 1, whatever the cluster has
+    portable = options.view_as(PortableOptions)
+    assert portable.environment_type == "EXTERNAL"
+
+
+def unknown_flags(options: PipelineOptions) -> set[str]:
+    """Return the names of flags that no class of Beam's options defines."""
+    known = options.get_all_options(retain_unknown_options=False)
+    return set(options.get_all_options(retain_unknown_options=True)) - set(known)
