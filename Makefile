@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 FAST_TESTS := tests/test_arrows.py tests/pipeline/cli tests/pipeline/publish tests/preprocessing/records \
   tests/preprocessing/sources tests/training/config tests/training/models
 
-.PHONY: check demo test test-cluster test-kubelet lint format lock clean
+.PHONY: check demo test test-cluster test-gke test-kubelet lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -25,7 +25,13 @@ check: lint
 # administrator rights.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
-	$(BIN)/pytest tests/cluster
+	$(BIN)/pytest tests/cluster -m "not gke"
+
+# Run the overlay gke from archives in a bucket to a published row, with every stage killed once, and let
+# an urgent run take the place of another. This takes a quarter of an hour, so CI does not run it.
+test-gke: $(INSTALLED)
+	$(BIN)/python -m tests.cluster.binaries
+	$(BIN)/pytest tests/cluster -m gke
 
 # Run the whole pipeline in the project's images under a real kubelet. IMAGES are the archives of the
 # images (CONTRIBUTING.md).

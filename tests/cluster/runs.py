@@ -8,7 +8,7 @@ from preprocessing import storage
 from tests.cluster.api import Object
 
 VARIANT = "mobilenet_v2_0.35_64"
-LONG, SHORT = 300, 60  # steps: for many disturbances, or for one or two
+LONG, SHORT = 150, 60  # steps: for many disturbances, or for one or two
 
 
 def launching(
@@ -27,8 +27,8 @@ def launching(
         *("launch", f"--variant={VARIANT}", "--recipe=demo", "--gpus=0", "--workers=2"),
         *(f"--overlay={overlay}", f"--name={name}", f"--set=training.total_images={batch * steps}"),
         f"--set=training.batch_per_replica={batch // 2}",
-        *("--set=loop.steps_per_loop=5", "--set=loop.checkpoint_every_steps=10"),
-        *("--set=loop.evaluate_every_steps=150", *flags),
+        *("--set=loop.steps_per_loop=5", "--set=loop.checkpoint_every_steps=5"),
+        *("--set=loop.evaluate_every_steps=75", *flags),
     ]
 
 
