@@ -33,17 +33,23 @@ Manifest = dict[str, Any]
 
 
 @functools.cache
-def built(overlay: str, half: str, component: str) -> tuple[Manifest, ...]:
-    """Return an overlay's half with one component, as a user adds it: in the overlay's list."""
+def built(
+    overlay: str, half: str, component: str, namespace: str = "mobilenet"
+) -> tuple[Manifest, ...]:
+    """Return an overlay's half with one component, as a user adds it: in the overlay's list.
+
+    `namespace` is what the user writes into the overlay.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / "k8s"
         shutil.copytree(ROOT, copy)
         folder = copy / "overlays" / overlay / half
+        path = folder / "kustomization.yaml"
+        kustomization = yaml.safe_load(path.read_text())
+        kustomization["namespace"] = namespace
         if component:
-            path = folder / "kustomization.yaml"
-            kustomization = yaml.safe_load(path.read_text())
             kustomization["components"].append(f"../../../components/{component}")
-            path.write_text(yaml.safe_dump(kustomization))
+        path.write_text(yaml.safe_dump(kustomization))
         command = [str(tools.program("kustomize")), "build", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -322,6 +322,20 @@ def test_network_policies_name_components_that_exist(overlay: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("overlay", "half", "component"), CASES)
+def test_an_overlay_may_choose_another_namespace(overlay: str, half: str, component: str) -> None:
+    def namespaces(part: object) -> set[str]:
+        if isinstance(part, list):
+            return set().union(*map(namespaces, part))
+        if not isinstance(part, dict):
+            return set()
+        keys = ("namespace", "kubernetes.io/metadata.name")
+        own = {part[key] for key in keys if isinstance(part.get(key), str)}
+        return own.union(*map(namespaces, part.values()))
+
+    assert namespaces(list(built(overlay, half, component, "elsewhere"))) == {"elsewhere"}
+
+
 def test_the_namespace_enforces_what_the_pods_keep() -> None:
     for overlay in OVERLAYS:
         docs = built(overlay, "platform", "")
