@@ -91,6 +91,7 @@ class Switch:
 
     def _socket(self, kind: int, address: str, port: int) -> socket.socket:
         bound = inside(self._holder.pid, lambda: socket.socket(socket.AF_INET, kind))
+        bound.settimeout(None)  # whatever default a library has set for this process
         bound.bind((address, port))
         return bound
 
@@ -172,10 +173,12 @@ def forward(door: socket.socket, port: int, greeting: bytes = b"") -> None:
         port: On the loopback.
         greeting: Sent first on each connection, to a proxy whose answer no pod shall see.
     """
+    door.settimeout(None)  # Beam's client for Google sets a default for all sockets of a process
     while True:
         inside, _ = door.accept()
+        inside.settimeout(None)
         try:
-            outside = socket.create_connection(("127.0.0.1", port))
+            outside = socket.create_connection(("127.0.0.1", port), timeout=None)
             outside.sendall(greeting)
             answered = b""
             while greeting and not answered.endswith(b"\r\n\r\n"):
