@@ -24,6 +24,9 @@ STAGES = ("prepare", "evaluate", "export", "publish")  # of one pod
 ALREADY_RUN = ("kubectl apply", "kubectl -n mobilenet create secret")
 RUN_ELSEWHERE = {  # lines of the runbook that other tests run
     "mobilenet launch --all": "tests/cluster/test_queue.py",
+    "mobilenet launch --variant mobilenet_v2_0.35_96 --recipe demo --overlay local": (
+        "tests/cluster/test_run.py"
+    ),
     "mobilenet stop RUN": "tests/cluster/test_run.py",
     "mobilenet resume RUN": "tests/cluster/test_run.py",
     "kubectl delete pod": "tests/cluster/test_run.py",
