@@ -8,7 +8,7 @@ from preprocessing import storage
 from tests.cluster.api import Object
 
 VARIANT = "mobilenet_v2_0.35_64"
-LONG, SHORT = 150, 60  # steps: for many disturbances, or for one or two
+LONG, SHORT = 200, 60  # steps: for many disturbances, or for one or two
 
 
 def launching(
