@@ -5,37 +5,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 
 from preprocessing.errors import RETRY_EXIT_CODE
+from training.workers.signals import SIGNALS, signal_pipe
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _writing = threading.Lock()
 
 
 def end_when_interrupted() -> None:
     """End the process by SIGTERM and Ctrl-C from now on, also during a long device call.
 
-    Python's own handlers wait until a call of TensorFlow returns, so a thread hears of signals
-    through a pipe.
+    A thread hears of signals through a pipe.
     """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in _SIGNALS:
-        signal.signal(number, lambda number, frame: None)
     threading.Thread(
-        target=_wait_for_signal, args=(reading,), daemon=True, name="interruption"
+        target=_wait_for_signal, args=(signal_pipe(),), daemon=True, name="interruption"
     ).start()
 
 
 def _wait_for_signal(pipe: int) -> None:
-    while os.read(pipe, 1)[0] not in _SIGNALS:
+    while os.read(pipe, 1)[0] not in SIGNALS:
         pass
     with _writing:
         logger.error("mobilenet: interrupted; run the same command again")

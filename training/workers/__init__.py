@@ -5,5 +5,6 @@ __all__ = [
     "collectives",
     "failures",
     "rendezvous",
+    "signals",
     "watchdog",
 ]

@@ -17,10 +17,10 @@ import threading
 import time
 
 from preprocessing.errors import RETRY_EXIT_CODE, RetryError
+from training.workers.signals import SIGNALS, signal_pipe
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RESERVE_SECONDS = 1.0  # of the grace, to be gone before SIGKILL comes
 # How much later the timer of last resort ends a process that holds the interpreter lock.
 LAST_RESORT_SECONDS = 5.0
@@ -83,13 +83,8 @@ class ProcessWatchdog(Watchdog):
 
     def listen(self) -> None:
         """Hear signals from now on; after TensorFlow, which puts its own handler there."""
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        for number in SIGNALS:
-            signal.signal(number, lambda number, frame: None)
         threading.Thread(
-            target=self._hear, args=(reading,), daemon=True, name="termination"
+            target=self._hear, args=(signal_pipe(),), daemon=True, name="termination"
         ).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
