@@ -51,6 +51,11 @@ class Memory:
     device_total_bytes: int | None = None
 
 
+def gib(num_bytes: float) -> str:
+    """Return a size in GiB."""
+    return f"{num_bytes / 2**30:.1f} GiB"
+
+
 def device_names() -> list[str]:
     """Return the logical devices that train: all GPUs, or else all CPUs."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.certificate.contract import Certificate
+from pipeline.certificate.machine import gib
 from pipeline.publish.pages import templates
 
 TEMPLATE = os.path.join(os.path.dirname(__file__), "certificate.html")
@@ -52,11 +53,6 @@ def number(value: float | None) -> str:
     if value is None:
         return "not finite"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def gib(num_bytes: float) -> str:
-    """Return a size in GiB."""
-    return f"{num_bytes / 2**30:.1f} GiB"
 
 
 def of_gib(num_bytes: float, total_bytes: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.certificate.contract import Check, Figures, Outcome
+from pipeline.certificate.machine import gib
 from pipeline.planning.diagnosis import EXPLANATION, NEARLY
 from pipeline.planning.run_plan import IMAGENET_BYTES_PER_IMAGE
 
@@ -30,6 +31,17 @@ def worst(checks: tuple[Check, ...]) -> Outcome:
     if "failed" in outcomes:
         return "failed"
     return "warned" if "warned" in outcomes else "passed"
+
+
+def _check(name: str, passed: bool, *, measured: str, expected: str, remedy: str) -> Check:
+    """Return a verdict that warns, and advises the remedy, unless the check passed."""
+    return Check(
+        name=name,
+        outcome="passed" if passed else "warned",
+        measured=measured,
+        expected=expected,
+        advice=NOTHING if passed else remedy,
+    )
 
 
 def _golden(figures: Figures) -> Check:
@@ -60,15 +72,13 @@ def _golden(figures: Figures) -> Check:
 def _first_step(figures: Figures) -> Check:
     seconds, timeout_seconds = figures.first_step_seconds, figures.first_step_timeout_seconds
     in_time = seconds <= timeout_seconds
-    return Check(
-        name="first step",
-        outcome="passed" if in_time else "warned",
+    return _check(
+        "first step",
+        in_time,
         measured=f"The first step took {seconds:.1f} s, with tracing and compilation.",
         expected=f"Training gives up a first step after {timeout_seconds:g} s "
         "(loop.startup_timeout_seconds).",
-        advice=NOTHING
-        if in_time
-        else "Keep the compiled kernels on a disk that survives restarts (CUDA_CACHE_PATH), or "
+        remedy="Keep the compiled kernels on a disk that survives restarts (CUDA_CACHE_PATH), or "
         "raise loop.startup_timeout_seconds.",
     )
 
@@ -77,30 +87,28 @@ def _input(figures: Figures) -> Check:
     speeds = figures.speed.images_per_second_per_device
     bound = figures.speed.bound
     _, _, remedy = EXPLANATION[bound].partition("; ")
-    return Check(
-        name="input",
-        outcome="passed" if bound == "device" else "warned",
+    return _check(
+        "input",
+        bound == "device",
         measured=f"One device trains on {speeds['real']:,.4g} images/s of the records, on "
         f"{speeds['cached']:,.4g} from memory and on {speeds['synthetic']:,.4g} of noise: the "
         f"limit is the {bound}.",
         expected=f"The records are read at {100 * NEARLY:g} % of the speed of noise or faster.",
-        advice=NOTHING if bound == "device" else _sentence(remedy),
+        remedy=_sentence(remedy),
     )
 
 
 def _cores(figures: Figures) -> Check:
     speed = figures.speed
     enough = speed.cores >= speed.cores_needed
-    return Check(
-        name="cores",
-        outcome="passed" if enough else "warned",
+    return _check(
+        "cores",
+        enough,
         measured=f"One core decodes {speed.images_per_second_per_core:,.4g} images/s, so "
         f"{figures.cores_needed_per_device:g} cores are needed per device.",
         expected=f"There are at least {speed.cores_needed} cores for {speed.devices} "
         f"device{'s' * (speed.devices > 1)}; there are {speed.cores}.",
-        advice=NOTHING
-        if enough
-        else "Take a machine with more cores per device, decode on others (--data-service), or "
+        remedy="Take a machine with more cores per device, decode on others (--data-service), or "
         "shrink the images once (prepare --short-side 256).",
     )
 
@@ -108,16 +116,14 @@ def _cores(figures: Figures) -> Check:
 def _records(figures: Figures) -> Check:
     size = figures.subject.bytes_per_image
     alike = size >= MIN_BYTES * IMAGENET_BYTES_PER_IMAGE
-    return Check(
-        name="records",
-        outcome="passed" if alike else "warned",
+    return _check(
+        "records",
+        alike,
         measured=f"A record has {size / 1000:,.4g} kB on average.",
         expected=f"ImageNet's images have {IMAGENET_BYTES_PER_IMAGE / 1000:,.4g} kB, for which "
         "hours, cost and cores are meant.",
-        advice=NOTHING
-        if alike
-        else "Certify with records of the images that you will train on; smaller ones are decoded "
-        "faster.",
+        remedy="Certify with records of the images that you will train on; smaller ones are "
+        "decoded faster.",
     )
 
 
@@ -138,15 +144,15 @@ def _rounding(figures: Figures) -> Check:
             advice=WRONG_RESULTS,
         )
     alike = precision.logits_difference <= allowed
-    return Check(
-        name="bfloat16 results",
-        outcome="passed" if alike else "warned",
+    return _check(
+        "bfloat16 results",
+        alike,
         measured=f"On equal weights the logits differ by {precision.logits_difference:.2g} "
         f"standard deviations, {100 * precision.top1_agreement:.3g} % of {precision.images} images "
         f"keep their best class, and the loss is {precision.loss['bfloat16']:.5g} instead of "
         f"{precision.loss['float32']:.5g}.",
         expected=expected,
-        advice=NOTHING if alike else "Train in float32 here: --set compute.bfloat16=off.",
+        remedy="Train in float32 here: --set compute.bfloat16=off.",
     )
 
 
@@ -156,16 +162,14 @@ def _precision_speed(figures: Figures) -> Check:
     used = precision.training_uses
     unused = "float32" if used == "bfloat16" else "bfloat16"
     best = speeds[used] >= NEARLY * speeds[unused]
-    return Check(
-        name="bfloat16 speed",
-        outcome="passed" if best else "warned",
+    return _check(
+        "bfloat16 speed",
+        best,
         measured=f"Forward and backward pass make {speeds['bfloat16']:,.4g} images/s in bfloat16 "
         f"and {speeds['float32']:,.4g} in float32, {speeds['bfloat16'] / speeds['float32']:.2f} "
         "times as many.",
         expected=f"Training uses {used} here, and it is the faster one.",
-        advice=NOTHING
-        if best
-        else f"Train in {unused} here: --set compute.bfloat16="
+        remedy=f"Train in {unused} here: --set compute.bfloat16="
         f"{'on' if unused == 'bfloat16' else 'off'}.",
     )
 
@@ -179,7 +183,7 @@ def _device_memory(figures: Figures) -> Check:
             outcome="passed",
             measured="The devices have no memory of their own."
             if peak is None
-            else f"At most {_gib(peak)} were used; the driver does not tell of how many.",
+            else f"At most {gib(peak)} were used; the driver does not tell of how many.",
             expected=expected,
             advice=NOTHING,
         )
@@ -204,30 +208,26 @@ def _host_memory(figures: Figures) -> Check:
 
 def _memory_check(name: str, peak: int, total: int, expected: str, remedy: str) -> Check:
     fits = peak <= MAX_MEMORY * total
-    return Check(
-        name=name,
-        outcome="passed" if fits else "warned",
-        measured=f"At most {_gib(peak)} of {_gib(total)} were used; {_gib(total - peak)} are free.",
+    return _check(
+        name,
+        fits,
+        measured=f"At most {gib(peak)} of {gib(total)} were used; {gib(total - peak)} are free.",
         expected=expected,
-        advice=NOTHING if fits else remedy,
+        remedy=remedy,
     )
 
 
 def _time(figures: Figures) -> Check:
     seconds, allowed = sum(figures.seconds.values()), 60 * figures.subject.minutes
     in_time = seconds <= MAX_TIME * allowed
-    return Check(
-        name="time",
-        outcome="passed" if in_time else "warned",
+    return _check(
+        "time",
+        in_time,
         measured=f"The measurements took {seconds:,.0f} s.",
         expected=f"They take about {allowed:,.0f} s (--minutes); in less time than they need, "
         "speeds follow from a few steps and are imprecise.",
-        advice=NOTHING if in_time else "Certify again with more --minutes.",
+        remedy="Certify again with more --minutes.",
     )
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.1f} GiB"
 
 
 def _sentence(text: str) -> str:
