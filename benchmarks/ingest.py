@@ -22,13 +22,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.measured import SECONDS_BETWEEN_SAMPLES, MemoryPeaks
+from benchmarks.measured import run_measured
 from benchmarks.photographs import write_archives
 
 CONTESTANTS = {
@@ -180,32 +179,14 @@ def memory(work: Path) -> dict[str, object]:
         source = work / f"source-{num_images}"
         write_archives(str(source), num_images, width=48, height=40, quality=85)
         command = prepare_command(source, work / "records", "--workers=2", "--train-shards=64")
-        started = time.perf_counter()
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-        ) as process:
-            peak_mb = peak_megabytes_of_session(process)
+        measured = run_measured(command)
         results[num_images] = {
-            "seconds": round(time.perf_counter() - started, 1),
-            "peak_megabytes_of_any_process": round(peak_mb),
+            "seconds": round(measured.seconds, 1),
+            "peak_megabytes_of_any_process": round(measured.largest_mib),
         }
         print(f"{num_images}: {results[num_images]}", file=sys.stderr)
         shutil.rmtree(source)
     return {"images": results}
-
-
-def peak_megabytes_of_session(leader: subprocess.Popen[bytes]) -> float:
-    """Wait for `leader`, and return the highest peak memory of any process in its session."""
-    peaks = MemoryPeaks(leader.pid)
-    assert leader.stderr
-    drain = threading.Thread(target=leader.stderr.read, daemon=True)
-    drain.start()
-    while leader.poll() is None:
-        peaks.sample()
-        time.sleep(SECONDS_BETWEEN_SAMPLES)
-    if leader.returncode:
-        raise SystemExit("mobilenet prepare failed")
-    return peaks.largest_mib
 
 
 def main() -> None:

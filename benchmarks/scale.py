@@ -2,7 +2,7 @@
 
     python -m benchmarks.scale DIR                            # everything, in about an hour
     python -m benchmarks.scale DIR --stages prepare,plan      # these, again or for the first time
-    python -m benchmarks.scale DIR --counts small             # a trial of one or two minutes
+    python -m benchmarks.scale DIR --counts small             # a trial of about five minutes
 
 The source has the counts, names and archives of ILSVRC2012, and JPEGs of 1.5 KB. Each stage is the
 real command in its own process. DIR is continued: without `--stages`, what it has figures of is not

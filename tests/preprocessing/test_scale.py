@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from benchmarks.ingest import peak_megabytes_of_session, prepare_command
+from benchmarks.ingest import prepare_command
+from benchmarks.measured import run_measured
 from benchmarks.photographs import write_archives
 
 
@@ -19,10 +19,7 @@ def test_no_process_grows_with_the_number_of_images(tmp_path: Path) -> None:
         command = prepare_command(
             source, tmp_path / "records", "--workers=2", f"--train-shards={num_images // 200}"
         )
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-        ) as process:
-            return peak_megabytes_of_session(process)
+        return run_measured(command).largest_mib
 
     few, many = peak_megabytes(2_000), peak_megabytes(20_000)
     assert many < 1024
