@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", help="context of the kubeconfig [the current one]")
 
 
+@functools.cache
 def _default_namespace() -> str:
     """Return the namespace of the pod that this process is in, or the platform's usual one."""
     try:
