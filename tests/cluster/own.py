@@ -47,12 +47,16 @@ class Cluster(AnyCluster):
     pods: Path
 
     def process(self, pod: str, container: str = "tensorflow") -> int:
-        """Return the process id of the newest container of a pod."""
-        found = sorted(
-            self.pods.glob(f"{self.namespace}_{pod}_*/{container}/*/pid"),
-            key=lambda path: path.stat().st_mtime,
-        )
-        return int(found[-1].read_text())
+        """Return the process id of the newest container of a pod, once the agent has noted it."""
+
+        def noted() -> list[Path]:
+            files = self.pods.glob(f"{self.namespace}_{pod}_*/{container}/*/pid")
+            return sorted(
+                (path for path in files if path.read_text()), key=lambda path: path.stat().st_mtime
+            )
+
+        newest: Path = until(f"the process of {pod} is noted", noted)[-1]
+        return int(newest.read_text())
 
     def log(self, pod: str) -> str:
         """Return everything that the pods of that name wrote."""
