@@ -24,7 +24,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,9 @@ class Emulator:
 
     url: str
     bucket: str
-    faults: Counter[str]
-    requests: list[tuple[str, str]]
-    tokens: set[str]
+    faults: Counter[str] = field(default_factory=Counter)
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
 
     @property
     def port(self) -> int:
@@ -107,9 +107,8 @@ def _build(binary: Path) -> None:
 def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulator]:
     """Run the store in memory; `fault_rate` of the requests to it go wrong."""
     backend_port, public_port = _free_port(), _free_port()
-    faults: Counter[str] = Counter()
-    requests: list[tuple[str, str]] = []
-    tokens: set[str] = set()
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    emulator = Emulator(f"http://127.0.0.1:{public_port}", f"gs://{name}")
     server = subprocess.Popen(
         [
             str(server_binary()),
@@ -118,28 +117,24 @@ def running_emulator(fault_rate: float = 0.0, seed: int = 0) -> Iterator[Emulato
             "-host=127.0.0.1",
             f"-port={backend_port}",
             f"-public-host=127.0.0.1:{public_port}",
-            f"-external-url=http://127.0.0.1:{public_port}",
+            f"-external-url={emulator.url}",
             "-log-level=error",
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    proxy = _Proxy(
-        public_port, backend_port, fault_rate, random.Random(seed), faults, requests, tokens
-    )
+    proxy = _Proxy(emulator, backend_port, fault_rate, random.Random(seed))
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
         backend = f"http://127.0.0.1:{backend_port}"
         _wait_until_up(backend, server)
-        name = f"bucket-{uuid.uuid4().hex[:12]}"
         request = urllib.request.Request(
             f"{backend}/storage/v1/b",
             data=json.dumps({"name": name}).encode(),
             headers={"Content-Type": "application/json"},
         )
         urllib.request.urlopen(request, timeout=10).close()
-        url = f"http://127.0.0.1:{public_port}"
-        yield Emulator(url, f"gs://{name}", faults, requests, tokens)
+        yield emulator
     finally:
         proxy.shutdown()
         proxy.server_close()
@@ -189,18 +184,10 @@ class _Proxy(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self,
-        port: int,
-        backend_port: int,
-        fault_rate: float,
-        rng: random.Random,
-        faults: Counter[str],
-        requests: list[tuple[str, str]],
-        tokens: set[str],
+        self, emulator: Emulator, backend_port: int, fault_rate: float, rng: random.Random
     ) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
-        self.backend_port, self.fault_rate, self.faults = backend_port, fault_rate, faults
-        self.requests, self.tokens = requests, tokens
+        super().__init__(("127.0.0.1", emulator.port), _Handler)
+        self.emulator, self.backend_port, self.fault_rate = emulator, backend_port, fault_rate
         self._rng, self._lock = rng, threading.Lock()
 
     def next_fault(self) -> str:
@@ -209,7 +196,7 @@ class _Proxy(http.server.ThreadingHTTPServer):
             if self._rng.random() >= self.fault_rate:
                 return ""
             fault = self._rng.choice(FAULTS)
-            self.faults[fault] += 1
+            self.emulator.faults[fault] += 1
             return fault
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -232,13 +219,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = False
 
     def _forward(self) -> None:
-        self.server.requests.append((self.command, self.path))
+        self.server.emulator.requests.append((self.command, self.path))
         if token := self.headers.get("Authorization", "").removeprefix("Bearer "):
-            self.server.tokens.add(token)
+            self.server.emulator.tokens.add(token)
         fault = self.server.next_fault()
         body = self._read_body()
         if self.path == BATCH_PATH:
-            body = _as_go_reads_it(body, f"127.0.0.1:{self.server.server_port}")
+            body = _as_go_reads_it(body, f"127.0.0.1:{self.server.emulator.port}")
         if fault in ("429", "503"):
             self._answer(int(fault), [], b'{"error": {"message": "injected"}}')
             return
@@ -257,7 +244,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault == "reset after":
             self._reset()
             return
-        own = f"http://127.0.0.1:{self.server.server_port}"
+        own = self.server.emulator.url
         kept = [
             (k, v.replace(own, self._address()) if k.lower() == "location" else v)
             for k, v in response.getheaders()
