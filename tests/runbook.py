@@ -9,14 +9,14 @@ from pathlib import Path
 PROGRAMS = ("mobilenet", "kubectl", "gcloud", "skaffold", "docker", "make", "pip")
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
-COMMENT = re.compile(r"\s{2,}#.*|\s+# .*$", re.MULTILINE)
+COMMENT = re.compile(r"\s+# .*")
 
 
 def blocks(page: Path) -> list[list[str]]:
     """Return the command lines of each code block, each on one line, without comments."""
     return [
-        [line.strip() for line in _joined(COMMENT.sub("", block)).splitlines() if line.strip()]
-        for block in BLOCK.findall(page.read_text())
+        [" ".join(COMMENT.sub("", line).split()) for line in block.split("\n") if line.strip()]
+        for block in BLOCK.findall(page.read_text().replace("\\\n", ""))
     ]
 
 
@@ -31,7 +31,3 @@ def command_lines(page: Path) -> list[str]:
 def words(line: str) -> list[str]:
     """Return the words of a command line as a shell passes them, up to a pipe."""
     return shlex.split(line.partition(" | ")[0])
-
-
-def _joined(text: str) -> str:
-    return re.sub(r"\\\n\s*", "", text) if "://\\\n" in text else re.sub(r"\s*\\\n\s*", " ", text)
