@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.cluster.access import AnyCluster, until
 from tests.cluster.existing import existing_platform
+from tests.cluster.node.network import can_make_namespaces
 from tests.cluster.own import Cluster, install_platform, running_cluster
 from tests.cluster.runs import LONG, launching
 
@@ -25,8 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         pytest.exit("tests/cluster gives each pod a network: run make test-cluster as root", 2)
     if missing := [name for name in ("ip", "nsenter", "unshare") if not shutil.which(name)]:
         pytest.exit(f"{', '.join(missing)} not found: install iproute2 and util-linux", 2)
-    namespaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "true"]
-    if subprocess.run(namespaces, capture_output=True, check=False).returncode:
+    if not can_make_namespaces():
         pytest.skip("pods need namespaces, which this machine's container does not let root make")
     try:
         with running_cluster(tmp_path_factory.mktemp("cluster")) as running:

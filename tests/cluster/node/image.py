@@ -22,9 +22,18 @@ SETTINGS = tuple(
     )
 )
 AUTHORITY = "/etc/authority.crt"  # inside; for Google's hosts, which the tests play
+PYTHON = Path(sys.prefix).resolve()
 PROGRAM = f"""#!/bin/sh
-exec {sys.executable} -m pipeline "$@"
+exec {PYTHON}/bin/python -m pipeline "$@"
 """
+
+
+PYTHON_ENVIRONMENT = {
+    "PATH": f"/opt/mobilenet/bin:{PYTHON}/bin:/usr/local/bin:/usr/bin:/bin",
+    "PYTHONPATH": "/src",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,7 @@ class Image:
     entry_point: list[str] = field(default_factory=lambda: ["mobilenet"])
     environment: dict[str, str] = field(
         default_factory=lambda: {
-            "PATH": f"/opt/mobilenet/bin:{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
-            "PYTHONPATH": "/src",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **PYTHON_ENVIRONMENT,
             "HOME": "/home/mobilenet",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -62,14 +68,35 @@ def make(scratch: Path, authority: Path) -> None:
         scratch: Folder for it.
         authority: Certificate that programs in the images trust.
     """
-    programs = scratch / "image" / "bin"
-    programs.mkdir(parents=True)
-    program = programs / "mobilenet"
-    program.write_text(PROGRAM)
-    program.chmod(0o755)
+    write_program(scratch / "image" / "bin")
     trusted = scratch / "image" / "authority.crt"
     trusted.write_bytes(authority.read_bytes())
     trusted.chmod(0o644)
+
+
+def write_program(folder: Path) -> None:
+    """Make a folder with the program `mobilenet`, for /opt/mobilenet/bin."""
+    folder.mkdir(parents=True)
+    program = folder / "mobilenet"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+
+
+def system_mounts() -> list[tuple[str, str, bool]]:
+    """Return what every image has of this machine."""
+    settings = [(path, path, True) for path in SETTINGS if Path(path).exists()]
+    return [("/usr", "/usr", True), ("/dev", "/dev", False), *settings]
+
+
+def project_mounts(programs: Path) -> list[tuple[str, str, bool]]:
+    """Return what our images have besides: Python, this repository, and a folder of programs."""
+    prefixes = {str(PYTHON), str(Path(sys.base_prefix).resolve())}
+    return [
+        *((path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")),
+        # Folder by folder: the repository's own may be closed to the user that pods run as.
+        *((str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED),
+        (str(programs), "/opt/mobilenet/bin", True),
+    ]
 
 
 def find(name: str, scratch: Path) -> Image | None:
@@ -82,12 +109,6 @@ def find(name: str, scratch: Path) -> Image | None:
     base = name.split("@")[0].rsplit("/", 1)[-1].split(":")[0]
     if base not in OURS or name.endswith(":missing"):
         return None
-    mounts = [("/usr", "/usr", True), ("/dev", "/dev", False)]
-    mounts += [(path, path, True) for path in SETTINGS if Path(path).exists()]
-    prefixes = {str(Path(sys.prefix).resolve()), str(Path(sys.base_prefix).resolve())}
-    mounts += [(path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")]
-    # Folder by folder: the repository's own may be closed to the user that pods run as.
-    mounts += [(str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED]
-    mounts.append((str(scratch / "image" / "bin"), "/opt/mobilenet/bin", True))
-    mounts.append((str(scratch / "image" / "authority.crt"), AUTHORITY, True))
-    return Image(mounts)
+    ours = scratch / "image"
+    mounts = [*system_mounts(), *project_mounts(ours / "bin")]
+    return Image([*mounts, (str(ours / "authority.crt"), AUTHORITY, True)])

@@ -39,6 +39,12 @@ class PodNetwork:
         self.holder.wait()
 
 
+def can_make_namespaces() -> bool:
+    """Return whether this process may give a pod its namespaces; a container may forbid root to."""
+    command = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 class Switch:
     """Connects pods with each other and with nothing else.
 

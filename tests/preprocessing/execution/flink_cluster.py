@@ -13,7 +13,6 @@ import copy
 import json
 import signal
 import socket
-import sys
 import threading
 import time
 import urllib.request
@@ -23,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from tests import flink
-from tests.cluster.node import network
+from tests.cluster.node import image, network
 from tests.cluster.node.containers import Container
-from tests.cluster.node.image import COPIED, REPOSITORY, SETTINGS
 from tests.emulator import Emulator
 from tests.k8s.conftest import Manifest
 from tests.k8s.flink import MAIN, deployment, pod_template, prepare_job
@@ -49,7 +47,6 @@ SIZES = {
     "taskmanager.memory.jvm-overhead.max": "192m",
 }
 JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-PYTHON = Path(sys.prefix).resolve()
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
 mobilenet:x:10001:10001::/home/mobilenet:/bin/sh
@@ -89,14 +86,13 @@ class FlinkCluster:
 
     def __init__(self, folder: Path, emulator: Emulator) -> None:
         self._folder, self._emulator = folder, emulator
-        self._bucket_port = int(emulator.url.rpartition(":")[2])
-        self.switch = network.Switch(self._resolve, self._bucket_port)
+        self.switch = network.Switch(self._resolve, emulator.port)
         self._pods: list[Pod] = []
         self.task_managers: list[Pod] = []
         self._job_manager: Pod | None = None
         self._deployment = deployment("gke")
-        image = self._deployment["spec"]["image"]
-        self._libraries = flink.cluster_libraries(image.partition(":")[2].partition("-")[0])
+        _, _, tag = self._deployment["spec"]["image"].partition(":")
+        self._libraries = flink.cluster_libraries(tag.partition("-")[0])
 
     def start_job_manager(self) -> Pod:
         """Start the job manager, and wait until it answers."""
@@ -170,10 +166,10 @@ class FlinkCluster:
         hosts = network.hosts_file(name, pod.connection.address)
         (pod.folder / "etc" / "hosts").write_text(hosts)
         self._pods.append(pod)
-        here = ("127.0.0.1", self._bucket_port)
+        here = ("127.0.0.1", self._emulator.port)
         door = network.inside(pod.connection.holder.pid, lambda: socket.create_server(here))
         threading.Thread(
-            target=network.forward, args=[door, self._bucket_port], daemon=True
+            target=network.forward, args=[door, self._emulator.port], daemon=True
         ).start()
         return pod
 
@@ -208,30 +204,19 @@ class FlinkCluster:
         """Start a container of the image `mobilenet-worker`."""
         assert container["image"].rpartition("/")[2].startswith("mobilenet-worker:")
         programs = pod.folder / "programs"
-        programs.mkdir()
-        (programs / "mobilenet").write_text(
-            f'#!/bin/sh\nexec {PYTHON}/bin/python -m pipeline "$@"\n'
-        )
-        (programs / "mobilenet").chmod(0o755)
-        prefixes = {str(PYTHON), str(Path(sys.base_prefix).resolve())}
+        image.write_program(programs)
         users = pod.folder / "etc" / "passwd"
         users.write_text(PASSWD)
         mounts = [
             (str(users), "/etc/passwd", True),
-            *((path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")),
-            *((str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED),
-            (str(programs), "/opt/mobilenet/bin", True),
+            *image.project_mounts(programs),
             (str(flink.job_server_jar()), "/opt/mobilenet/flink-job-server.jar", True),
             (str(flink.beam_boot()), "/opt/apache/beam/boot", True),
         ]
         environment = {
-            "PATH": f"/opt/mobilenet/bin:{PYTHON}/bin:/usr/local/bin:/usr/bin:/bin",
-            "PYTHONPATH": "/src",
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            **image.PYTHON_ENVIRONMENT,
+            **self._emulator.clients_environment,
             "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1",
-            "STORAGE_EMULATOR_HOST": self._emulator.url,
-            "NO_GCE_CHECK": "true",
         }
         return self._start(pod, template, container, mounts, environment)
 
@@ -248,7 +233,6 @@ class FlinkCluster:
         security = {**template["securityContext"], **container["securityContext"]}
         read_only = security.get("readOnlyRootFilesystem", False)
         own = {path for _, path, _ in mounts}
-        settings = [path for path in SETTINGS if Path(path).exists() and path not in own]
         volumes = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
         described = {
             "network": pod.connection.holder.pid,
@@ -256,9 +240,7 @@ class FlinkCluster:
             "root": str(scratch / "root"),
             "read_only": read_only,
             "mounts": [
-                ("/usr", "/usr", True),
-                ("/dev", "/dev", False),
-                *((path, path, True) for path in settings),
+                *(mount for mount in image.system_mounts() if mount[1] not in own),
                 *((str(pod.folder / "etc" / name), f"/etc/{name}", True) for name in ETC),
                 *((self._volume(scratch, path), path, False) for path in volumes),
                 *mounts,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from benchmarks.photographs import write_archives
 from preprocessing import storage
 from preprocessing.shards import REPORTS
+from tests.cluster.node.network import can_make_namespaces
 from tests.conftest import ingest
 from tests.emulator import Emulator
 from tests.preprocessing.content import content
@@ -32,8 +32,7 @@ SHARD = re.compile(r"(?:train|validation)-\d{5}-of-\d{5}")
 def cluster(emulator: Emulator, tmp_path: Path) -> Iterator[FlinkCluster]:
     if os.geteuid() or not all(map(shutil.which, ("ip", "nsenter", "unshare"))):
         pytest.skip("pods need root, iproute2 and util-linux")
-    namespaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "true"]
-    if subprocess.run(namespaces, capture_output=True, check=False).returncode:
+    if not can_make_namespaces():
         pytest.skip("pods need namespaces, which this machine's container does not let root make")
     with running_cluster(tmp_path / "pods", emulator) as running:
         yield running
