@@ -98,6 +98,11 @@ class AnyCluster:
         )
         return state
 
+    def is_over(self, run: str, stage: str) -> bool:
+        """Return whether a stage, or the whole run, has ended."""
+        state = self.state(run)
+        return stage in state["done"] or bool(state["outcome"])
+
     def path(self, kind: str) -> str:
         """Return the path of all objects of a kind of `GROUPS` in the namespace."""
         return f"{GROUPS[kind]}/namespaces/{self.namespace}/{kind}"

@@ -60,16 +60,10 @@ def launch(cluster: Cluster, run: str) -> None:
     assert done.code == 0, done.err
 
 
-def is_over(cluster: Cluster, run: str, stage: str) -> bool:
-    """Return whether a stage, or the whole run, has ended."""
-    state = cluster.state(run)
-    return stage in state["done"] or bool(state["outcome"])
-
-
 def kill(cluster: Cluster, run: str, stage: str, is_in_the_middle: Callable[[], bool]) -> None:
     """Kill the pod of a stage once it has begun to write or read what it is about."""
-    until(f"{stage} is in the middle", lambda: is_in_the_middle() or is_over(cluster, run, stage))
-    assert not is_over(cluster, run, stage), (
+    until(f"{stage} is in the middle", lambda: is_in_the_middle() or cluster.is_over(run, stage))
+    assert not cluster.is_over(run, stage), (
         cluster.state(run),
         cluster.log(f"{run}-{stage}-*"),
     )
@@ -97,18 +91,18 @@ def runs(gke: Cluster) -> tuple[str, str]:
     until("one of them writes the records", lists("records", "train-"))
     run, other = sorted(names, key=lambda name: "waiting for it" in gke.log(f"{name}-prepare-*"))
     kill(gke, run, "prepare", lambda: True)
-    until("the other has its records", lambda: is_over(gke, other, "prepare"))
+    until("the other has its records", lambda: gke.is_over(other, "prepare"))
     assert gke.mobilenet("stop", other, f"--namespace={NAMESPACE}").code == 0
     until("it trains", lambda: step(bucket, run) > 0)
     assert step(bucket, run) < SHORT
     os.kill(gke.process(f"{run}-train-1-worker-1"), signal.SIGKILL)
-    until("it is trained", lambda: is_over(gke, run, "train"))
+    until("it is trained", lambda: gke.is_over(run, "train"))
     kill(gke, run, "evaluate", reads("records%2Fval"))
     kill(gke, run, "export", lists("exports"))
     kill(gke, run, "publish", lists("published"))
     until("the run ends", lambda: gke.state(run)["outcome"])
     assert gke.mobilenet("resume", other, "--detach", f"--namespace={NAMESPACE}").code == 0
-    until("the other is trained", lambda: is_over(gke, other, "train"))
+    until("the other is trained", lambda: gke.is_over(other, "train"))
     assert gke.mobilenet("stop", other, f"--namespace={NAMESPACE}").code == 0
     return run, other
 

@@ -46,10 +46,7 @@ def test_a_run_launched_again_uses_the_repaired_image_and_limits_and_says_so(
     for verb in ("stop", "resume"):
         done = cluster.mobilenet(verb, run, *(("--detach",) if verb == "resume" else ()))
         assert done.code == 0, done.err
-    until(
-        "it is trained",
-        lambda: "train" in (state := cluster.state(run))["done"] or state["outcome"],
-    )
+    until("it is trained", lambda: cluster.is_over(run, "train"))
     assert "train" in cluster.state(run)["done"], cluster.log(f"{run}-train-*")
     assert "mobilenet-train:0.1.0" in images()
     assert "train: step 10/10" in cluster.log(f"{run}-train-*")

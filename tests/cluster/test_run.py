@@ -76,10 +76,7 @@ def test_its_state_its_log_and_the_health_of_the_cluster_are_shown(
 def test_two_workers_train_without_the_training_operator(platform: Cluster, whole: str) -> None:
     launched = platform.mobilenet(*launching("set", 20, "--backend=jobset", "--detach"))
     assert launched.code == 0, launched.err
-    until(
-        "it is trained",
-        lambda: "train" in (state := platform.state("set"))["done"] or state["outcome"],
-    )
+    until("it is trained", lambda: platform.is_over("set", "train"))
     stopped = platform.mobilenet("stop", "set")
     assert stopped.code == 0, stopped.err
     assert "train" in platform.state("set")["done"], platform.log("set-train-*")

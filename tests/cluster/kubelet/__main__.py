@@ -136,13 +136,8 @@ def whole_run(cluster: AnyCluster, data: Path) -> None:
         *("--workers=2", f"--set=training.total_images={96 * STEPS}", "--pipeline"),
         *("--name=whole", "--detach"),
     )
-
-    def is_over(stage: str) -> bool:
-        state = cluster.state("whole")
-        return stage in state["done"] or bool(state["outcome"])
-
     for stage in STAGES:
-        timed(f"{stage} is done", functools.partial(is_over, stage))
+        timed(f"{stage} is done", functools.partial(cluster.is_over, "whole", stage))
     state = cluster.state("whole")
     assert (state["done"], state["outcome"]) == (STAGES, "succeeded"), state
     for worker in range(2):
