@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# These processes share the test files, of which those with slow tests come first.
+TEST_PROCESSES ?= 2
+IN_PARALLEL := --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
 FAST_TESTS := tests/test_arrows.py tests/pipeline/cli tests/pipeline/publish tests/preprocessing/records \
   tests/preprocessing/sources tests/training/config tests/training/models
 
@@ -14,7 +17,7 @@ demo: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m tests.k8s.tools
-	$(BIN)/pytest --ignore=tests/cluster
+	$(BIN)/pytest $(IN_PARALLEL) --ignore=tests/cluster
 
 # Run lint, types and the tests that need neither training nor conversion, in under two minutes.
 check: lint

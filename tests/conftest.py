@@ -7,9 +7,11 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_NUM_INTRAOP_THREADS"] = "2"  # as the figures in tests/data were made
 
+import gc
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,20 @@ tf.config.set_logical_device_configuration(
 configure_logging()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that processes that share the files end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_networks() -> Iterator[None]:
+    """Free what Keras and TensorFlow keep of a file's networks."""
+    yield
+    tf.keras.backend.clear_session()
+    gc.collect()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The end of a `mobilenet` process."""
@@ -50,7 +66,7 @@ class Outcome:
 
 def mobilenet(
     *arguments: str | Path,
-    timeout_seconds: float = 600,
+    timeout_seconds: float = 1500,
     folder: Path | None = None,
     **environment: str,
 ) -> Outcome:

@@ -11,7 +11,6 @@ import contextlib
 import http.client
 import http.server
 import json
-import os
 import random
 import shutil
 import socket
@@ -32,7 +31,7 @@ import fsspec
 import pytest
 
 from tests import google_hosts
-from tests.built_once import CACHE, built_once
+from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
 
 MODULE = "github.com/fsouza/fake-gcs-server"
 VERSION = "v1.56.1"
@@ -94,7 +93,7 @@ def _build(binary: Path) -> None:
         pytest.fail("the gs:// tests build fake-gcs-server: install Go 1.24 or newer")
     done = subprocess.run(
         [go, "install", f"{MODULE}@{VERSION}"],
-        env={**os.environ, "GOBIN": str(binary.parent), "CGO_ENABLED": "0"},
+        env={**BUILD_ENVIRONMENT, "GOBIN": str(binary.parent)},
         capture_output=True,
         text=True,
         timeout=800,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.built_once import CACHE, built_once
+from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
 
 REPOSITORY = Path(__file__).parents[1]
 JOB_SERVER = REPOSITORY / "preprocessing" / "execution" / "flink"  # as the image `worker` builds it
@@ -106,7 +106,7 @@ def _run(*command: str, folder: Path) -> None:
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "CGO_ENABLED": "0"},
+        env=BUILD_ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

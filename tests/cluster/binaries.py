@@ -8,14 +8,13 @@ time, which `-p=2` keeps within the memory of a small machine; nothing afterward
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.built_once import CACHE, built_once
+from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
 
 GOLANG = Path(__file__).parent / "golang"
 KUBERNETES_VERSION = "v1.36.3"  # the client libraries of all the controllers are of this version
@@ -112,7 +111,7 @@ def _go(*arguments: str) -> str:
     done = subprocess.run(
         [go, *arguments],
         cwd=GOLANG,
-        env={**os.environ, "CGO_ENABLED": "0"},
+        env=BUILD_ENVIRONMENT,
         stdout=subprocess.PIPE,
         text=True,
         check=False,

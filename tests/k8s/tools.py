@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.built_once import CACHE, built_once
+from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
 
 INSTALLED = {
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0",
@@ -73,7 +73,7 @@ def _go(*arguments: str, **environment: str) -> str:
     done = subprocess.run(
         [go, *arguments],
         cwd=SKAFFOLD,
-        env={**os.environ, "CGO_ENABLED": "0", **environment},
+        env={**BUILD_ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         check=False,
