@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pipeline.cluster import render
 from pipeline.cluster.record import Record
 from pipeline.cluster.status.observe import Attempt
+
+LONGEST_REFUSAL = timedelta(hours=24)  # of a run's next attempt by the cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ def decide(
     newest = attempts[-1] if attempts else None
     if record.finished:
         return Wait()
+    if state.refused_since and newest and not newest.ended:
+        return Change(record.with_state(refused_since=None, reason=None))
     if stage is None:
         return Change(record.with_state(outcome="succeeded", reason=None))
     if newest and newest.phase == "succeeded":
@@ -84,6 +88,8 @@ def decide(
         )
     if state.stopped:
         return _stop(newest, record.spec.queued)
+    if reason := _refused(record, now):
+        return Change(record.with_state(outcome="failed", exit_code=1, reason=reason))
     if newest and newest.phase == "failed":
         return _after_failure(record, stage, newest, live_pods, step)
     if reason := _overdue(record, now):
@@ -151,6 +157,17 @@ def _why(failed: Attempt) -> str:
     if codes:
         return f"exit code {', '.join(map(str, codes))}"
     return failed.message or "a pod was deleted"
+
+
+def _refused(record: Record, now: datetime) -> str | None:
+    """Return why a run ends whose next attempt the cluster refuses; None if it goes on."""
+    since = record.state.refused_since
+    if not since or now - datetime.fromisoformat(since) < LONGEST_REFUSAL:
+        return None
+    return (
+        f"refused for {LONGEST_REFUSAL.total_seconds() / 3600:g} hours, the last time: "
+        f"{record.state.reason}; `mobilenet resume {record.name}` tries again"
+    )
 
 
 def _overdue(record: Record, now: datetime) -> str | None:

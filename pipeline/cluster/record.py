@@ -38,6 +38,10 @@ class NoRunError(UsageError):
     """No run has this name, or its record was deleted."""
 
 
+class UnreadableError(UsageError):
+    """A record is damaged, or another version of this program wrote it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Limits that the Training Operator does not enforce.
@@ -71,6 +75,8 @@ class State:
         no_progress_count: Attempts in a row that ended without a new step.
         best_step: Highest step of any attempt that ended.
         counted_attempt: Last attempt that `no_progress_count` includes.
+        refused_since: Time since which the cluster refuses the next attempt, ISO 8601, UTC; None
+            while it does not.
     """
 
     stopped: bool = False
@@ -83,6 +89,7 @@ class State:
     no_progress_count: int = 0
     best_step: int = 0
     counted_attempt: int = 0
+    refused_since: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that the ConfigMap holds: its names, and "" for None."""
@@ -135,6 +142,11 @@ class Record:
         """Whether the run succeeded or failed."""
         return self.state.outcome is not None
 
+    @property
+    def version(self) -> str | None:
+        """The version of the ConfigMap, which every change makes another."""
+        return self.source["metadata"]["resourceVersion"] if self.source else None
+
     def with_state(self, **changes: Any) -> Record:
         """Return the record with some of the state changed."""
         return dataclasses.replace(self, state=dataclasses.replace(self.state, **changes))
@@ -162,23 +174,33 @@ class Record:
         """Return the record that a ConfigMap holds.
 
         Raises:
-            UsageError: Another version of this program wrote it.
+            UnreadableError: It is damaged, or another version of this program wrote it.
         """
-        data, name = source["data"], source["metadata"]["name"]
+        name = source["metadata"]["name"]
         try:
+            data = source["data"]
+            spec, stages = RunSpec.from_json(json.loads(data["spec"])), json.loads(data["stages"])
             return cls(
                 name=name,
-                spec=RunSpec.from_json(json.loads(data["spec"])),
+                spec=spec,
                 limits=contracts.from_json(Limits, json.loads(data["limits"]), "limits"),
-                stages=json.loads(data["stages"]),
+                stages={stage: stages[stage] for stage in spec.stages},
                 state=State.from_json(json.loads(data["state"])),
                 source=source,
             )
-        except (KeyError, TypeError, ValueError) as error:  # a ContractError is a ValueError
-            raise UsageError(
-                f"the record of run {name} was written by another version ({error}); delete "
-                f"ConfigMap {name}"
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # ContractError, too
+            raise UnreadableError(
+                f"the record of run {name} is damaged, or another version wrote it ({error}); "
+                f"delete ConfigMap {name}"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A run whose record cannot be read, and the reason."""
+
+    name: str
+    reason: str
 
 
 def now() -> datetime:
@@ -239,6 +261,7 @@ def read(gateway: Gateway, name: str) -> Record:
 
     Raises:
         NoRunError: No run has this name.
+        UnreadableError: Its record is damaged.
     """
     source = gateway.get("ConfigMap", name)
     if source is None or RECORD_LABEL not in source["metadata"].get("labels", {}):
@@ -246,11 +269,30 @@ def read(gateway: Gateway, name: str) -> Record:
     return Record.from_object(source)
 
 
-def read_all(gateway: Gateway) -> list[Record]:
+def read_all(gateway: Gateway) -> list[Record | Unreadable]:
     """Return all runs of the namespace, oldest first."""
+    read_records: list[Record | Unreadable] = []
+    for source in _sources(gateway):
+        try:
+            read_records.append(Record.from_object(source))
+        except UnreadableError as error:
+            read_records.append(Unreadable(source["metadata"]["name"], str(error)))
+    return read_records
+
+
+def versions(gateway: Gateway) -> dict[str, str]:
+    """Return the version of every run's record, the oldest run first."""
+    return {
+        source["metadata"]["name"]: source["metadata"]["resourceVersion"]
+        for source in _sources(gateway)
+    }
+
+
+def _sources(gateway: Gateway) -> list[Object]:
     sources = gateway.find("ConfigMap", f"{RECORD_LABEL}=run")
-    sources.sort(key=lambda doc: (doc["metadata"]["creationTimestamp"], doc["metadata"]["name"]))
-    return [Record.from_object(source) for source in sources]
+    return sorted(
+        sources, key=lambda doc: (doc["metadata"]["creationTimestamp"], doc["metadata"]["name"])
+    )
 
 
 def write(gateway: Gateway, record: Record) -> Record:

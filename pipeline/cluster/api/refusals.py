@@ -25,7 +25,11 @@ class ConflictError(RetryError):
     """The object was changed by someone else in the meantime; read it again."""
 
 
-class LoggedOutError(RetryError):
+class UnreachableError(RetryError):
+    """The cluster gives no answer, or none to anything."""
+
+
+class LoggedOutError(UnreachableError):
     """The cluster does not accept the credentials, or no longer does."""
 
 
@@ -65,9 +69,9 @@ def from_answer(status: int, body: str, attempted: str, path: str) -> Exception:
     return RetryError(f"cannot {attempted}: the cluster answers {status} ({message})")
 
 
-def from_connection(error: BaseException, attempted: str, host: str) -> RetryError:
+def from_connection(error: BaseException, attempted: str, host: str) -> UnreachableError:
     """Return the error for a request that got no answer."""
-    return RetryError(
+    return UnreachableError(
         f"cannot {attempted}: the cluster at {host} does not answer ({_innermost(error)}); "
         "is it up, and is KUBECONFIG the right one?"
     )

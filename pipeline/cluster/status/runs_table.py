@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.cluster import record
 from pipeline.cluster.api.gateway import Gateway
 from pipeline.cluster.backends import registry
-from pipeline.cluster.record import Record
+from pipeline.cluster.record import Record, Unreadable
 from pipeline.cluster.status import observe, training_progress
 from preprocessing.errors import RetryError
 
@@ -58,7 +58,17 @@ class Row:
 
 def rows(gateway: Gateway) -> list[Row]:
     """Return one row per run of the namespace."""
-    return [_row(gateway, current) for current in record.read_all(gateway)]
+    return [
+        _unreadable(current) if isinstance(current, Unreadable) else _row(gateway, current)
+        for current in record.read_all(gateway)
+    ]
+
+
+def _unreadable(current: Unreadable) -> Row:
+    figures = dict.fromkeys(
+        ("variant", "layout", "stage", "step", "loss", "images_per_second", "eta"), ""
+    )
+    return Row(run=current.name, state="unreadable", restarts=0, reason=current.reason, **figures)
 
 
 def _row(gateway: Gateway, current: Record) -> Row:

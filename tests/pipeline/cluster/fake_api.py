@@ -1,7 +1,8 @@
 """A Kubernetes API server in memory: objects, label selectors, conflicts, watches and logs.
 
-It has no admission, no schemas and no controllers; tests that need those are in tests/cluster.
-Here tests see which requests are made, and the effect of answers that a real server gives rarely.
+It has no schemas and no controllers, and its admission is a test's function; tests that need the
+real ones are in tests/cluster. Here tests see which requests are made, and the effect of answers
+that a real server gives rarely.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +30,7 @@ class FakeApi:
         self.logs: dict[str, str] = {}  # by pod
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.failures: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+        self.admission: Callable[[str, Object], tuple[int, str] | None] = lambda path, doc: None
         self.missing_groups: set[str] = set()
         self.silent = False  # takes requests and never answers
         self.changed = threading.Condition()
@@ -156,6 +158,8 @@ class Handler(BaseHTTPRequestHandler):
         if path.endswith("/selfsubjectaccessreviews"):
             return self._answer(201, {**body, "status": {"allowed": True}})
         full = f"{path}/{body['metadata']['name']}"
+        if refusal := self.api.admission(path, body):
+            return self._refuse(refusal[0], "", refusal[1])
         if full in self.api.objects:
             return self._refuse(409, "AlreadyExists", f"{full} already exists")
         if query.get("dryRun"):
