@@ -142,7 +142,8 @@ def _mistakes(folder: Path) -> list[tuple[str, ...]]:
 NOTES = """
 The tests cover further faults. A full disk ends in exit code 6, with the checkpoint and its step in
 the message. A vanished folder and a second trainer on the same workdir end in 2, and ten attempts
-in a row without a new checkpoint end in 1. A step or a start that takes longer than
+in a row without a new checkpoint end in 1; an attempt counts once all workers have met, and one
+that is refused or stopped does not count. A step or a start that takes longer than
 `loop.step_timeout_seconds` or `loop.startup_timeout_seconds` ends in 143 with all stacks in the log
 (142 if TensorFlow holds the interpreter, as it does while it starts). A request to stop that cannot
 be answered within `loop.grace_seconds`, because the other worker is gone, ends in 143. If the

@@ -6,7 +6,7 @@ import contextlib
 
 import tensorflow as tf
 
-from preprocessing.errors import NonFiniteLossError, PermanentError, RetryError
+from preprocessing.errors import NonFiniteLossError, PermanentError, RetryError, UsageError
 from training.loop.loop import train
 from training.loop.train_job import TrainJob
 from training.workdir import attempts, recovery
@@ -23,18 +23,20 @@ def run_training(job: TrainJob) -> Progress:
     """Train as worker `job.cluster.index`; return the final progress.
 
     Raises:
-        RetryError: A peer was lost, or this process was asked to stop.
+        RetryError: A peer did not come or was lost, or this process was asked to stop.
         PermanentError: Data, storage or loss are at fault, or attempts are used up.
     """
     limits, is_chief = job.config.loop, job.cluster.is_chief
     watchdog = ProcessWatchdog(limits.grace_seconds)
     shared = is_chief and len(job.cluster.workers) > 1
     with exclusive_between_machines(job.workdir) if shared else contextlib.nullcontext():
-        if is_chief:
+        with explained(job.records):
+            rendezvous(job.cluster, limits.startup_timeout_seconds, raise_if_signalled)
+        if is_chief:  # only now: to wait for the others in vain is no attempt
             attempts.begin(job.workdir, limits.max_attempts)
         try:
             return _train_together(job, watchdog)
-        except StoppedError:
+        except (StoppedError, UsageError):  # ended from outside, or a command that was refused
             if is_chief:
                 attempts.uncount(job.workdir)
             raise
@@ -56,10 +58,9 @@ def run_training(job: TrainJob) -> Progress:
 
 
 def _train_together(job: TrainJob, watchdog: ProcessWatchdog) -> Progress:
-    """Meet the other workers, then train."""
+    """Connect to the other workers, then train."""
     seconds = job.config.loop.startup_timeout_seconds
     with explained(job.records):
-        rendezvous(job.cluster, seconds, raise_if_signalled)
         watchdog.expect("connecting to the other workers (loop.startup_timeout_seconds)", seconds)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         watchdog.listen()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -13,6 +14,9 @@ from preprocessing.errors import RetryError
 from training.workers.cluster import Cluster
 
 CALL_SECONDS = 1.0  # within which a peer that listens answers
+TELL_SECONDS = 60.0  # between two messages about workers that are missing
+
+logger = logging.getLogger(__name__)
 
 
 def rendezvous(cluster: Cluster, timeout_seconds: float, check: Callable[[], None]) -> None:
@@ -37,16 +41,21 @@ def rendezvous(cluster: Cluster, timeout_seconds: float, check: Callable[[], Non
     own_identity = f"mobilenet worker {cluster.index} {uuid.uuid4().hex}"
     called: dict[int, str] = {}  # who answered when this worker called
     callers: dict[int, str] = {}  # who called this worker
-    deadline = time.monotonic() + timeout_seconds
+    start = time.monotonic()
+    tell_at = start + TELL_SECONDS
     with _answering(cluster.workers[cluster.index], own_identity, callers):
         while missing := {i for i in peers if not called.get(i) or called[i] != callers.get(i)}:
             check()
             for index in missing:
                 called[index] = _call(cluster.workers[index], own_identity)
-            if time.monotonic() > deadline:
-                names = ", ".join(
-                    f"{index} ({cluster.workers[index]})" for index in sorted(missing)
+            names = ", ".join(f"{index} ({cluster.workers[index]})" for index in sorted(missing))
+            if time.monotonic() > tell_at:
+                tell_at += TELL_SECONDS
+                logger.info(
+                    "train: waiting for %d of %d workers for %.0f min: %s",
+                    *(len(missing), len(cluster.workers), (time.monotonic() - start) / 60, names),
                 )
+            if time.monotonic() - start > timeout_seconds:
                 raise RetryError(
                     f"worker {names} did not come within {timeout_seconds:g} s "
                     "(loop.startup_timeout_seconds); start all workers again"

@@ -30,6 +30,7 @@ class Pod:
         index: Index of the worker.
         exit_code: None while the pod runs, or if it was lost before it could report one.
         reason: Reason of waiting, or of an end from outside; None if all is well.
+        created: Time of its creation, ISO 8601, UTC.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Pod:
     exit_code: int | None
     reason: str | None
     deleted: bool
+    created: str = ""
 
     @property
     def ended(self) -> bool:
@@ -159,6 +161,7 @@ def pod_from(pod: Object) -> Pod:
         exit_code=terminated.get("exitCode"),
         reason=_reason(status, states[0] if states else {}, terminated),
         deleted="deletionTimestamp" in pod["metadata"],
+        created=pod["metadata"].get("creationTimestamp", ""),
     )
 
 
@@ -189,7 +192,7 @@ def obstacle(gateway: Gateway, attempt: Attempt) -> str | None:
     """Return the obstacle of an attempt, from its pods and events; None without one."""
     for pod in attempt.pods:
         if pod.reason and not pod.ended:
-            return f"{pod.name}: {pod.reason}"
+            return f"{_waiting(attempt)}{pod.name}: {pod.reason}"
     if attempt.phase != "pending":
         return None
     for event in reversed(gateway.events(attempt.name)):
@@ -199,3 +202,12 @@ def obstacle(gateway: Gateway, attempt: Attempt) -> str | None:
         if event.get("type") == "Warning":
             return f"{event.get('reason')}: {message}"
     return None
+
+
+def _waiting(attempt: Attempt) -> str:
+    """Return how many workers the others wait for, and since when; empty if there are no others."""
+    waiting = [pod for pod in attempt.pods if pod.phase == "Pending"]
+    if not waiting or len(attempt.pods) == 1:
+        return ""
+    since = min(pod.created for pod in waiting)[:16].replace("T", " ")
+    return f"waiting for {len(waiting)} of {len(attempt.pods)} workers since {since} UTC; "

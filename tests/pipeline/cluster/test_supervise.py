@@ -227,6 +227,22 @@ def test_what_hinders_a_run_is_said(
     assert words in row.reason
 
 
+def test_how_long_the_workers_wait_for_how_many_others_is_said(
+    gateway: Gateway, api: FakeApi, submitted: record.Record
+) -> None:
+    lines: list[str] = []
+    supervisor = supervise.Supervisor(gateway, lines.append)
+    supervisor.advance("run")
+    unschedulable = {"type": "PodScheduled", "status": "False", "message": "no node is free"}
+    put_pod(api, "run-train-1", 0, None)
+    put_pod(api, "run-train-1", 1, None, phase="Pending", conditions=[unschedulable])
+    supervisor.advance("run")
+    words = "waiting for 1 of 2 workers since 2026-01-01 00:00 UTC; run-train-1-worker-1: unsched"
+    assert words in lines[-1]
+    (row,) = runs_table.rows(gateway)
+    assert words in row.reason
+
+
 def test_a_quota_that_is_used_up_is_said(
     gateway: Gateway, api: FakeApi, submitted: record.Record
 ) -> None:

@@ -80,6 +80,18 @@ def test_who_did_not_come_is_named_at_the_end_of_the_time() -> None:
         rendezvous(Cluster(workers, 0), 0.3, nobody_stops)
 
 
+def test_who_is_waited_for_is_said_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("training.workers.rendezvous.TELL_SECONDS", 0.2)
+    workers = addresses(2)
+    caplog.set_level("INFO")
+    with pytest.raises(RetryError):
+        rendezvous(Cluster(workers, 0), 1.0, nobody_stops)
+    words = f"waiting for 1 of 2 workers for 0 min: 1 ({workers[1]})"
+    assert sum(words in message for message in caplog.messages) >= 2
+
+
 def test_a_peer_that_is_frozen_or_something_else_is_not_there() -> None:
     """Such a peer accepts connections, like a stopped process, or talks nonsense."""
     workers = addresses(3)
