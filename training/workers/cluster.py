@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 
-from preprocessing.errors import UsageError
-from training.workers import indexed_job
+from training.workers import indexed_job, tf_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +24,17 @@ class Cluster:
     def from_environment(cls) -> Cluster:
         """Read TF_CONFIG; without it (one pod, one process) this is the only worker.
 
-        In a pod of an Indexed Job, which has no TF_CONFIG, it is made and set for TensorFlow.
+        In a pod of an Indexed Job, which has no TF_CONFIG, it is made.
+        TensorFlow then finds a TF_CONFIG of workers alone, the chief first, all with ports.
 
         Raises:
-            UsageError: TF_CONFIG is not the JSON that the Training Operator writes.
+            UsageError: TF_CONFIG is no cluster that this trainer can run in.
         """
         text = os.environ.get("TF_CONFIG", "")
         if not text and "MOBILENET_WORKERS" in os.environ:
             text = indexed_job.tf_config(os.environ)
-            if text:
-                os.environ["TF_CONFIG"] = text
         if not text:
             return cls(("localhost",), 0)
-        try:
-            config = json.loads(text)
-            workers = tuple(config["cluster"]["worker"])
-            task, index = config["task"]["type"], int(config["task"]["index"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"TF_CONFIG must be {{'cluster': {{'worker': [...]}}, 'task': {{'type', 'index'}}}}"
-                f", got {text!r} ({error!r})"
-            ) from None
-        if task != "worker" or not 0 <= index < len(workers):
-            raise UsageError(
-                f"TF_CONFIG names task {task} {index}; this trainer runs worker-only jobs, "
-                f"here workers 0 to {len(workers) - 1}"
-            )
+        workers, index = tf_config.read(text)
+        os.environ["TF_CONFIG"] = tf_config.rewritten(text, workers, index)
         return cls(workers, index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import socket
 import threading
@@ -66,16 +67,7 @@ def rendezvous(cluster: Cluster, timeout_seconds: float, check: Callable[[], Non
 @contextlib.contextmanager
 def _answering(address: str, own_identity: str, callers: dict[int, str]) -> Iterator[None]:
     """Answer every caller with `own_identity` while the block runs, and note it in `callers`."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("", _endpoint(address)[1]))
-        except OSError as error:
-            raise RetryError(
-                f"the address of this worker in TF_CONFIG, {address}, cannot be used: "
-                f"{error.strerror}"
-            ) from None
-        listener.listen()
+    with _listener(address) as listener:
 
         def answer() -> None:
             while True:
@@ -110,6 +102,32 @@ def _call(address: str, own_identity: str) -> str:
         return ""
 
 
+def _listener(address: str) -> socket.socket:
+    """Return a socket that hears what others send to the address of this worker.
+
+    An address of loopback is heard on this machine alone. Any other name may stand for several
+    addresses, or for one that this machine does not know to be its own.
+
+    Raises:
+        RetryError: The port cannot be used.
+    """
+    host, port = _endpoint(address)
+    try:
+        if host == "localhost":
+            return socket.create_server(("127.0.0.1", port))
+        if ":" in host and ipaddress.ip_address(host).is_loopback:
+            return socket.create_server((host, port), family=socket.AF_INET6)
+        if host.startswith("127."):
+            return socket.create_server((host, port))
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise RetryError(
+            f"the address of this worker in TF_CONFIG, {address}, cannot be used: {error.strerror}"
+        ) from None
+
+
 def _endpoint(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    return host, int(port)
+    return host.strip("[]"), int(port)

@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+import tensorflow as tf
 
 from pipeline.local.processes import free_ports
 from preprocessing.errors import RetryError, UsageError
@@ -40,12 +41,57 @@ def test_worker_zero_is_chief(monkeypatch: pytest.MonkeyPatch, index: int) -> No
         "{}",
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": ["a:1"], "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1", 7]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": [""]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:70000"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["[xyz:]:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["[::1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["::1:2222"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "x"}}',
+        '{"cluster": {"worker": []}, "task": {"type": "worker", "index": 0}}',
+        "[]",
+        "null",
     ],
 )
 def test_any_other_tf_config_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match="TF_CONFIG"):
         Cluster.from_environment()
+
+
+@pytest.mark.parametrize("role", ["evaluator", "ps", "coordinator"])
+def test_other_roles_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    cluster = {"worker": ["a:1", "b:1"], role: ["c:1"]}
+    for task in ({"type": role, "index": 0}, {"type": "worker", "index": 0}):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+        with pytest.raises(UsageError, match=f"TF_CONFIG names '{role}'"):
+            Cluster.from_environment()
+
+
+@pytest.mark.parametrize("chief", ["chief", "master"])
+@pytest.mark.parametrize(("role", "index", "number"), [("chief", 0, 0), ("worker", 1, 2)])
+def test_a_chief_is_worker_zero(
+    monkeypatch: pytest.MonkeyPatch, chief: str, role: str, index: int, number: int
+) -> None:
+    monkeypatch.setenv(
+        "TF_CONFIG",
+        json.dumps(
+            {
+                "cluster": {"worker": ["b", "[::1]"], chief: ["a:1"]},
+                "task": {"type": chief if role == "chief" else role, "index": index},
+            }
+        ),
+    )
+    cluster = Cluster.from_environment()
+    assert cluster.workers == ("a:1", "b:2222", "[::1]:2222")
+    assert cluster.index == number
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    assert resolver.cluster_spec().as_dict() == {"worker": list(cluster.workers)}
+    assert (resolver.task_type, resolver.task_id) == ("worker", number)
 
 
 def addresses(count: int) -> tuple[str, ...]:
