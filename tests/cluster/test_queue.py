@@ -74,7 +74,7 @@ def quota_for_one(platform: Cluster) -> Iterator[Cluster]:
     ]
     for resources in (small, flavor["resources"]):
         changed = {**group, "flavors": [{**flavor, "resources": resources}]}
-        platform.api.patch(path, {"spec": {"resourceGroups": [changed]}})
+        platform.api.patch(path, {"spec": {"resourceGroups": [changed]}}, "merge")
         if resources is small:
             yield platform
 
