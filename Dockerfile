@@ -24,7 +24,7 @@ FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # The manifests run everything as this user, with a read-only root file system.
 RUN useradd --uid 10001 --create-home mobilenet && python3 -m venv /opt/mobilenet
-ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true
+ENV PATH=/opt/mobilenet/bin:$PATH MLFLOW_DISABLE_TELEMETRY=true ORT_DISABLE_TELEMETRY=1
 WORKDIR /home/mobilenet
 ENTRYPOINT ["mobilenet"]
 

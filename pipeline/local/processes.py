@@ -6,7 +6,9 @@ killed by SIGKILL leaves no process behind that still writes into its folders.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -15,12 +17,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
+from pipeline.local import own_network
 from preprocessing import limits
 from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
 
+logger = logging.getLogger(__name__)
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # modules in the current folder are nobody's business
 DIES_WITH_PARENT = "MOBILENET_DIES_WITH_PARENT"
 RESERVE_SECONDS = 5.0  # between the end of the grace period and SIGKILL
 # Time between the first worker's failure and SIGKILL for the others. They cannot continue
@@ -45,15 +51,26 @@ def die_with_parent() -> None:
 
 
 def start(
-    arguments: Sequence[str], environment: Mapping[str, str], *, stdout: int
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    stdout: int,
+    prefix: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    """Start `mobilenet ARGUMENTS` as a child; `stdout` is the argument of `subprocess.Popen`."""
+    """Start `mobilenet ARGUMENTS` as a child.
+
+    Args:
+        arguments: The subcommand and its flags.
+        environment: Variables that it gets besides those of this process.
+        stdout: The argument of `subprocess.Popen`.
+        prefix: What precedes the command, for example to enter another network.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments],
+        [*prefix, sys.executable, "-m", "pipeline", *arguments],
         stdin=subprocess.PIPE,
         stdout=stdout,
         text=True,
-        env={**os.environ, **environment, DIES_WITH_PARENT: "1"},
+        env={**os.environ, **environment, **SAFE_PATH, DIES_WITH_PARENT: "1"},
     )
 
 
@@ -69,16 +86,54 @@ def failure(name: str, code: int) -> Exception:
     return error
 
 
-def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float) -> int:
+def run_workers(
+    arguments: Sequence[str], num_workers: int, grace_seconds: float, *, outside: Sequence[str] = ()
+) -> int:
     """Run `mobilenet ARGUMENTS` as `num_workers` local workers that know each other.
 
     SIGTERM and Ctrl-C are passed on; the workers have `grace_seconds` to save and end.
+
+    Args:
+        arguments: The subcommand and its flags.
+        num_workers: Number of workers.
+        grace_seconds: Time to save and end.
+        outside: What the workers need that is not on this machine. If it is nothing, nobody
+            outside reaches them either.
 
     Returns:
         0 when all workers are done; otherwise a permanent exit code (1..127) if any worker ended
         with one, or else 143, which means retry.
     """
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
+    ports = free_ports(num_workers)
+    with _network(ports, outside) as prefix:
+        return _run_workers(arguments, ports, grace_seconds, prefix)
+
+
+@contextlib.contextmanager
+def _network(ports: Sequence[int], outside: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield what precedes the command of a worker, so that only workers reach workers."""
+    with contextlib.ExitStack() as stack:
+        prefix: Sequence[str] = ()
+        reason = f"the workers need {outside[0]}" if outside else ""
+        if not outside:
+            try:
+                prefix = stack.enter_context(own_network.own_network())
+            except OSError as error:
+                reason = f"they cannot get a network of their own ({error})"
+        if reason:
+            logger.warning(
+                "train: whoever reaches ports %s of this machine can read and write your files by "
+                "TensorFlow's servers, because %s; close the ports to others (docs/security.md)",
+                *(", ".join(map(str, ports)), reason),
+            )
+        yield prefix
+
+
+def _run_workers(
+    arguments: Sequence[str], ports: Sequence[int], grace_seconds: float, prefix: Sequence[str]
+) -> int:
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    num_workers = len(ports)
     threads = str(max(1, limits.num_cores() // num_workers))
     workers = [
         start(
@@ -93,6 +148,7 @@ def run_workers(arguments: Sequence[str], num_workers: int, grace_seconds: float
                 "TF_NUM_INTRAOP_THREADS": threads,
             },
             stdout=subprocess.DEVNULL,  # this process reports for all workers
+            prefix=prefix,
         )
         for index in range(num_workers)
     ]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import platformdirs
 
+from pipeline.local import processes
 from preprocessing import storage
 from preprocessing.errors import UsageError
 
@@ -84,5 +85,6 @@ def serve(database: str, port: int) -> int:
             *("--host", "127.0.0.1"),
             *("--port", str(port)),
             *("--workers", "1"),
-        ]
+        ],
+        env={**os.environ, **processes.SAFE_PATH},
     )

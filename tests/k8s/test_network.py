@@ -22,8 +22,9 @@ USES_BUCKETS = {
     *("prepare", "train", "evaluate", "export", "publish"),
     *("tensorboard", "mlflow", "data-service", "flink-taskmanager"),
 }
-PREPARE, JOB_MANAGER, TASK_MANAGER = (
-    {render.STAGE_LABEL: name} for name in ("prepare", "flink-jobmanager", "flink-taskmanager")
+PREPARE, TRAIN, JOB_MANAGER, TASK_MANAGER = (
+    {render.STAGE_LABEL: name}
+    for name in ("prepare", "train", "flink-jobmanager", "flink-taskmanager")
 )
 OPERATOR = {"app.kubernetes.io/name": "flink-kubernetes-operator"}
 # Who opens connections to whom in Flink, and the setting that says at which port.
@@ -82,6 +83,17 @@ def test_everything_else_is_closed(overlay: str) -> None:
         for labels in pods(overlay, half, ""):
             for address, port in (("203.0.113.9", 8080), ("10.0.0.9", 22), ("10.0.0.9", 5432)):
                 assert not may_leave(labels, policies(overlay), address, port), labels
+
+
+@pytest.mark.parametrize(("overlay", "half", "component"), CASES)
+def test_only_training_pods_reach_a_training_pod(overlay: str, half: str, component: str) -> None:
+    """TensorFlow's servers obey whoever reaches them."""
+    rules = policies(overlay, component)
+    for labels in pods(overlay, half, component):
+        source = {render.STAGE_LABEL: labels[render.STAGE_LABEL]}
+        for port in (22, 2222, 6006, 49152):
+            assert may_connect(source, TRAIN, rules, port) == (source == TRAIN), (source, port)
+            assert not may_connect(source, TRAIN, rules, port, source_elsewhere=True), source
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

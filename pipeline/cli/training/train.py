@@ -83,11 +83,19 @@ def _train_with_workers(
 ) -> Progress:
     """Train with local worker processes, of which the chief holds a workdir in a bucket."""
     from pipeline.local import processes
+    from preprocessing import storage
     from training.workdir.lock import exclusive_here
 
+    paths = (arguments.records, arguments.workdir, arguments.initial_checkpoint)
     with exclusive_here(workdir):
         code = processes.run_workers(
-            _as_worker(arguments), arguments.workers, config.loop.grace_seconds
+            _as_worker(arguments),
+            arguments.workers,
+            config.loop.grace_seconds,
+            outside=[
+                *(path for path in paths if path and storage.is_remote(path)),
+                *([arguments.data_service] if arguments.data_service else []),
+            ],
         )
     if code:
         raise processes.failure("train", code)

@@ -54,6 +54,7 @@ class Image:
             **PYTHON_ENVIRONMENT,
             "HOME": "/home/mobilenet",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            "ORT_DISABLE_TELEMETRY": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             **dict.fromkeys(("CURL_CA_BUNDLE", "SSL_CERT_FILE"), AUTHORITY),
         }

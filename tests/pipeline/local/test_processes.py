@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from pipeline.local import processes
+
 ORPHANS = """
 import os, signal, sys
 from pipeline.local import processes
@@ -23,3 +27,14 @@ def test_a_child_whose_parent_died_before_it_looked_does_nothing(tmp_path: Path)
     )
     assert done.stdout == b""
     assert not list(tmp_path.iterdir())
+
+
+def test_modules_in_the_current_folder_are_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('this was executed')")
+    monkeypatch.chdir(tmp_path)
+    child = processes.start(["--help"], {}, stdout=subprocess.PIPE)
+    assert child.wait(300) == 0  # standard input stays open until then
+    out, _ = child.communicate()
+    assert "mobilenet" in out
