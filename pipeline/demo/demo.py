@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.local import processes
 from pipeline.publish.embedded_registry import browse_command, sqlite_uri
 from pipeline.publish.pages import accuracy_table
+from pipeline.publish.passwords import without_password
 from pipeline.publish.published_index import read_index
 
 logger = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def _print_summary(folders: DemoFolders) -> None:
 
 def _stage(name: str, *arguments: str) -> dict[str, Any]:
     """Run one command as a child and return its result."""
-    logger.info("%s", f"\n$ mobilenet {name} {shlex.join(arguments)}")
+    logger.info("%s", without_password(f"\n$ mobilenet {name} {shlex.join(arguments)}"))
     started = time.monotonic()
     child = processes.start([name, *arguments], {}, stdout=subprocess.PIPE)
     assert child.stdout

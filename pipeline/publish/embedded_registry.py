@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import platformdirs
 
 from pipeline.local import processes
+from pipeline.publish.passwords import without_password
 from preprocessing import storage
 from preprocessing.errors import UsageError
 
@@ -37,7 +38,11 @@ def sqlite_file(uri: str) -> str | None:
 def browse_command(uri: str, program: str = "mobilenet") -> str:
     """Return the command, or address, that shows the registry's page."""
     database = sqlite_file(uri)
-    return f"{program} registry --database {shlex.quote(database)}" if database else uri
+    return (
+        f"{program} registry --database {shlex.quote(database)}"
+        if database
+        else without_password(uri)
+    )
 
 
 @contextlib.contextmanager

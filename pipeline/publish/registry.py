@@ -14,8 +14,9 @@ from collections.abc import Iterator
 
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import embedded_registry
+from pipeline.publish.passwords import without_password
 from pipeline.publish.registry_client import RegistryClient, Version, alias_on
-from preprocessing.errors import DataError, PermanentError
+from preprocessing.errors import DataError, PermanentError, UsageError
 
 # MLflow would report every use to its makers; a user who wants that sets the variable.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -82,12 +83,17 @@ def _opened(uri: str, remedy: str) -> Iterator[RegistryClient]:
     try:
         with embedded_registry.exclusive(embedded_registry.sqlite_file(uri)):
             yield RegistryClient(MlflowClient(uri, uri), uri)
+    except ImportError as error:
+        raise UsageError(
+            f"registry {without_password(uri)} needs the Python package {error.name}, which is "
+            "not installed"
+        ) from error
     except (CommandError, MlflowException, SQLAlchemyError) as error:
         raise _explained(uri, error, remedy) from error
 
 
 def _explained(uri: str, error: Exception, remedy: str) -> PermanentError:
-    text = str(error)
+    text, uri = without_password(str(error)), without_password(uri)
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return DataError(
             f"registry {uri} has the schema of another MLflow than the one installed here; "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.export import directory, history
 from pipeline.export.metrics import ExportMetrics
 from pipeline.publish import embedded_registry, mlflow_entry
+from pipeline.publish.passwords import without_password
 from preprocessing.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,8 +144,9 @@ class RegistryClient:
                 raise
             models = sorted(model.name for model in self._client.search_registered_models())
             raise UsageError(
-                f"no version {reference!r} in registry {self._uri}; write VARIANT@champion, "
-                f"VARIANT@published or VARIANT/NUMBER; it holds: {', '.join(models) or 'nothing'}"
+                f"no version {reference!r} in registry {without_password(self._uri)}; write "
+                "VARIANT@champion, VARIANT@published or VARIANT/NUMBER; it holds: "
+                f"{', '.join(models) or 'nothing'}"
             ) from None
 
     def _versions_of(self, model: str, digest: str | None = None) -> list[Version]:

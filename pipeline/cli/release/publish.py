@@ -41,6 +41,7 @@ def _publish(export: str, folder: str, arguments: argparse.Namespace) -> Result:
     """Register and publish the local folder `export`."""
     from pipeline.export import directory
     from pipeline.publish import embedded_registry, gate, registry
+    from pipeline.publish.passwords import without_password
     from pipeline.publish.publication import publish
     from pipeline.publish.published_index import RegistryReference
 
@@ -71,7 +72,7 @@ def _publish(export: str, folder: str, arguments: argparse.Namespace) -> Result:
         "rejected": entry.rejected,
         "published": folder,
         "registry": {
-            "uri": uri,
+            "uri": without_password(uri),
             "model": version.model,
             "version": version.version,
             "run_id": version.run_id,

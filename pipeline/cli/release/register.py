@@ -16,6 +16,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.export import directory
     from pipeline.publish import embedded_registry, gate, registry
+    from pipeline.publish.passwords import without_password
 
     uri = arguments.registry or embedded_registry.default_uri()
     versions = []
@@ -27,13 +28,13 @@ def _run(arguments: argparse.Namespace) -> Result:
         versions.append(
             {
                 "export": folder,
-                "uri": uri,
+                "uri": without_password(uri),
                 "model": version.model,
                 "version": version.version,
                 "run_id": version.run_id,
             }
         )
-    return {"registry": uri, "versions": versions}
+    return {"registry": without_password(uri), "versions": versions}
 
 
 COMMAND = Command(

@@ -15,6 +15,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from pipeline.publish import embedded_registry
+    from pipeline.publish.passwords import without_password
     from preprocessing.errors import UsageError
 
     flags.require_free_port(arguments.port)
@@ -22,7 +23,8 @@ def _run(arguments: argparse.Namespace) -> None:
     database = arguments.database or embedded_registry.sqlite_file(uri)
     if database is None:
         raise UsageError(
-            f"MLFLOW_TRACKING_URI is {uri}, a server with a page of its own; open it in a browser"
+            f"MLFLOW_TRACKING_URI is {without_password(uri)}, a server with a page of its own; "
+            "open it in a browser"
         )
     embedded_registry.serve(database, arguments.port)
 
