@@ -144,19 +144,22 @@ class Run:
 
 
 def git_commit() -> str:
-    """Return the commit of this code, `-dirty` if changed since; `unknown` outside a checkout."""
-    folder = os.path.dirname(os.path.abspath(__file__))
+    """Return the commit of this code, `-dirty` if changed since; `unknown` outside a checkout.
+
+    The repository around an installed package is not the one of this code, which it does not track.
+    """
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        _git("ls-files", "--error-unmatch", os.path.basename(__file__))
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("MOBILENET_GIT_COMMIT", "unknown")
-    return described.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    folder = os.path.dirname(os.path.abspath(__file__))
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def _versions() -> dict[str, str]:
