@@ -12,6 +12,8 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.tgz import unpack
 
+MAX_ARCHIVE_BYTES = 4 << 30  # a hundred times the largest export
+
 
 def fetch(variant: str, source: str, output: str) -> PublishedEntry:
     """Make `output` the export that `source` publishes as `variant`.
@@ -62,15 +64,25 @@ def _fetch(entry: PublishedEntry, source: str, output: str) -> None:
         _require_published(partial, entry)
         os.replace(partial, output)
         os.unlink(archive)
+    except DataError:
+        os.unlink(archive)  # it would be refused again
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _download(url: str, archive: str, entry: PublishedEntry) -> None:
+    if not 0 < entry.bytes <= MAX_ARCHIVE_BYTES:
+        raise DataError(
+            f"the index gives {url} {entry.bytes:,} bytes; allowed: 1 to {MAX_ARCHIVE_BYTES:,}"
+        )
     try:
-        storage.download(url, archive)
+        storage.download(url, archive, max_bytes=entry.bytes)
     except FileNotFoundError as error:
         raise DataError(f"{url} is not there, though the index names it; publish again") from error
+    except DataError as error:
+        os.unlink(archive)
+        raise DataError(f"{error}; nothing was kept") from error
     size_bytes = os.path.getsize(archive)
     if storage.digest_of_file(archive) != entry.sha256:
         os.unlink(archive)  # continuing from it would never help

@@ -12,6 +12,7 @@ runs at the same time cannot change them.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ from training.models.variants import PUBLISHED_VARIANTS, Variant
 INDEX = "index.json"
 ENTRIES = "entries"
 SCHEMA_VERSION = 1
+MAX_INDEX_BYTES = 16 << 20  # an entry has about 20 KB
 _REMEDY = "delete it and publish any export there again, or name another folder"
 
 
@@ -177,12 +179,22 @@ def read_index(folder: str) -> list[PublishedEntry]:
     """
     path = storage.join(folder, INDEX)
     try:
-        content = storage.read_json(path)
+        content = _read_index(path)
     except FileNotFoundError:
         return []
     except DataError as error:
         raise DataError(f"{error.args[0].partition(';')[0]}; {_REMEDY}") from error
     return list(PublishedIndex.from_json(content, path).models)
+
+
+def _read_index(path: str) -> Any:
+    """Return the parsed index; a web server may be a stranger's, so what it sends is bounded."""
+    if not path.startswith(("http://", "https://")):
+        return storage.read_json(path)
+    with storage.temporary_folder("index") as folder:
+        copy = os.path.join(folder, INDEX)
+        storage.download(path, copy, max_bytes=MAX_INDEX_BYTES)
+        return storage.parse_json(storage.read_bytes(copy), path)
 
 
 def find(folder: str, variant: str) -> PublishedEntry:

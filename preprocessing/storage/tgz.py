@@ -11,6 +11,28 @@ from preprocessing.errors import DataError
 from preprocessing.storage.paths import BLOCK_BYTES
 
 MAX_UNPACKED_RATIO = 100  # weights hardly compress; an archive that grows more holds no model
+MAX_MEMBERS = 1000  # an export has about thirty files
+MAX_EXTENSION_BYTES = 1 << 16  # of a header that holds a long name or other text
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A header of which `tarfile` reads no more into memory than a name needs."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _BoundedHeader:
+        """Return the header that a block of 512 bytes holds.
+
+        Raises:
+            TarError: It announces a text that is too long.
+        """
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENSIONS and header.size > MAX_EXTENSION_BYTES:
+            raise tarfile.TarError(f"a header of {header.size:,} bytes")
+        return header
 
 
 def unpack(archive: str, folder: str, *, with_folders: bool = False) -> None:
@@ -23,13 +45,17 @@ def unpack(archive: str, folder: str, *, with_folders: bool = False) -> None:
             the original authors.
 
     Raises:
-        DataError: The file is not a .tgz, is cut off, or has a member that is not accepted: a
-            link, a device, an absolute path or one that leads out of the folder.
+        DataError: The file is not a .tgz, is cut off, has too many members, or has one that is
+            not accepted: a link, a device, an absolute path or one that leads out of the folder.
     """
     bytes_left = MAX_UNPACKED_RATIO * os.path.getsize(archive)
     try:
-        with tarfile.open(archive, "r:gz") as members:
-            for member in members:
+        with tarfile.open(archive, "r:gz", tarinfo=_BoundedHeader) as members:
+            for number, member in enumerate(members):
+                if number == MAX_MEMBERS:
+                    raise DataError(
+                        f"{archive} has more than {MAX_MEMBERS:,} members; nothing was unpacked"
+                    )
                 bytes_left -= member.size
                 problem = _problem(member, bytes_left, with_folders)
                 if problem:

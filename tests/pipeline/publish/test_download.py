@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
+import hashlib
 import http.server
 import io
 import os
@@ -12,6 +14,8 @@ import subprocess
 import sys
 import tarfile
 import threading
+import tracemalloc
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +26,7 @@ from pipeline.publish.download import fetch
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.tgz import unpack
+from tests.conftest import mobilenet
 from tests.emulator import Emulator
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 from tests.pipeline.publish.publishing import files, publish_to
@@ -142,8 +147,10 @@ def test_an_archive_that_was_packed_of_other_files_is_refused(
     entry = published_index.find(str(published), VARIANT)
     with open(published / entry.version_file, "wb") as stream:
         pack(str(export), stream)
-    digest = storage.digest_of_file(str(published / entry.version_file))
-    published_index.write_index(str(published), [dataclasses.replace(entry, sha256=digest)])
+    archive = published / entry.version_file
+    digest, size = storage.digest_of_file(str(archive)), archive.stat().st_size
+    changed = dataclasses.replace(entry, sha256=digest, bytes=size)
+    published_index.write_index(str(published), [changed])
     with pytest.raises(DataError, match=r"is not what was measured: .*tflite changed"):
         fetch(VARIANT, str(published), str(tmp_path / "fetched"))
     assert not (tmp_path / "fetched").exists()
@@ -225,3 +232,93 @@ def test_what_is_no_archive_is_refused_in_one_line(damage: str, tmp_path: Path) 
     with pytest.raises(DataError, match=r"is no complete \.tgz") as refused:
         unpack(str(archive), str(tmp_path / "inside"))
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_name_as_long_as_the_memory_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    named = tarfile.TarInfo("a")
+    named.pax_headers = {"comment": "x" * (200 << 20)}
+    archive = tgz(tmp_path / "bad.tgz", named)
+    assert archive.stat().st_size < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"a header of 209,715,\d\d\d bytes"):
+        unpack(str(archive), str(tmp_path / "inside"))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 10 << 20
+
+
+def test_more_members_than_any_export_has_are_refused(tmp_path: Path) -> None:
+    archive = tgz(tmp_path / "bad.tgz", *(member(f"file-{number}") for number in range(2000)))
+    with pytest.raises(DataError, match="more than 1,000 members"):
+        unpack(str(archive), str(tmp_path / "inside"))
+
+
+@contextlib.contextmanager
+def hostile_server(published: Path, hostile: str, what: str) -> Iterator[str]:
+    """Serve a published folder in which the file called `hostile` is what `what` says."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            if not self.path.endswith(hostile):
+                super().do_GET()
+            elif what == "redirect":
+                self.send_response(302)
+                self.send_header("Location", "file:///etc/passwd")
+                self.end_headers()
+            else:
+                self.send_response(200)
+                if what == "lying length":
+                    self.send_header("Content-Length", str(1 << 50))
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    for _ in range(4096):  # 4 GiB, if anyone read them
+                        self.wfile.write(bytes(1 << 20))
+
+    handler = partial(Handler, directory=str(published))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("what", ["endless", "lying length", "redirect"])
+@pytest.mark.parametrize("hostile", [".tgz", "index.json"])
+def test_a_hostile_server_is_refused_in_one_line_and_nothing_is_kept(
+    hostile: str, what: str, tmp_path: Path, published: Path
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    with hostile_server(published, hostile, what) as source:
+        fetched = mobilenet(
+            "fetch", VARIANT, f"--from={source}", f"--output={folder / 'out'}", TMPDIR=str(folder)
+        )
+    assert fetched.code in (1, 2, 3), fetched.err
+    assert len(fetched.err.splitlines()) == 1, fetched.err
+    assert not list(folder.iterdir())
+
+
+def test_an_endless_file_is_read_no_further_than_the_index_says(
+    tmp_path: Path, published: Path
+) -> None:
+    (entry,) = published_index.read_index(str(published))
+    (published / entry.version_file).unlink()
+    (published / entry.version_file).symlink_to("/dev/zero")
+    with pytest.raises(
+        DataError, match=rf"more than the {entry.bytes:,} bytes .* nothing was kept"
+    ):
+        fetch(VARIANT, str(published), str(tmp_path / "here" / "out"))
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_an_archive_that_is_refused_is_not_kept(tmp_path: Path, published: Path) -> None:
+    (entry,) = published_index.read_index(str(published))
+    bad = tgz(tmp_path / "bad.tgz", member("../escaped")).read_bytes()
+    (published / entry.version_file).write_bytes(bad)
+    changed = dataclasses.replace(entry, bytes=len(bad), sha256=hashlib.sha256(bad).hexdigest())
+    published_index.write_index(str(published), [changed])
+    with pytest.raises(DataError, match="leads out"):
+        fetch(VARIANT, str(published), str(tmp_path / "here" / "out"))
+    assert not list((tmp_path / "here").iterdir())
