@@ -9,7 +9,7 @@ IN_PARALLEL := --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-r
 FAST_TESTS := tests/test_arrows.py tests/pipeline/cli tests/pipeline/publish tests/preprocessing/records \
   tests/preprocessing/sources tests/training/config tests/training/models
 
-.PHONY: check demo test test-cluster test-gke test-kubelet lint format lock clean
+.PHONY: check demo test test-cluster test-kubelet lint format lock clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -24,17 +24,12 @@ check: lint
 	$(BIN)/pytest -m "not slow" $(FAST_TESTS)
 
 # Test on a real Kubernetes on this machine, which the first run builds from source; this needs Go and
-# root. With KUBECONFIG, test on that cluster, which must have the Training Operator; this needs Go and
-# administrator rights.
+# root. The overlay gke gets a cluster of its own. With KUBECONFIG, test on that cluster, which must
+# have the Training Operator; this needs Go and administrator rights.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
-	$(BIN)/pytest tests/cluster -m "not gke"
-
-# Run the overlay gke from archives in a bucket to a published row, with every stage killed once, and let
-# an urgent run take the place of another. This takes a quarter of an hour, so CI does not run it.
-test-gke: $(INSTALLED)
-	$(BIN)/python -m tests.cluster.binaries
-	$(BIN)/pytest tests/cluster -m gke
+	$(BIN)/pytest tests/cluster --ignore=tests/cluster/test_gke.py
+	$(BIN)/pytest tests/cluster/test_gke.py
 
 # Run the whole pipeline in the project's images under a real kubelet. IMAGES are the archives of the
 # images (CONTRIBUTING.md).

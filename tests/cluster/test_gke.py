@@ -18,7 +18,7 @@ from tests.emulator import in_environment
 from tests.google_hosts import TOKEN
 from tests.runbook import command_lines
 
-pytestmark = [pytest.mark.gke, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
 BATCH = 16  # images of a step: each is a request to the store, with a TLS connection of its own
 STAGES = ("prepare", "evaluate", "export", "publish")  # of one pod
 ALREADY_RUN = ("kubectl apply", "kubectl -n mobilenet create secret")

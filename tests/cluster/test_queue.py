@@ -79,7 +79,6 @@ def quota_for_one(platform: Cluster) -> Iterator[Cluster]:
             yield platform
 
 
-@pytest.mark.gke
 @pytest.mark.timeout(2400)
 def test_a_preempted_run_goes_on_after_the_urgent_one_and_ends_with_the_same_loss(
     quota_for_one: Cluster, whole: str
