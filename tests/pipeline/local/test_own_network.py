@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.local import own_network
 from tests.cluster.node.network import can_make_namespaces
 
 AS_NOBODY = (  # who may make no network except with a user namespace
@@ -25,6 +24,13 @@ import subprocess
 from pipeline.local.own_network import own_network
 with own_network() as prefix:
     print(subprocess.run([*prefix, "cat", "/proc/net/dev"], capture_output=True, text=True).stdout)
+"""
+KILLED = """
+import os, signal
+from pipeline.local.own_network import own_network
+with own_network() as prefix:
+    print(prefix[1], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 READ_A_FILE = """
 import sys
@@ -54,19 +60,13 @@ def test_there_is_nothing_but_loopback(user: tuple[str, ...]) -> None:
 
 
 def test_it_ends_with_the_process_that_made_it() -> None:
-    script = DEVICES.replace("print(", "import os; os.kill(os.getpid(), 9); print(")
-    before = holders()
-    subprocess.run([sys.executable, "-c", script], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    target = killed.stdout.decode().strip()
     deadline = time.monotonic() + 60
-    while holders() - before:
+    while Path(f"/proc/{target.removeprefix('--target=')}").exists():
         assert time.monotonic() < deadline, "the holder outlived its maker"
         time.sleep(0.05)
-
-
-def holders() -> set[str]:
-    """Return the processes that hold a network."""
-    found = subprocess.run(["pgrep", "-f", own_network.__file__], capture_output=True, text=True)
-    return set(found.stdout.split())
 
 
 @pytest.mark.slow
