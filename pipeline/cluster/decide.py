@@ -126,11 +126,11 @@ def _after_failure(
             )
         )
     if state.counted_attempt < failed.number:
-        progressed = step > state.best_step
+        in_vain = state.no_progress_count + (0 if failed.waited else 1)
         return Change(
             record.with_state(
                 counted_attempt=failed.number,
-                no_progress_count=0 if progressed else state.no_progress_count + 1,
+                no_progress_count=0 if step > state.best_step else in_vain,
                 best_step=max(step, state.best_step),
                 reason=f"attempt {failed.number} of {stage} was disrupted ({_why(failed)})",
             )

@@ -84,6 +84,11 @@ class Attempt:
         return self.phase in ("suspended", "queued")
 
     @property
+    def waited(self) -> bool:
+        """Whether its workers never met, because one of them has not even started."""
+        return any(pod.phase == "Pending" for pod in self.pods)
+
+    @property
     def permanent_exit_code(self) -> int | None:
         """Exit code of a pod that a retry would not change, 1 to 127; None without one."""
         codes = [pod.exit_code for pod in self.pods if pod.exit_code]

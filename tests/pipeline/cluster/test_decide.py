@@ -140,6 +140,15 @@ def test_attempts_without_a_new_step_are_bounded(run: Record) -> None:
     assert "3 attempts of train in a row without a new step" in str(run.state.reason)
 
 
+def test_attempts_in_which_a_worker_never_started_do_not_count(run: Record) -> None:
+    for number in range(1, 30):
+        waiting = attempt("failed", pod(0, 143), pod(1, phase="Pending"), number=number)
+        run, action = settled(run, waiting)
+        assert (run.state.no_progress_count, action) == (0, decide.Wait())
+        run, action = settled(run, attempt("failed", pod(0, 143), number=number))
+        assert action == decide.Submit("train", number + 1)
+
+
 def test_attempts_that_get_on_are_not(run: Record) -> None:
     for number in range(1, 30):
         run, action = settled(run, attempt("failed", number=number), step=100 * number)
