@@ -5,6 +5,7 @@ __all__ = [
     "download",
     "embedded_registry",
     "gate",
+    "passwords",
     "publication",
     "published_index",
     "registry",
