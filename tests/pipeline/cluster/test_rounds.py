@@ -74,6 +74,15 @@ def refuse_some(path: str, doc: Object) -> tuple[int, str] | None:
     return REFUSED.get(run) if is_job else None
 
 
+def refused(
+    gateway: Gateway, api: FakeApi, cpu_run: launch.Rendered, clock: Clock, name: str
+) -> Rounds:
+    """Put one of the runs in `REFUSED` on the cluster, and return its supervision."""
+    submit(gateway, cpu_run, name)
+    api.admission = refuse_some
+    return Rounds(gateway, [], print, clock)
+
+
 def finish_jobs(api: FakeApi) -> None:
     """Let every job that exists succeed."""
     for path, doc in list(api.objects.items()):
@@ -113,12 +122,8 @@ def test_fourteen_runs_end_as_if_alone_beside_six_that_cannot(
     ended = rounds_to_the_end(supervision, api, clock, HOUR_ROUNDS)
     assert ended == alone
     for name in (*REFUSED, *DAMAGED):
-        assert (
-            sum(
-                line.startswith((f"{name}: cannot", f"the record of run {name} ")) for line in lines
-            )
-            == 1
-        )
+        starts = (f"{name}: cannot", f"the record of run {name} ")
+        assert sum(line.startswith(starts) for line in lines) == 1
         assert any(doc["type"] == "Warning" for doc in gateway.events(name))
     rows = {row.run: row for row in runs_table.rows(gateway)}
     assert {name: rows[name].state for name in DAMAGED} == dict.fromkeys(DAMAGED, "unreadable")
@@ -132,9 +137,7 @@ def test_fourteen_runs_end_as_if_alone_beside_six_that_cannot(
 def test_a_refused_run_goes_on_when_the_cluster_takes_it(
     gateway: Gateway, api: FakeApi, cpu_run: launch.Rendered, clock: Clock
 ) -> None:
-    submit(gateway, cpu_run, "count-quota")
-    api.admission = refuse_some
-    supervision = Rounds(gateway, [], print, clock)
+    supervision = refused(gateway, api, cpu_run, clock, "count-quota")
     rounds_to_the_end(supervision, api, clock, 30)
     assert record.read(gateway, "count-quota").state.refused_since == "2026-01-01T00:00:00+00:00"
     api.admission = lambda path, doc: None
@@ -147,9 +150,7 @@ def test_a_refused_run_goes_on_when_the_cluster_takes_it(
 def test_a_run_that_is_refused_for_a_day_fails_and_a_resume_tries_again(
     gateway: Gateway, api: FakeApi, cpu_run: launch.Rendered, clock: Clock
 ) -> None:
-    submit(gateway, cpu_run, "policy")
-    api.admission = refuse_some
-    supervision = Rounds(gateway, [], print, clock)
+    supervision = refused(gateway, api, cpu_run, clock, "policy")
     assert rounds_to_the_end(supervision, api, clock, 3) == {}
     clock.seconds = LONGEST_REFUSAL.total_seconds() - 1
     assert rounds_to_the_end(supervision, api, clock, 1) == {}
