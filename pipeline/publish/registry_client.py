@@ -242,7 +242,8 @@ def _settled(action: Callable[[], Result]) -> Result:
     """Return what `action` returns, repeated where another process did the same at once.
 
     Every action first looks at what exists. So a conflict, which a server reports as it comes
-    out of its database, is solved by looking again.
+    out of its database, is solved by looking again; so is a duplicate that another process
+    withdrew after this one had seen it.
     """
     from mlflow.exceptions import MlflowException
 
@@ -250,7 +251,9 @@ def _settled(action: Callable[[], Result]) -> Result:
         try:
             return action()
         except MlflowException as error:
-            if not attempts_left or not any(conflict in str(error) for conflict in CONFLICTS):
+            withdrawn = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            conflicting = withdrawn or any(conflict in str(error) for conflict in CONFLICTS)
+            if not attempts_left or not conflicting:
                 raise
     raise AssertionError  # the loop returns or raises
 

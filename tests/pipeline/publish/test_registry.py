@@ -303,6 +303,27 @@ def test_two_processes_at_once_lose_nothing_on_a_server(tmp_path: Path, server: 
     assert metrics_of(tmp_path) == metrics_of(folders[3])
 
 
+def test_a_version_withdrawn_before_it_is_champion_is_no_error(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    export = make_export(tmp_path / "export")
+    give_alias = MlflowClient.set_registered_model_alias
+    withdrawn: list[str] = []
+
+    def withdrawn_first(client: MlflowClient, model: str, alias: str, version: str) -> None:
+        if not withdrawn:
+            withdrawn.append(version)
+            client.delete_model_version(model, version)
+        give_alias(client, model, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", withdrawn_first)
+    register(str(export), metrics_of(export), uri)
+    assert withdrawn
+    require_nothing_lost(uri, [export])
+
+
 def test_killed_while_it_makes_its_tables_the_registry_is_made_anew(tmp_path: Path) -> None:
     export = make_export(tmp_path / "export")
     folder = tmp_path / "registry"
