@@ -87,6 +87,7 @@ def train(
         board=board,
         watchdog=watchdog,
     )
+    session.statistics.restore(checkpoints.by_replica, job.workdir.checkpoints_folder)
     evaluate = Evaluate(session)
     report = Report(session, Reporter(run, job.workdir, job.cluster, state.step), evaluate)
     standard = _standard_actions(session, checkpoints, evaluate, report)
@@ -143,18 +144,18 @@ class _Loop:
     def run(self) -> None:
         """Train from the present state to the end."""
         session = self._session
-        start, end = session.state.step, session.run.num_steps
+        start = session.state.step
         require_same_start(session.collectives, session.job, start)
         stream = TrainingStream(session.job, session.source, start)
         iterator = stream.iterator(session.strategy)
         session.watchdog.keep(iterator)
         for action in self._actions:
             action.start()
-        steps_per_loop = session.job.config.loop.steps_per_loop
-        for target, num_steps in _milestones(start, end, steps_per_loop):
-            result = self._run_steps(stream, iterator, target - num_steps, num_steps)
-            step = target - num_steps + result.steps
-            moment = Moment(step=step, num_steps=num_steps, is_last=step == end, result=result)
+        step = start
+        for target in session.milestones.after(start):
+            result = self._run_steps(stream, iterator, step, target - step)
+            step += result.steps
+            moment = Moment(step=step, milestones=session.milestones, result=result)
             for action in self._actions:
                 action.after_loop(moment)
             session.expect("between two loops")
@@ -207,12 +208,3 @@ def require_same_start(collectives: Averages, job: TrainJob, step: int) -> None:
             f"worker {job.cluster.index} starts at step {step}, the workers on average at "
             f"{mean:g}: --workdir ({job.workdir}) must be one storage that all of them see"
         )
-
-
-def _milestones(start: int, end: int, steps_per_loop: int) -> Iterator[tuple[int, int]]:
-    """Yield `(step reached, steps to make)` up to `end`, on multiples of `steps_per_loop`."""
-    step = start
-    while step < end:
-        reached = min(end, (step // steps_per_loop + 1) * steps_per_loop)
-        yield reached, reached - step
-        step = reached

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from training.input.source import Source
-from training.loop.step import statistics_synchronizer
+from training.loop.milestones import Milestones
+from training.loop.statistics import Statistics
 from training.loop.train_job import TrainJob
 from training.monitoring.tensorboard import TensorBoard
 from training.optimization.state import TrainingState
@@ -30,7 +30,7 @@ class Session:
         board: Pages of TensorBoard.
         watchdog: Bounds the time of every part and hears requests to stop.
         collectives: Exchange with the other workers.
-        synchronize: Makes BN statistics the same on every replica.
+        statistics: BN statistics, which differ between replicas.
     """
 
     job: TrainJob
@@ -41,7 +41,7 @@ class Session:
     board: TensorBoard
     watchdog: Watchdog
     collectives: Collectives
-    synchronize: Callable[[], None]
+    statistics: Statistics
 
     @classmethod
     def create(
@@ -66,8 +66,13 @@ class Session:
             board=board,
             watchdog=watchdog,
             collectives=Collectives(strategy),
-            synchronize=statistics_synchronizer(strategy, state, policy),
+            statistics=Statistics(strategy, state, policy),
         )
+
+    @property
+    def milestones(self) -> Milestones:
+        """The steps at which the actions look."""
+        return Milestones(self.run.num_steps, self.job.config.loop.steps_per_loop)
 
     @property
     def is_chief(self) -> bool:

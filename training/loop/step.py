@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -130,38 +130,3 @@ class TrainSteps:
         step = tf.cast(self._state.optimizer.iterations.value, tf.int64)
         stream = step * self._strategy.num_replicas_in_sync + tf.cast(replica, tf.int64)
         return tf.stack([tf.constant(self._seed ^ DROPOUT_STREAM, tf.int64), stream])
-
-
-def statistics_synchronizer(
-    strategy: tf.distribute.Strategy, state: TrainingState, policy: str
-) -> Callable[[], None]:
-    """Return a function that makes BN statistics and their averages the same on every replica.
-
-    Each replica moves its statistics by its own batches. The original keeps those of clone 0
-    (`replica0`); `mean` averages them. Moving averages are linear, so doing this only when the
-    statistics are used has exactly the result of doing it in every step.
-    """
-    trainable = {id(variable) for variable in state.model.trainable_variables}
-    indices = [
-        index
-        for index, variable in enumerate(state.model.variables)
-        if id(variable) not in trainable
-    ]
-    everything = values(state.model)
-    statistics = [everything[index] for index in indices]
-    statistics += [state.ema.shadows[index] for index in indices]
-
-    def in_replica() -> None:
-        replica = tf.distribute.get_replica_context()
-        packed = tf.concat([tf.reshape(variable, [-1]) for variable in statistics], axis=0)
-        if policy == "mean":
-            packed = replica.all_reduce(tf.distribute.ReduceOp.MEAN, packed)
-        else:
-            is_first = tf.equal(replica.replica_id_in_sync_group, 0)
-            packed = tf.where(is_first, packed, tf.zeros_like(packed))
-            packed = replica.all_reduce(tf.distribute.ReduceOp.SUM, packed)
-        sizes = [variable.shape.num_elements() for variable in statistics]
-        for variable, part in zip(statistics, tf.split(packed, sizes), strict=True):
-            variable.assign(tf.reshape(part, variable.shape))
-
-    return tf.function(lambda: strategy.run(in_replica))

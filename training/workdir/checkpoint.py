@@ -32,6 +32,8 @@ from training.workdir.checkpoint_files import (
 )
 from training.workdir.workdir import Workdir
 
+BY_REPLICA = "replicas/statistics"  # only in the checkpoint of a run that was stopped
+
 
 class Checkpointed(Protocol):
     """A state that can be saved: variables by section and name."""
@@ -44,6 +46,10 @@ class Checkpoints:
     """Saves and restores a state.
 
     Only the chief may save; `keep` newest checkpoints stay, and the best.
+
+    Attributes:
+        by_replica: Those values `float32 [replicas, values]` of the restored checkpoint that
+            replicas do not share; None if they share all.
     """
 
     def __init__(self, workdir: Workdir, state: Checkpointed, keep: int) -> None:
@@ -53,6 +59,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._newest: int | None = None
+        self.by_replica: np.ndarray | None = None
 
     def restore(self, verbose: bool = True) -> int | None:
         """Continue from the newest intact checkpoint.
@@ -70,13 +77,18 @@ class Checkpoints:
         if newest is None:
             return None
         self._newest, tensors = newest
+        self.by_replica = tensors.get(BY_REPLICA)
         assign(self._variables, tensors, checkpoint_path(self._workdir, self._newest))
         return self._newest
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, by_replica: np.ndarray | None = None) -> None:
         """Copy the present state and write it while training goes on.
 
         Wait for the checkpoint before first, and raise its failure.
+
+        Args:
+            step: The step of the state.
+            by_replica: Values `float32 [replicas, values]` that replicas do not share.
 
         Raises:
             NonFiniteLossError: A variable is NaN or infinite: nobody could continue from it.
@@ -92,6 +104,8 @@ class Checkpoints:
                     f"{name} is not finite after step {step}, so no checkpoint is written; lower "
                     "optimizer.learning_rate_per_replica"
                 )
+        if by_replica is not None:
+            tensors[BY_REPLICA] = by_replica
         self._writing = self._thread.submit(self._write, step, tensors)
         self._newest = step
 
@@ -167,10 +181,12 @@ def assign(
 ) -> None:
     """Assign the tensors of the checkpoint at `path` to variables of the same names.
 
+    Those by replica belong to none.
+
     Raises:
         DataError: Names or shapes differ; names the first difference.
     """
-    wrong = sorted(variables.keys() ^ tensors.keys()) or [
+    wrong = sorted(variables.keys() ^ (tensors.keys() - {BY_REPLICA})) or [
         f"{name} {tensors[name].shape} (expected {tuple(variable.shape)})"
         for name, variable in variables.items()
         if tensors[name].shape != tuple(variable.shape)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.small_steps import OUTPUTS, Training, batches, learned, small_config
-from training.loop.step import statistics_synchronizer
+from training.loop.statistics import Statistics
 from training.optimization.state import TrainingState, build_model, values
 
 # The L2 term is large, so that counting it twice would show.
@@ -76,7 +76,7 @@ def test_synchronised_statistics_are_equal_everywhere_and_those_of_the_policy(
     assert len(watched) == 2 * 104
     before = [per_replica(two_replicas, variable) for variable in watched]
     assert any(not np.array_equal(first, second) for first, second in before)
-    statistics_synchronizer(two_replicas, state, policy)()
+    Statistics(two_replicas, state, policy).synchronize()
     for variable, (first, second) in zip(watched, before, strict=True):
         expected = first if policy == "replica0" else (first + second) / 2
         for now in per_replica(two_replicas, variable):
@@ -87,7 +87,7 @@ def test_looking_does_not_change_the_average_over_replicas(
     two_replicas: tf.distribute.Strategy, pair: Training
 ) -> None:
     """Synchronising on the way gives the same final mean, because moving averages are linear."""
-    synchronize = statistics_synchronizer(two_replicas, pair.state, "mean")
+    synchronize = Statistics(two_replicas, pair.state, "mean").synchronize
     pair.start_over()
     pair.run(3)
     synchronize()

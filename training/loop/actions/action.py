@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.loop.milestones import Milestones
 from training.loop.step_runner import StepResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """A boundary between two loops.
+    """A boundary between two loops, or the step at which one was stopped.
 
     Attributes:
         step: Updates made by the run so far.
-        num_steps: Updates that this loop was to make.
-        is_last: Whether the run ends here.
+        milestones: The boundaries of the run.
         result: What this loop did.
     """
 
     step: int
-    num_steps: int
-    is_last: bool
+    milestones: Milestones
     result: StepResult
 
+    @property
+    def is_last(self) -> bool:
+        """Whether the run ends here."""
+        return self.step == self.milestones.end
+
     def is_due(self, every: int) -> bool:
-        """Return whether a multiple of `every` lies in this loop's steps."""
-        return self.step // every > (self.step - self.num_steps) // every
+        """Return whether this is the first boundary at or after a multiple of `every`."""
+        return self.milestones.is_due(self.step, every)
 
 
 class Action:

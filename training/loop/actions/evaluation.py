@@ -19,12 +19,10 @@ class Evaluate(Action):
 
     Attributes:
         newest: The newest accuracy of the averages; None before the first evaluation.
-        newest_step: The step of that evaluation.
     """
 
     def __init__(self, session: Session) -> None:
         self.newest: Accuracy | None = None
-        self.newest_step: int | None = None
         self._session = session
         strategy, state, config = session.strategy, session.state, session.job.config
         shown = values(state.averaged_model)
@@ -40,20 +38,33 @@ class Evaluate(Action):
             before_call=lambda: session.expect("evaluating"),
         )
 
+    def start(self) -> None:
+        """Evaluate the checkpoint of a run that was stopped when it was time to evaluate."""
+        session, step = self._session, self._session.state.step
+        # The report completes the last one.
+        if step < session.run.num_steps and session.milestones.is_due(step, self._every):
+            evaluated = bool(session.job.workdir.read_evaluations([step]))
+            if session.collectives.means([evaluated])[0] < 1:
+                self.evaluate(step)
+
+    def is_due(self, moment: Moment) -> bool:
+        """Return whether it is time."""
+        return moment.is_last or moment.is_due(self._every)
+
     def after_loop(self, moment: Moment) -> None:
         """Evaluate if it is time."""
-        if moment.is_last or moment.is_due(self._every):
+        if self.is_due(moment):
             self.evaluate(moment.step)
 
     def evaluate(self, step: int) -> Accuracy:
         """Evaluate now, write the accuracy and show it."""
         session = self._session
-        session.synchronize()
+        session.statistics.synchronize()
         self._take_raw()
         raw = self._evaluator.run()
         self._average()
         images = self._evaluator.predict()
-        self.newest, self.newest_step = images.counts.accuracy, step
+        self.newest = images.counts.accuracy
         if session.is_chief:
             session.job.workdir.write_evaluation(Evaluation.of(step, self.newest))
         session.board.evaluation(

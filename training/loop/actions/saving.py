@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from training.loop.actions.action import Action, Moment
 from training.loop.actions.evaluation import Evaluate
 from training.loop.session import Session
@@ -21,16 +23,23 @@ class Save(Action):
 
     def after_loop(self, moment: Moment) -> None:
         """Save if it is time."""
-        evaluated = self._evaluate.newest_step == moment.step
-        if moment.is_last or evaluated or moment.is_due(self._every):
-            self.save(moment.step)
+        if self._is_due(moment):
+            self._save(moment.step)
 
-    def save(self, step: int) -> None:
-        """Save now; the chief writes while training goes on."""
+    def save_stopped(self, moment: Moment) -> None:
+        """Save now so that the run which continues is the one that was never stopped."""
+        statistics = self._session.statistics
+        self._save(moment.step, None if self._is_due(moment) else statistics.by_replica())
+
+    def _is_due(self, moment: Moment) -> bool:
+        return self._evaluate.is_due(moment) or moment.is_due(self._every)
+
+    def _save(self, step: int, by_replica: np.ndarray | None = None) -> None:
+        """Save; the chief writes while training goes on."""
         self._session.expect(f"saving step {step}")
-        self._session.synchronize()
+        self._session.statistics.synchronize()
         if self._session.is_chief:
-            self._checkpoints.save(step)
+            self._checkpoints.save(step, by_replica)
 
     def finish(self) -> None:
         """Wait until the last checkpoint is on disk, on every worker."""
@@ -54,7 +63,7 @@ class StopOnRequest(Action):
             StoppedError: A stop was requested; the checkpoint of this step is saved.
         """
         if moment.result.stopped:
-            self._save.save(moment.step)
+            self._save.save_stopped(moment)
             self._save.finish()
             raise StoppedError(
                 f"terminated; the checkpoint of step {moment.step} is saved, run the same command "

@@ -1,0 +1,110 @@
+"""Statistics of batch normalisation, which every replica moves by its own batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from preprocessing.errors import DataError
+from training.optimization.state import TrainingState, values
+
+
+class Statistics:
+    """The moving statistics of a state and their averages.
+
+    The original keeps those of clone 0 (policy `replica0`); `mean` averages them over replicas.
+    Moving averages are linear, so doing this only when the statistics are used has exactly the
+    result of doing it in every step, up to the rounding of the means. A run therefore does it at
+    the same steps whether it is stopped in between or not.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, state: TrainingState, policy: str) -> None:
+        trainable = {id(variable) for variable in state.model.trainable_variables}
+        indices = [
+            index
+            for index, variable in enumerate(state.model.variables)
+            if id(variable) not in trainable
+        ]
+        everything = values(state.model)
+        self._variables = [everything[index] for index in indices]
+        self._variables += [state.ema.shadows[index] for index in indices]
+        self._strategy = strategy
+        self._state = state
+        self._averages = policy == "mean"
+        self._equal_at: int | None = None  # the step at which all replicas had the same
+        self._share = tf.function(lambda: strategy.run(self._share_in_replica))
+        self._rows = tf.function(lambda: strategy.run(self._rows_in_replica))
+
+    def synchronize(self) -> None:
+        """Make them the same on every replica; every worker calls this at the same step."""
+        if self._equal_at != self._state.step:
+            self._share()
+            self._equal_at = self._state.step
+
+    def by_replica(self) -> np.ndarray | None:
+        """Return those of every replica; every worker calls this at the same step.
+
+        Returns:
+            `float32 [replicas, values]`; None if they are equal, or if the first replica's are
+            all that the run ever uses.
+        """
+        is_one = self._strategy.num_replicas_in_sync == 1
+        if is_one or not self._averages or self._equal_at == self._state.step:
+            return None
+        rows: np.ndarray = self._strategy.experimental_local_results(self._rows())[0].numpy()
+        return rows
+
+    def restore(self, by_replica: np.ndarray | None, path: str) -> None:
+        """Continue from a state that was just restored from the checkpoint at `path`.
+
+        Args:
+            by_replica: What `by_replica` returned when the checkpoint was saved.
+            path: Where the checkpoint is, for the error.
+
+        Raises:
+            DataError: There are not as many replicas or values as in the checkpoint.
+        """
+        if by_replica is None:
+            self._equal_at = self._state.step
+            return
+        expected = (self._strategy.num_replicas_in_sync, sum(self._sizes()))
+        if by_replica.shape != expected:
+            raise DataError(
+                f"{path} is not a checkpoint of this run: its statistics by replica have the "
+                f"shape {by_replica.shape} (expected {expected})"
+            )
+        rows = tf.constant(by_replica)
+        tf.function(lambda: self._strategy.run(self._assign_row, args=(rows,)))()
+
+    def _share_in_replica(self) -> None:
+        replica = tf.distribute.get_replica_context()
+        mine = self._packed()
+        if self._averages:
+            shared = replica.all_reduce(tf.distribute.ReduceOp.MEAN, mine)
+        else:
+            is_first = tf.equal(replica.replica_id_in_sync_group, 0)
+            mine = tf.where(is_first, mine, tf.zeros_like(mine))
+            shared = replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+        self._unpack(shared)
+
+    def _rows_in_replica(self) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        mine = self._packed()
+        row = replica.replica_id_in_sync_group
+        is_mine = tf.range(self._strategy.num_replicas_in_sync)[:, tf.newaxis] == row
+        rows = tf.where(is_mine, mine[tf.newaxis], 0.0)
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+
+    def _assign_row(self, rows: tf.Tensor) -> None:
+        replica = tf.distribute.get_replica_context()
+        self._unpack(rows[replica.replica_id_in_sync_group])
+
+    def _packed(self) -> tf.Tensor:
+        return tf.concat([tf.reshape(variable, [-1]) for variable in self._variables], axis=0)
+
+    def _unpack(self, packed: tf.Tensor) -> None:
+        for variable, part in zip(self._variables, tf.split(packed, self._sizes()), strict=True):
+            variable.assign(tf.reshape(part, variable.shape))
+
+    def _sizes(self) -> list[int]:
+        return [variable.shape.num_elements() for variable in self._variables]
