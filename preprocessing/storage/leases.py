@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0  # a lease that is unchanged for so long has lost its holder
 RENEWALS = 6  # per lease time
+_held: dict[str, str] = {}  # holders that this process is, by the path of the lease
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +99,7 @@ def lease(
         LeasedError: Another process holds it and `waiting` is None.
     """
     ours, version = _acquire(path, what, seconds, waiting)
+    _held[path] = ours.holder
     done = threading.Event()
     renewing = threading.Thread(
         target=_renew, args=(path, what, ours, version, seconds, done), daemon=True, name="lease"
@@ -106,6 +108,7 @@ def lease(
     try:
         yield
     finally:
+        del _held[path]
         done.set()
         renewing.join(seconds)
         # When this fails, the next holder waits until the lease lapses.
@@ -113,6 +116,24 @@ def lease(
             stored, _ = _read(path)
             if stored and stored.holder == ours.holder:
                 remove(path)
+
+
+def require_held(path: str) -> None:
+    """Check, before something that must not be undone, that no other process took a lease over.
+
+    The thread that renews it ends this process when that happened, but a process that was frozen
+    or cut off may come to its next write before that thread does.
+
+    Args:
+        path: The file of the lease; nothing is checked unless this process took it.
+
+    Raises:
+        LeasedError: Another process took it over.
+    """
+    if path in _held:
+        stored, _ = _read(path)
+        if stored is not None and stored.holder != _held[path]:
+            raise LeasedError(stored.host)
 
 
 def _acquire(

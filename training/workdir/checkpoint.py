@@ -30,6 +30,7 @@ from training.workdir.checkpoint_files import (
     remove_checkpoint,
     scratch_folder,
 )
+from training.workdir.lock import require_ours
 from training.workdir.workdir import Workdir
 
 BY_REPLICA = "replicas/statistics"  # only in the checkpoint of a run that was stopped
@@ -145,10 +146,12 @@ class Checkpoints:
                     name: Fingerprint.of(os.path.join(scratch, name))
                     for name in sorted(os.listdir(scratch))
                 }
+                require_ours(self._workdir)
                 storage.remove(f"{path}.json")
                 for name in files:
                     storage.move_into(os.path.join(scratch, name), storage.join(folder, name))
             complete = CheckpointFiles(step=step, files=files)
+            require_ours(self._workdir)
             storage.write_json(f"{path}.json", contracts.to_json(complete))
             # TensorFlow's own tools look for this file.
             newest = f'model_checkpoint_path: "ckpt-{step}"\n'

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
-from preprocessing.storage.leases import LEASE_SECONDS, LeasedError, lease
+from preprocessing.storage.leases import LEASE_SECONDS, LeasedError, lease, require_held
 from training.workdir.workdir import Workdir
 
 LOCK_TIMEOUT_SECONDS = 20.0  # by then, the workers of a killed run are gone
@@ -62,4 +62,19 @@ def exclusive_between_machines(
     except LeasedError as error:
         raise UsageError(
             f"another process is training in {workdir}, on {error.host}; wait for it or stop it"
+        ) from None
+
+
+def require_ours(workdir: Workdir) -> None:
+    """Check that no other machine took `workdir` over while this process was frozen or cut off.
+
+    Raises:
+        UsageError: Another trainer holds it.
+    """
+    try:
+        require_held(workdir.file(LEASE))
+    except LeasedError as error:
+        raise UsageError(
+            f"another process, on {error.host}, took the workdir {workdir} over; nothing more is "
+            "written there"
         ) from None

@@ -7,13 +7,17 @@ import multiprocessing
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
+from preprocessing import storage
 from preprocessing.errors import UsageError
 from preprocessing.storage import contracts
 from preprocessing.storage.leases import Process
 from training.workdir import lock
+from training.workdir.checkpoint import Checkpoints
 from training.workdir.lock import LEASE, exclusive, exclusive_between_machines
 from training.workdir.workdir import Workdir
 
@@ -72,6 +76,28 @@ def test_a_lease_of_another_machine_that_lies_still_is_taken_over_aloud(
     with exclusive_between_machines(Workdir(str(tmp_path)), LEASE_SECONDS):
         assert json.loads((tmp_path / LEASE).read_text())["host"] != "gone"
     assert "of gone has lapsed; taking over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["{tmp_path}", "memory://taken-over"])
+def test_a_chief_that_was_away_writes_no_checkpoint_where_another_trains(
+    folder: str, tmp_path: Path
+) -> None:
+    """Its own lease does not lapse here, as if it had come back and not yet looked."""
+    workdir = Workdir(folder.format(tmp_path=tmp_path))
+    storage.make_folder(workdir.checkpoints_folder)
+    state = SimpleNamespace(checkpointed=lambda: {"model": {"weight": tf.Variable(1.0)}})
+    checkpoints = Checkpoints(workdir, state, 1)
+    with exclusive_between_machines(workdir, 3600):
+        checkpoints.save(1)
+        checkpoints.wait()
+        before = storage.list_names(workdir.checkpoints_folder)
+        lease = storage.read_json(workdir.file(LEASE))
+        storage.write_json(workdir.file(LEASE), {**lease, "holder": "new", "host": "elsewhere"})
+        checkpoints.save(2)
+        with pytest.raises(UsageError, match="on elsewhere, took the workdir"):
+            checkpoints.wait()
+        assert storage.list_names(workdir.checkpoints_folder) == before
+    assert storage.read_json(workdir.file(LEASE))["holder"] == "new"
 
 
 def test_a_bucket_has_a_lease_too() -> None:
