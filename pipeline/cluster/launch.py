@@ -131,6 +131,7 @@ def check(gateway: Gateway, rendered: Rendered) -> None:
     Raises:
         PermanentError: The cluster refuses an object, or its quota can never hold the run.
     """
+    record.require_room(rendered.record)
     for doc in (rendered.record.to_object(), *rendered.shared, *first_objects(rendered.record)):
         try:
             gateway.create(doc, dry_run=True)

@@ -30,6 +30,10 @@ STORED_NAMES = {
     "no_progress_count": "fruitless",
     "counted_attempt": "counted",
 }
+# A ConfigMap holds 1 MiB. The state, which grows, keeps its share, so that it can be written when
+# the run is under way.
+MAX_RENDERED_BYTES = (1 << 20) - (1 << 16)
+MAX_REASON_CHARACTERS = 2000
 NUM_SHOWN, NUM_CHARACTERS = 5, 60  # changes of a repaired run that a message shows, and of each
 Outcome = Literal["succeeded", "failed"]
 
@@ -148,7 +152,9 @@ class Record:
         return self.source["metadata"]["resourceVersion"] if self.source else None
 
     def with_state(self, **changes: Any) -> Record:
-        """Return the record with some of the state changed."""
+        """Return the record with some of the state changed; a long reason is cut."""
+        if changes.get("reason"):
+            changes["reason"] = changes["reason"][:MAX_REASON_CHARACTERS]
         return dataclasses.replace(self, state=dataclasses.replace(self.state, **changes))
 
     def to_object(self) -> Object:
@@ -216,7 +222,9 @@ def create(gateway: Gateway, record: Record) -> Record:
 
     Raises:
         NameTakenError: A different run has this name.
+        UsageError: The manifests are larger than a record may be.
     """
+    require_room(record)
     try:
         return Record.from_object(gateway.create(record.to_object()))
     except NameTakenError:
@@ -227,6 +235,21 @@ def create(gateway: Gateway, record: Record) -> Record:
                 f"{existing.spec.recipe}, {existing.spec.layout.name}; choose another --name"
             ) from None
         return _repaired(gateway, existing, record)
+
+
+def require_room(record: Record) -> None:
+    """Check that the cluster can hold the record until the end of the run.
+
+    Raises:
+        UsageError: The manifests are larger than a record may be.
+    """
+    num_bytes = sum(len(text.encode()) for text in record.to_object()["data"].values())
+    if num_bytes > MAX_RENDERED_BYTES:
+        raise UsageError(
+            f"the manifests of run {record.name} have {num_bytes:,} bytes, and a record holds "
+            f"at most {MAX_RENDERED_BYTES:,}; shorten what overlay {record.spec.overlay} adds to "
+            "the jobs (see `mobilenet launch --render`)"
+        )
 
 
 def _repaired(gateway: Gateway, existing: Record, wanted: Record) -> Record:

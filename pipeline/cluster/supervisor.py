@@ -153,5 +153,5 @@ def status_line(gateway: Gateway, current: Record, newest: observe.Attempt | Non
     phase = newest.phase if newest else "pending"
     if state.stopped:
         return f"{stage} stopped{f': {state.reason}' if state.reason else ''}"
-    reason = observe.obstacle(gateway, newest) if newest and not newest.ended else state.reason
+    reason = observe.reason(gateway, newest, state.reason)
     return f"{stage} {phase}{f': {reason}' if reason else ''}"

@@ -31,6 +31,7 @@ class Pod:
         exit_code: None while the pod runs, or if it was lost before it could report one.
         reason: Reason of waiting, or of an end from outside; None if all is well.
         created: Time of its creation, ISO 8601, UTC.
+        node: Name of its node; empty before it has one.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Pod:
     reason: str | None
     deleted: bool
     created: str = ""
+    node: str = ""
 
     @property
     def ended(self) -> bool:
@@ -167,6 +169,7 @@ def pod_from(pod: Object) -> Pod:
         reason=_reason(status, states[0] if states else {}, terminated),
         deleted="deletionTimestamp" in pod["metadata"],
         created=pod["metadata"].get("creationTimestamp", ""),
+        node=pod["spec"].get("nodeName", ""),
     )
 
 
@@ -194,7 +197,12 @@ _QUOTA = re.compile(r"exceeded quota: (.*)")
 
 
 def obstacle(gateway: Gateway, attempt: Attempt) -> str | None:
-    """Return the obstacle of an attempt, from its pods and events; None without one."""
+    """Return the obstacle of an attempt, from its pods and events; None without one.
+
+    The obstacle of one that has failed is a pod that keeps the next attempt waiting.
+    """
+    if attempt.phase == "failed":
+        return next((_remaining(pod) for pod in attempt.pods if not pod.ended), None)
     for pod in attempt.pods:
         if pod.reason and not pod.ended:
             return f"{_waiting(attempt)}{pod.name}: {pod.reason}"
@@ -207,6 +215,22 @@ def obstacle(gateway: Gateway, attempt: Attempt) -> str | None:
         if event.get("type") == "Warning":
             return f"{event.get('reason')}: {message}"
     return None
+
+
+def reason(gateway: Gateway, newest: Attempt | None, noted: str | None) -> str | None:
+    """Return why a run makes no progress; None if it does.
+
+    Args:
+        gateway: The namespace.
+        newest: The newest attempt of its stage.
+        noted: The reason in its record, which is of the time before this attempt.
+    """
+    hindering = obstacle(gateway, newest) if newest else None
+    return hindering or (noted if newest is None or newest.ended else None)
+
+
+def _remaining(pod: Pod) -> str:
+    return f"{pod.name} is not gone yet from node {pod.node}; the next attempt waits for that"
 
 
 def _waiting(attempt: Attempt) -> str:

@@ -81,8 +81,8 @@ def _row(gateway: Gateway, current: Record) -> Row:
     progress = training_progress.of(gateway, training) if training else None
     phase = newest.phase if newest else "pending"
     reason = state.reason
-    if newest and active and not newest.ended and not state.stopped:
-        reason = observe.obstacle(gateway, newest)
+    if active and not state.stopped:
+        reason = observe.reason(gateway, newest, state.reason)
     return Row(
         run=current.name,
         variant=current.spec.variant.name,

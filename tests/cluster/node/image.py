@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[3]
+PUSHED = "pushed"  # with this file in the folder, an image with tag `missing` is there after all
 OURS = ("mobilenet-train", "mobilenet-train-gpu", "mobilenet-ingest", "mobilenet-registry")
 COPIED = ("k8s", "pipeline", "preprocessing", "training")
 SETTINGS = tuple(
@@ -108,7 +109,8 @@ def find(name: str, scratch: Path) -> Image | None:
         scratch: Folder in which `make` wrote.
     """
     base = name.split("@")[0].rsplit("/", 1)[-1].split(":")[0]
-    if base not in OURS or name.endswith(":missing"):
+    is_missing = name.endswith(":missing") and not (scratch / PUSHED).exists()
+    if base not in OURS or is_missing:
         return None
     ours = scratch / "image"
     mounts = [*system_mounts(), *project_mounts(ours / "bin")]
