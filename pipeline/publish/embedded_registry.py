@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import platformdirs
 
@@ -79,17 +79,17 @@ def _make_database(database: str) -> None:
     os.replace(partial, database)
 
 
-def serve(database: str, port: int) -> int:
-    """Show the registry's page until interrupted; return the exit code."""
+def serve(database: str, port: int) -> NoReturn:
+    """Become MLflow's server, which shows the registry's page until it is interrupted."""
     if not os.path.exists(database):
         raise UsageError(f"no registry at {database}; publish something first")
-    return subprocess.call(
-        [
-            *(sys.executable, "-m", "mlflow", "server"),
-            *("--backend-store-uri", f"{_SCHEME}{os.path.abspath(database)}"),
-            *("--host", "127.0.0.1"),
-            *("--port", str(port)),
-            *("--workers", "1"),
-        ],
-        env={**os.environ, **processes.SAFE_PATH},
-    )
+    command = [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", f"{_SCHEME}{os.path.abspath(database)}"),
+        *("--host", "127.0.0.1"),
+        *("--port", str(port)),
+        *("--workers", "1"),
+    ]
+    # Eight more processes would wait for jobs, which evaluate language models.
+    no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, command, {**os.environ, **processes.SAFE_PATH, **no_jobs})

@@ -18,9 +18,6 @@ from pipeline.publish.passwords import without_password
 from pipeline.publish.registry_client import RegistryClient, Version, alias_on
 from preprocessing.errors import DataError, PermanentError, UsageError
 
-# MLflow would report every use to its makers; a user who wants that sets the variable.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 CHAMPION = "champion"  # the best top-1 on the main dataset; `champion-DIGEST` on others
 PUBLISHED = "published"  # what `mobilenet publish` published last
 

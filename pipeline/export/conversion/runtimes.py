@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import keras
 import numpy as np
-
-# ONNX Runtime would report every session to its makers; a user who wants that sets the variable.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 import tensorflow as tf
 

@@ -10,16 +10,22 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from pipeline.cli.registry import COMMANDS
 from preprocessing import storage
+from tests.cluster.node.network import can_make_namespaces
 from tests.conftest import Outcome, mobilenet
+from tests.pipeline.demo import commands
+from tests.recorded_network import RecordedNetwork, recorded_network
 
 pytestmark = pytest.mark.slow
 
@@ -29,10 +35,23 @@ MEASURED = ("latency_ms", "sha256", "bytes", "export_digest", "version_file", "f
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedNetwork | None]:
+    """Return a network that notes what is asked for; None where it cannot be made."""
+    if os.geteuid() or not can_make_namespaces():
+        yield None
+        return
+    with recorded_network(tmp_path_factory.mktemp("network")) as recorded:
+        yield recorded
+
+
+@pytest.fixture(scope="module")
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, network: RecordedNetwork | None
+) -> tuple[Path, Outcome]:
     """Return an undisturbed demo."""
     output = tmp_path_factory.mktemp("demo") / "output"
-    return output, mobilenet("demo", f"--output={output}")
+    run = network.mobilenet if network else mobilenet
+    return output, run("demo", f"--output={output}")
 
 
 def table_of(output: Path) -> list[dict[str, Any]]:
@@ -108,6 +127,59 @@ def test_the_fetched_model_is_the_exported_one_and_the_report_shows_it(
     report = (output / "report.html").read_text()
     assert report.count("data:image/jpeg;base64,") > 12
     assert "Worst mistakes" in report
+
+
+def test_no_command_asks_for_a_host_that_its_user_did_not_name(
+    demo: tuple[Path, Outcome], network: RecordedNetwork | None, tmp_path: Path
+) -> None:
+    """Nor does any keep something for later in the user's home, as reports to its makers would be.
+
+    The workers of the demo train in a network of their own, in which nothing is noted; `certify`
+    and `diagnose` train in this one.
+    """
+    if network is None:
+        pytest.skip("needs root, and a container that lets root make namespaces")
+    output, _ = demo
+    assert not network.taken(), "of the demo"
+    environment = commands.environment(tmp_path)
+    called = {"demo", *STAGES}
+    for call in commands.calls(output, tmp_path):
+        outcome = call.run(network, environment)
+        assert call.did_its_job(outcome), outcome.out + outcome.err
+        assert network.taken() == {call.host} - {None}, call
+        called.add(call.arguments[0])
+    assert called == {command.name for command in COMMANDS}
+    kept = {"/".join(path.relative_to(network.home).parts[:2]) for path in network.home.glob("*/*")}
+    assert kept <= {".cache/matplotlib", ".config/matplotlib", ".keras/keras.json"}
+
+
+def test_a_library_that_reports_its_use_would_be_noticed(tmp_path: Path) -> None:
+    """ONNX Runtime does, ten seconds after its first session, unless `pipeline` is imported."""
+    if os.geteuid() or not can_make_namespaces():
+        pytest.skip("needs root, and a container that lets root make namespaces")
+    onnx.save(an_onnx_model(), tmp_path / "model.onnx")
+    for before, reports in (("", True), ("import pipeline; ", False)):
+        folder = tmp_path / f"network-{reports}"
+        folder.mkdir()
+        session = f"onnxruntime.InferenceSession('{tmp_path}/model.onnx')"
+        script = f"{before}import sys, onnxruntime; kept = {session}; sys.stdin.read()"
+        with recorded_network(folder) as network:
+            with network.start(sys.executable, "-c", script) as process:
+                deadline = time.monotonic() + (60 if reports else 0)
+                while not network.asked and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                process.communicate(timeout=60)
+            assert process.returncode == 0
+            assert bool(network.taken()) is reports
+            assert any(network.home.iterdir()) is reports
+
+
+def an_onnx_model() -> onnx.ModelProto:
+    shape = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "graph", shape[:1], shape[1:])
+    opset = onnx.helper.make_opsetid("", 13)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
 
 
 def test_run_again_it_redoes_nothing_and_shows_the_same_table(demo: tuple[Path, Outcome]) -> None:
