@@ -15,7 +15,7 @@ from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
 
 REPOSITORY = Path(__file__).parents[1]
 JOB_SERVER = REPOSITORY / "preprocessing" / "execution" / "flink"  # as the image `worker` builds it
-BEAM_BOOT = Path(__file__).parent / "preprocessing" / "execution" / "beam_boot"  # a Go module
+BEAM_BOOT = REPOSITORY / "constraints" / "go" / "beam_boot"  # a Go module
 BEAM_BOOT_PACKAGE = "github.com/apache/beam/sdks/v2/python/container"
 CLUSTER_POM = """\
 <project xmlns="http://maven.apache.org/POM/4.0.0">

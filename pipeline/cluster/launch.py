@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import RunConfig, override_all
 from training.config.recipes import recipe
 from training.models.variants import PUBLISHED_VARIANTS, Variant
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,12 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
         render.components_of(specs[0].components, layout.name, queued),
         arguments.namespace,
     )
+    if unpinned := render.unpinned_images(docs):
+        logger.warning(
+            "launch: a tag may name another image before the run ends: %s; give the overlay their "
+            "digests (docs/operations.md)",
+            ", ".join(unpinned),
+        )
     return [_rendered(spec, docs, arguments) for spec in specs]
 
 

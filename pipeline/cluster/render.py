@@ -73,20 +73,37 @@ def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Ma
 def _kustomization(
     build: Path, root: Path, overlay: str, components: tuple[str, ...], namespace: str
 ) -> str:
-    lines = [
-        "apiVersion: kustomize.config.k8s.io/v1beta1",
-        "kind: Kustomization",
-        f"namespace: {namespace}",
-        "resources:",
-        f"  - {os.path.relpath(root / 'overlays' / overlay / 'jobs', build)}",
-    ]
-    if components:
-        lines.append("components:")
-        lines += [
-            f"  - {os.path.relpath(root / 'components' / component, build)}"
-            for component in components
-        ]
-    return "\n".join(lines) + "\n"
+    import yaml
+
+    jobs = root / "overlays" / overlay / "jobs"
+    described = yaml.safe_load((jobs / "kustomization.yaml").read_text())
+    return yaml.safe_dump(
+        {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": namespace,
+            "resources": [os.path.relpath(jobs, build)],
+            "components": [
+                os.path.relpath(root / "components" / component, build) for component in components
+            ],
+            # Again, because the overlay's do not reach the images of these components.
+            "images": described.get("images", []),
+        }
+    )
+
+
+def unpinned_images(docs: list[Manifest]) -> list[str]:
+    """Return the images that a registry holds and that are named by tag, so that they may change.
+
+    An image without a registry's host is one that was loaded into the nodes.
+    """
+    templates = [template for doc in docs if (template := pod_template(doc))]
+    images = {
+        container["image"] for template in templates for container in template["spec"]["containers"]
+    }
+    return sorted(
+        image for image in images if "." in image.partition("/")[0] and "@sha256:" not in image
+    )
 
 
 def _kustomize(folder: Path) -> str:

@@ -252,7 +252,7 @@ def test_only_the_job_manager_may_start_pods(overlay: str) -> None:
 def test_the_versions_of_flink_and_beam_agree(overlay: str) -> None:
     """The cluster, the jar that is submitted to it, and the flag that names the version."""
     spec = flink.deployment(overlay)["spec"]
-    image = re.fullmatch(r"flink:(\d+\.\d+)\.\d+-java17", spec["image"])
+    image = re.fullmatch(r"flink:(\d+\.\d+)\.\d+-java17@sha256:\w{64}", spec["image"])
     assert image
     minor = image[1]
     assert spec["flinkVersion"] == f"v{minor.replace('.', '_')}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,17 +17,23 @@ import pytest
 
 from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
 
-INSTALLED = {
-    "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0",
-    "kube-score": "github.com/zegl/kube-score/cmd/kube-score@v1.20.0",
-    "kustomize": "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1",
+HERE = Path(__file__).parent
+CONSTRAINTS = HERE.parents[1] / "constraints" / "go"
+# Each is built in a module whose go.sum has the digest of everything that goes into it.
+PROGRAMS = {
+    "kubeconform": (HERE / "linters", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "kube-score": (HERE / "linters", "github.com/zegl/kube-score/cmd/kube-score"),
+    "kustomize": (CONSTRAINTS / "kustomize", "sigs.k8s.io/kustomize/kustomize/v5"),
+    "skaffold": (
+        HERE / "skaffold",
+        "github.com/GoogleContainerTools/skaffold/v2/cmd/skaffold",
+    ),
 }
-SKAFFOLD = Path(__file__).parent / "skaffold"  # a module, because it needs replacements
-SKAFFOLD_PACKAGE = "github.com/GoogleContainerTools/skaffold/v2/cmd/skaffold"
-CRDS = {  # modules that carry the definitions of their kinds
-    "github.com/kubeflow/training-operator@v1.9.4": "manifests/base/crds",
-    "sigs.k8s.io/jobset@v0.12.0": "config/components/crd/bases",
-    "sigs.k8s.io/kueue@v0.19.2": "config/components/crd/bases",
+CLUSTER = HERE.parent / "cluster" / "golang"
+CRDS = {  # modules of `CLUSTER` that carry the definitions of their kinds
+    "github.com/kubeflow/training-operator": "manifests/base/crds",
+    "sigs.k8s.io/jobset": "config/components/crd/bases",
+    "sigs.k8s.io/kueue": "config/components/crd/bases",
 }
 
 CRD_NAMES = (
@@ -41,22 +48,19 @@ CRD_NAMES = (
 
 def program(name: str) -> Path:
     """Return a program, built if it is not in the user's cache yet."""
-    version = "v2.24.0" if name == "skaffold" else INSTALLED[name].partition("@")[2]
+    module, package = PROGRAMS[name]
+    pinned = (module / "go.mod").read_bytes() + (module / "go.sum").read_bytes()
 
     def build(path: Path) -> None:
-        print(f"building {name} {version}", file=sys.stderr, flush=True)
-        if name == "skaffold":
-            _go("build", "-p=2", "-trimpath", f"-o={path}", SKAFFOLD_PACKAGE)
-        else:
-            _go("install", INSTALLED[name], GOBIN=str(path.parent))
-            os.replace(path.parent / name, path)
+        print(f"building {name}", file=sys.stderr, flush=True)
+        _go("build", "-p=2", "-trimpath", f"-o={path}", package, module=module)
 
-    return built_once(CACHE / "bin" / f"{name}-{version}", build)
+    return built_once(CACHE / "bin" / f"{name}-{hashlib.sha256(pinned).hexdigest()[:16]}", build)
 
 
 def crd_folder(module: str) -> Path:
     """Return the folder of a module's custom resource definitions."""
-    answer = json.loads(_go("mod", "download", "-json", module))
+    answer = json.loads(_go("mod", "download", "-json", module, module=CLUSTER))
     return Path(answer["Dir"]) / CRDS[module]
 
 
@@ -66,14 +70,14 @@ def kustomize_on_path(folder: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def _go(*arguments: str, **environment: str) -> str:
+def _go(*arguments: str, module: Path) -> str:
     go = shutil.which("go")
     if not go:
         pytest.fail("the manifests' tests build kustomize and others: install Go 1.26 or newer")
     done = subprocess.run(
         [go, *arguments],
-        cwd=SKAFFOLD,
-        env={**BUILD_ENVIRONMENT, **environment},
+        cwd=module,
+        env=BUILD_ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -84,7 +88,7 @@ def _go(*arguments: str, **environment: str) -> str:
 
 if __name__ == "__main__":
     try:
-        for tool in (*INSTALLED, "skaffold"):
+        for tool in PROGRAMS:
             program(tool)
     except pytest.fail.Exception as error:
         sys.exit(str(error))

@@ -1,5 +1,5 @@
 // Builds the program with which containers of Beam's Python workers start.
-module mobilenet/tests/beam_boot
+module mobilenet/beam_boot
 
 go 1.26.0
 
