@@ -9,7 +9,13 @@ IN_PARALLEL := --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-r
 FAST_TESTS := tests/test_arrows.py tests/pipeline/cli tests/pipeline/publish tests/preprocessing/records \
   tests/preprocessing/sources tests/training/config tests/training/models
 
-.PHONY: check demo test test-cluster test-kubelet lint format lock clean
+AUDIT := .audit
+AUDIT_TOOLS := $(AUDIT)/.installed
+# What the images install; `worker` has what `ingest` has.
+AUDITED := ingest train train-gpu registry
+ADVISORIES := https://pypi.org/pypi/pip-audit/2.10.1/json
+
+.PHONY: check demo test test-cluster test-kubelet lint format lock sbom audit clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -45,6 +51,25 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Write what each image installs from PyPI into .audit/, as CycloneDX.
+sbom: $(AUDIT_TOOLS)
+	for role in $(AUDITED); do \
+	  $(AUDIT)/bin/cyclonedx-py requirements --output-reproducible --of JSON \
+	    -o $(AUDIT)/$$role.cdx.json constraints/$$role.txt || exit; \
+	done
+
+# Look for known vulnerabilities of what the images install; this needs PyPI's advisories.
+audit: sbom
+	@$(AUDIT)/bin/python -c "import urllib.request; urllib.request.urlopen('$(ADVISORIES)')" 2>$(AUDIT)/log || \
+	  { echo "$(ADVISORIES) cannot be read ($$(tail -n1 $(AUDIT)/log)): nothing was audited; run make audit where PyPI is reachable" >&2; exit 2; }
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	  $(AUDITED:%=-r constraints/%.txt)
+
+$(AUDIT_TOOLS): constraints/audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 # Install exact versions with hashes. Install the project itself as editable, without resolving.
 $(INSTALLED): constraints/all.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -66,6 +91,7 @@ lock:
 	$(COMPILE) --extra train-gpu --extra build -c constraints/all.txt \
 	  -o constraints/train-gpu.txt
 	$(COMPILE) --extra registry -c constraints/all.txt -o constraints/registry.txt
+	$(COMPILE:pyproject.toml=--group audit) -o constraints/audit.txt
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(AUDIT) demo

@@ -60,8 +60,18 @@ def program(name: str) -> Path:
 
 def crd_folder(module: str) -> Path:
     """Return the folder of a module's custom resource definitions."""
-    answer = json.loads(_go("mod", "download", "-json", module, module=CLUSTER))
-    return Path(answer["Dir"]) / CRDS[module]
+    return Path(_downloaded(module)["Dir"]) / CRDS[module]
+
+
+def commit_of(module: str) -> str:
+    """Return the Git commit that a module of `CRDS` was made from, as Go's proxy says."""
+    commit: str = json.loads(Path(_downloaded(module)["Info"]).read_text())["Origin"]["Hash"]
+    return commit
+
+
+def _downloaded(module: str) -> dict[str, str]:
+    answer: dict[str, str] = json.loads(_go("mod", "download", "-json", module, module=CLUSTER))
+    return answer
 
 
 def kustomize_on_path(folder: Path) -> str:

@@ -40,6 +40,12 @@ def test_every_image_that_the_dockerfile_builds_on_has_a_digest() -> None:
         assert DIGEST.search(defaults[variable[1]] if variable else image), image
 
 
+def test_the_runbook_installs_the_operator_that_the_tests_run() -> None:
+    runbook = (REPOSITORY / "docs" / "operations.md").read_text()
+    (commit,) = re.findall(r"\?ref=(\w+)", runbook)
+    assert commit == tools.commit_of("github.com/kubeflow/training-operator")
+
+
 def test_beam_starts_in_its_image_with_the_program_of_its_own_version() -> None:
     module = (tools.CONSTRAINTS / "beam_boot" / "go.mod").read_text()
     (program,) = re.findall(r"apache/beam/sdks/v2 v(\S+)", module)
