@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ ATTEMPT_LABEL = "mobilenet/attempt"
 MANIFESTS_LABEL = "mobilenet/manifests"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
+# As Docker tells a host from a folder of its own registry.
+REGISTRY_HOST = re.compile(r"localhost|.*[.:].*")
 
 
 def manifests_folder() -> Path:
@@ -93,16 +96,20 @@ def _kustomization(
 
 
 def unpinned_images(docs: list[Manifest]) -> list[str]:
-    """Return the images that a registry holds and that are named by tag, so that they may change.
+    """Return the images in registries that are named by tag, so that they may change.
 
     An image without a registry's host is one that was loaded into the nodes.
     """
     templates = [template for doc in docs if (template := pod_template(doc))]
-    images = {
-        container["image"] for template in templates for container in template["spec"]["containers"]
-    }
     return sorted(
-        image for image in images if "." in image.partition("/")[0] and "@sha256:" not in image
+        {
+            image
+            for template in templates
+            for container in template["spec"]["containers"]
+            if "/" in (image := container["image"])
+            and REGISTRY_HOST.fullmatch(image.partition("/")[0])
+            and "@sha256:" not in image
+        }
     )
 
 

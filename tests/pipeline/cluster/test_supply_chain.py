@@ -16,6 +16,7 @@ from pipeline.cluster.spec import COMPONENTS
 from tests.k8s import tools
 from tests.k8s.conftest import CASES, ROOT, Manifest, built
 from tests.pipeline.cluster.conftest import rendered
+from tests.pipeline.cluster.rendering import first
 from tests.runbook import blocks
 
 REPOSITORY = Path(__file__).parents[3]
@@ -101,6 +102,26 @@ def test_the_runbook_gives_every_image_its_digest(
         pinned, warned = images()
         assert not warned
         assert pinned == {image.replace(":0.1.0", f"@sha256:{digit * 64}") for image in tagged}
+
+
+@pytest.mark.parametrize(
+    ("image", "warned"),
+    [
+        ("mobilenet-train:0.1.0", False),
+        ("mobilenet-train", False),
+        ("folder/mobilenet-train:0.1.0", False),
+        ("registry.test/mobilenet-train:0.1.0", True),
+        ("registry.test/mobilenet-train", True),
+        ("localhost/train:1", True),
+        ("registry:5000/train:1", True),
+        (f"registry.test/train@sha256:{64 * '1'}", False),
+        (f"registry.test/train:0.1.0@sha256:{64 * '1'}", False),
+    ],
+)
+def test_only_a_registrys_image_without_digest_is_warned_of(image: str, warned: bool) -> None:
+    job = first(rendered(), "evaluate")
+    job["spec"]["template"]["spec"]["containers"][0]["image"] = image
+    assert render.unpinned_images([job]) == [image] * warned
 
 
 def has_loop(block: list[str]) -> bool:
