@@ -89,6 +89,14 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(names)}"
 
 
+def one_line(text: str) -> str:
+    """Return text that may be a stranger's as one line that a terminal shows and never obeys."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def describe_os_error(error: OSError) -> PermanentError:
     """Return the error for a refusal of the operating system: path, reason, what to do."""
     where = f"{error.filename}: " if error.filename else ""

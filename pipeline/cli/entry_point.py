@@ -14,7 +14,13 @@ from pipeline.cli.command import Command
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
 from pipeline.local import processes
-from preprocessing.errors import ERRORS, PermanentError, RetryError, describe_os_error
+from preprocessing.errors import (
+    ERRORS,
+    PermanentError,
+    RetryError,
+    describe_os_error,
+    one_line,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -110,5 +116,5 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
 
 def _fail(message: str, code: int) -> int:
     if message:
-        logger.error("mobilenet: %s", message)
+        logger.error("mobilenet: %s", one_line(message))
     return code

@@ -17,7 +17,7 @@ from pipeline.cluster.api.gateway import Gateway, Object
 from pipeline.cluster.api.refusals import ConflictError, MissingError, NameTakenError
 from pipeline.cluster.render import RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
-from preprocessing.errors import UsageError
+from preprocessing.errors import DataError, UsageError
 from preprocessing.storage import contracts
 from training.config import changes
 
@@ -194,7 +194,7 @@ class Record:
                 state=State.from_json(json.loads(data["state"])),
                 source=source,
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # ContractError, too
+        except (AttributeError, KeyError, TypeError, ValueError, DataError) as error:
             raise UnreadableError(
                 f"the record of run {name} is damaged, or another version wrote it ({error}); "
                 f"delete ConfigMap {name}"

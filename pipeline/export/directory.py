@@ -15,6 +15,7 @@ from training.workdir.run_record import Run
 
 METRICS = "metrics.json"
 LABELS = "labels.txt"  # line i, counted from 0, names output i
+MAX_LABELS_BYTES = 16 << 20
 
 
 @contextlib.contextmanager
@@ -92,8 +93,19 @@ def read_run(folder: str, metrics: ExportMetrics) -> Run:
 
 
 def read_labels(folder: str) -> list[str]:
-    """Read the names of the outputs of an export."""
-    return storage.read_bytes(storage.join(folder, LABELS)).decode().removesuffix("\n").split("\n")
+    """Read the names of the outputs of an export.
+
+    Raises:
+        DataError: The file is no text, or longer than the names of any classes.
+    """
+    path = storage.join(folder, LABELS)
+    content = storage.read_bytes(path, max_bytes=MAX_LABELS_BYTES + 1)
+    try:
+        if len(content) > MAX_LABELS_BYTES:
+            raise DataError(f"{path} has more than {MAX_LABELS_BYTES:,} bytes; export again")
+        return content.decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8 ({error}); export again") from error
 
 
 def require_intact(folder: str, metrics: ExportMetrics) -> None:

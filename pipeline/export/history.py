@@ -6,9 +6,13 @@ import os
 from typing import Any
 
 from preprocessing import storage
+from preprocessing.storage import contracts
+from preprocessing.storage.contracts import Measure, WholeNumber
 from training.workdir.workdir import Workdir
 
 FILE = "history.json"
+Point = tuple[WholeNumber, float, Measure]
+History = dict[str, list[list[float]]]
 
 
 def write(folder: str, workdir: Workdir) -> None:
@@ -25,17 +29,23 @@ def write(folder: str, workdir: Workdir) -> None:
         storage.write_json(os.path.join(folder, FILE), _scalars(copies))
 
 
-def read(folder: str) -> dict[str, list[list[float]]]:
+def read(folder: str) -> History:
     """Read the points `[step, value, seconds since 1970]` of each scalar.
 
     An imported run has no scalars.
+
+    Raises:
+        DataError: The file is damaged; names the first wrong place.
     """
     path = storage.join(folder, FILE)
-    points: dict[str, list[list[float]]] = storage.read_json(path) if storage.exists(path) else {}
-    return points
+    if not storage.exists(path):
+        return {}
+    with contracts.remedied("export again"):
+        curves = contracts.from_json(dict[str, list[Point]], storage.read_json(path), path)
+    return {name: [list(point) for point in points] for name, points in curves.items()}
 
 
-def _scalars(logdir: str) -> dict[str, list[list[float]]]:
+def _scalars(logdir: str) -> History:
     """Read the event files in the order in which they were written."""
     import tensorflow as tf
     from tensorflow.core.util.event_pb2 import Event

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.storage import contracts
-from preprocessing.storage.contracts import AsText, ContractError
+from preprocessing.storage.contracts import (
+    AsText,
+    ContractError,
+    Count,
+    Finite,
+    Fraction,
+    Measure,
+    WholeNumber,
+)
 from training.models.variants import Variant
 
 REFERENCE = "checkpoint"  # the network in memory, with which every format is compared
@@ -26,20 +34,20 @@ class FormatMetrics:
             exports of the first version.
     """
 
-    top1: float
-    top5: float
-    examples: int
-    agreement_with_checkpoint: float
-    largest_difference: float | None = None
+    top1: Fraction
+    top5: Fraction
+    examples: Count
+    agreement_with_checkpoint: Fraction
+    largest_difference: Measure | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
     """The latency of single inferences, over `runs` runs after warming up."""
 
-    median_ms: float
-    p95_ms: float
-    runs: int | None = None
+    median_ms: Measure
+    p95_ms: Measure
+    runs: WholeNumber | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +62,9 @@ class Host:
     """The machine on which a latency was measured."""
 
     cpu: str
-    cores: int | None
+    cores: WholeNumber | None
     machine: str | None = None
-    memory_gib: float | None = None
+    memory_gib: Measure | None = None
     system: str
     kernel: str | None = None
     litert: str | None = None
@@ -71,7 +79,7 @@ class Latencies:
     """
 
     host: Host
-    threads: int
+    threads: WholeNumber
     formats: dict[str, FormatLatency]
 
     def to_json(self) -> dict[str, Any]:
@@ -98,17 +106,17 @@ class InputContract:
     """
 
     description: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[Count, Count, Count, Count]
     color: str
-    range: tuple[float, float]
-    mean: float
-    std: float
+    range: tuple[Finite, Finite]
+    mean: Finite
+    std: Finite
     crop: str
-    crop_fraction: float
+    crop_fraction: Finite
     resize: str
     jpeg_decoder: str
-    outputs: int
-    label_offset: int
+    outputs: Count
+    label_offset: WholeNumber
     labels: str
     orientation: str = ""
     quantized: str = ""
@@ -130,8 +138,8 @@ class Sample:
     They are spread evenly over the records.
     """
 
-    images: int
-    of: int
+    images: WholeNumber
+    of: WholeNumber
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,8 +151,8 @@ class CalibrationSummary:
         sha256: SHA-256 of the list of indices.
     """
 
-    images: int
-    images_per_class: tuple[int, int]
+    images: WholeNumber
+    images_per_class: tuple[WholeNumber, WholeNumber]
     sha256: str
     list: str
 
@@ -157,7 +165,7 @@ class Lineage:
         weights_digest: Digest of the checkpoint; empty in older exports.
     """
 
-    checkpoint_step: int
+    checkpoint_step: WholeNumber
     records_digest: str
     config_digest: str
     git_commit: str
@@ -168,7 +176,7 @@ class Lineage:
 class FileDigest:
     """The identity of one file."""
 
-    bytes: int
+    bytes: WholeNumber
     sha256: str
 
 
@@ -193,17 +201,17 @@ class ExportMetrics:
     variant: Annotated[Variant, AsText]
     recipe: str
     weights: Weights = "ema"
-    macs: int
-    parameters: int
+    macs: Count
+    parameters: Count
     formats: dict[str, FormatMetrics]
     files_by_format: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
-    arena_bytes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, WholeNumber] = field(default_factory=dict)
+    arena_bytes: dict[str, WholeNumber] = field(default_factory=dict)
     latency: Latencies
     input_contract: InputContract | None = None
     calibration: CalibrationSummary | None = None
     sample: Sample | None = None
-    rejected: int
+    rejected: WholeNumber
     lineage: Lineage
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, FileDigest]

@@ -82,13 +82,13 @@ def _images(a: str, b: str) -> dict[str, Any]:
     """
     if not all(storage.exists(storage.join(side, per_image.FILE)) for side in (a, b)):
         return {}
-    left, right = per_image.read(a), per_image.read(b)
+    names = directory.read_labels(a)
+    left, right = (per_image.read(side, num_outputs=len(names)) for side in (a, b))
     if not all(
         np.array_equal(getattr(left, name), getattr(right, name))
         for name in ("positions", "labels")
     ):
         return {}
-    names = directory.read_labels(a)
     hits_a, images = left.class_counts(len(names))
     hits_b, _ = right.class_counts(len(names))
     shown = np.flatnonzero(images)

@@ -12,6 +12,7 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.tgz import unpack
 
+SOURCES = ("gs://", "https://", "http://")
 MAX_ARCHIVE_BYTES = 4 << 30  # a hundred times the largest export
 
 
@@ -34,6 +35,7 @@ def fetch(variant: str, source: str, output: str) -> PublishedEntry:
         UsageError: There is no such model, or `output` holds something else.
         DataError: What arrived is not what was published.
     """
+    _require_known(source)
     entry = published_index.find(source, variant)
     if storage.exists(output) and not storage.is_unfinished_upload(output):
         if directory.is_export(output):
@@ -51,6 +53,11 @@ def fetch(variant: str, source: str, output: str) -> PublishedEntry:
         storage.make_folder(os.path.dirname(os.path.abspath(output)))
         _fetch(entry, source, output.rstrip("/"))
     return entry
+
+
+def _require_known(source: str) -> None:
+    if storage.is_remote(source) and not source.startswith(SOURCES):
+        raise UsageError(f"--from {source}: allowed are a folder and {', '.join(SOURCES)}")
 
 
 def _fetch(entry: PublishedEntry, source: str, output: str) -> None:

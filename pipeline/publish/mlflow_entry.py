@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.export.history import History
 from pipeline.export.metrics import ExportMetrics
 from preprocessing import storage
 from preprocessing.storage import contracts
@@ -53,9 +54,7 @@ def training_digest(run: Run, metrics: ExportMetrics) -> str:
     )
 
 
-def batches(
-    run: Run, metrics: ExportMetrics, curves: dict[str, list[list[float]]]
-) -> Iterator[dict[str, list[Any]]]:
+def batches(run: Run, metrics: ExportMetrics, curves: History) -> Iterator[dict[str, list[Any]]]:
     """Yield arguments of `MlflowClient.log_batch`: the recipe, the curves and the figures.
 
     Timestamps are those of the training, so that MLflow recognises a repeated point.

@@ -12,7 +12,6 @@ runs at the same time cannot change them.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -29,13 +28,22 @@ from pipeline.export.metrics import (
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError, did_you_mean
 from preprocessing.storage import contracts
-from preprocessing.storage.contracts import AsText, ContractError
+from preprocessing.storage.contracts import (
+    AsText,
+    ContractError,
+    Count,
+    Fraction,
+    Measure,
+    PathBelow,
+    Sha256,
+    WholeNumber,
+)
 from training.models.variants import PUBLISHED_VARIANTS, Variant
 
 INDEX = "index.json"
 ENTRIES = "entries"
 SCHEMA_VERSION = 1
-MAX_INDEX_BYTES = 16 << 20  # an entry has about 20 KB
+MAX_INDEX_BYTES = 8 << 20  # an entry has about 20 KB
 _REMEDY = "delete it and publish any export there again, or name another folder"
 
 
@@ -44,7 +52,7 @@ class RegistryReference:
     """The registered version of an export."""
 
     model: str
-    version: int
+    version: WholeNumber
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,24 +79,24 @@ class PublishedEntry:
     variant: Annotated[Variant, AsText]
     recipe: str
     weights: Weights
-    file: str
-    version_file: str
-    bytes: int
-    sha256: str
-    export_digest: str
-    macs: int
-    parameters: int
-    top1: dict[str, float]
-    top5: dict[str, float]
-    examples: int
-    classes: int
-    latency_ms: dict[str, float]
+    file: PathBelow
+    version_file: PathBelow
+    bytes: WholeNumber
+    sha256: Sha256
+    export_digest: Sha256
+    macs: Count
+    parameters: Count
+    top1: dict[str, Fraction]
+    top5: dict[str, Fraction]
+    examples: Count
+    classes: Count
+    latency_ms: dict[str, Measure]
     host: Host
-    file_bytes: dict[str, int]
+    file_bytes: dict[str, WholeNumber]
     config: dict[str, Any]
     input_contract: InputContract | None
     calibration: CalibrationSummary | None
-    rejected: int
+    rejected: WholeNumber
     lineage: Lineage
     versions: dict[str, str]
     registry: RegistryReference | None
@@ -129,7 +137,11 @@ class PublishedEntry:
         if isinstance(content, dict) and content.get("input_contract") == {}:
             content = content | {"input_contract": None}
         try:
-            return contracts.from_json(cls, content, "an entry")
+            entry = contracts.from_json(cls, content, "an entry")
+            for name, accuracies in (("top1", entry.top1), ("top5", entry.top5)):
+                if REFERENCE not in accuracies:
+                    raise ContractError(f"an entry.{name} lacks {REFERENCE!r}")
+            return entry
         except ContractError as error:
             raise DataError(f"{path} is damaged ({error}); {_REMEDY}") from None
 
@@ -179,22 +191,12 @@ def read_index(folder: str) -> list[PublishedEntry]:
     """
     path = storage.join(folder, INDEX)
     try:
-        content = _read_index(path)
+        content = storage.read_json(path, max_bytes=MAX_INDEX_BYTES)
     except FileNotFoundError:
         return []
     except DataError as error:
         raise DataError(f"{error.args[0].partition(';')[0]}; {_REMEDY}") from error
     return list(PublishedIndex.from_json(content, path).models)
-
-
-def _read_index(path: str) -> Any:
-    """Return the parsed index; a web server may be a stranger's, so what it sends is bounded."""
-    if not path.startswith(("http://", "https://")):
-        return storage.read_json(path)
-    with storage.temporary_folder("index") as folder:
-        copy = os.path.join(folder, INDEX)
-        storage.download(path, copy, max_bytes=MAX_INDEX_BYTES)
-        return storage.parse_json(storage.read_bytes(copy), path)
 
 
 def find(folder: str, variant: str) -> PublishedEntry:

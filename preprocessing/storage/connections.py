@@ -60,10 +60,14 @@ def require_reachable(url: str) -> None:
 
     Raises:
         RetryError: It cannot be reached; the message says why.
+        UsageError: The URL is none.
     """
-    address = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-    if address.hostname and not urllib.request.getproxies().get(address.scheme):
+    try:
+        address = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         port = address.port or {"http": 80}.get(address.scheme, 443)
+    except ValueError as error:
+        raise UsageError(f"{url} is no web address ({error})") from None
+    if address.hostname and not urllib.request.getproxies().get(address.scheme):
         _connect(address.hostname, port)
 
 
@@ -73,7 +77,7 @@ def _connect(host: str, port: int) -> None:
     while True:
         left = deadline - time.monotonic()
         try:
-            _within(left, functools.partial(_open_and_close, host, port, max(left, 0.1)))
+            within(left, functools.partial(_open_and_close, host, port, max(left, 0.1)))
             return
         except OSError as error:
             if time.monotonic() + PAUSE_SECONDS > deadline:
@@ -88,7 +92,7 @@ def _open_and_close(host: str, port: int, seconds: float) -> None:
     socket.create_connection((host, port), seconds).close()
 
 
-def _within(seconds: float, action: Callable[[], Result]) -> Result:
+def within(seconds: float, action: Callable[[], Result]) -> Result:
     """Return what `action` returns; raise TimeoutError if that takes longer.
 
     The resolver has no timeout of its own.
@@ -150,7 +154,7 @@ def _require_accepted(file: str) -> None:
     scope = "https://www.googleapis.com/auth/devstorage.full_control"
     try:
         credentials, _ = google.auth.load_credentials_from_file(file, scopes=[scope])
-        _within(CONTACT_SECONDS, lambda: credentials.refresh(request))
+        within(CONTACT_SECONDS, lambda: credentials.refresh(request))
     except (exceptions.TransportError, TimeoutError) as error:
         raise RetryError(
             f"the credentials in {file} cannot be checked ({_first_line(error)}); check the "
@@ -174,9 +178,7 @@ def _metadata_answers() -> bool:
         if attempt:
             time.sleep(PAUSE_SECONDS)
         try:
-            _within(
-                METADATA_SECONDS, lambda: opener.open(request, timeout=METADATA_SECONDS).close()
-            )
+            within(METADATA_SECONDS, lambda: opener.open(request, timeout=METADATA_SECONDS).close())
             return True
         except OSError:
             continue

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from preprocessing.errors import PermanentError
+from preprocessing.errors import DataError, PermanentError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -17,7 +18,7 @@ T = TypeVar("T")
 Json = dict[str, Any]  # a parsed JSON object
 
 
-class ContractError(ValueError):
+class ContractError(DataError):
     """Parsed JSON does not have the form of a contract; the message names the first wrong place."""
 
 
@@ -51,8 +52,39 @@ class _Form:
         return self._build(core_schema)
 
 
-WholeNumber = Annotated[int, _Form(lambda schema: schema.int_schema(ge=0, strict=True))]
+MAX_INTEGER = (1 << 63) - 1  # TensorFlow, numpy and MLflow hold no larger ones
+
+WholeNumber = Annotated[
+    int, _Form(lambda schema: schema.int_schema(ge=0, le=MAX_INTEGER, strict=True))
+]
+Count = Annotated[int, _Form(lambda schema: schema.int_schema(ge=1, le=MAX_INTEGER, strict=True))]
+Finite = Annotated[float, _Form(lambda schema: schema.float_schema(allow_inf_nan=False))]
+Measure = Annotated[float, _Form(lambda schema: schema.float_schema(ge=0, le=1e15))]
+Fraction = Annotated[float, _Form(lambda schema: schema.float_schema(ge=0, le=1))]
 Sha256 = Annotated[str, _Form(lambda schema: schema.str_schema(pattern="^[0-9a-f]{64}$"))]
+# A path below a folder; no part of it begins with a dot, so it does not lead out of the folder.
+PathBelow = Annotated[
+    str,
+    _Form(
+        lambda schema: schema.str_schema(
+            pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$",
+            max_length=200,
+        )
+    ),
+]
+
+
+@contextlib.contextmanager
+def remedied(remedy: str) -> Iterator[None]:
+    """Add what to do to a ContractError of the block.
+
+    Raises:
+        DataError: The content had another form; the message names the first wrong place.
+    """
+    try:
+        yield
+    except ContractError as error:
+        raise DataError(f"{error}; {remedy}") from None
 
 
 def from_json(kind: type[T], value: Any, name: str) -> T:

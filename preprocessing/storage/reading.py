@@ -22,10 +22,16 @@ def open_read(path: str, *, ahead: bool = True) -> IO[bytes]:
     return retry_if_remote(path, lambda: filesystem.open(name, "rb", **options))
 
 
-def read_bytes(path: str) -> bytes:
-    """Return the whole file as it is at one moment: one request, without asking its size first."""
+def read_bytes(path: str, *, max_bytes: int | None = None) -> bytes:
+    """Return the file as it is at one moment: one request, without asking its size first.
+
+    Args:
+        path: The file.
+        max_bytes: The number of bytes from its start; None for the whole file.
+    """
     filesystem, name = filesystem_of(path)
-    content: bytes = retry_if_remote(path, lambda: filesystem.cat_file(name))
+    part = {} if max_bytes is None else {"start": 0, "end": max_bytes}
+    content: bytes = retry_if_remote(path, lambda: filesystem.cat_file(name, **part))
     return content
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from preprocessing.errors import UsageError, did_you_mean
-from preprocessing.storage.contracts import Json
+from preprocessing.storage.contracts import MAX_INTEGER, Json
 from training.models.variants import Variant
 
 T = TypeVar("T")
@@ -82,6 +82,9 @@ def _parse(text: str, kind: type, path: str) -> Any:
             raise UsageError(f"--set {path} expects true or false, got {text!r}")
         return text == "true"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
-        raise UsageError(f"--set {path} expects {kind.__name__}, got {text!r}") from None
+        raise UsageError(f"--set {path} expects {kind.__name__}, got {text!r:.100}") from None
+    if kind is int and abs(value) > MAX_INTEGER:
+        raise UsageError(f"--set {path} expects at most {MAX_INTEGER}, got {text!r:.100}")
+    return value

@@ -30,7 +30,7 @@ class Range:
     def __contains__(self, value: float) -> bool:
         above = value >= self.low if self.low_included else value > self.low
         below = value <= self.high if self.high_included else value < self.high
-        return above and below and not math.isinf(value)
+        return above and below and abs(value) != math.inf
 
     def __str__(self) -> str:
         if math.isinf(self.high):

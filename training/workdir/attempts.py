@@ -69,7 +69,8 @@ def _read(workdir: Workdir) -> Attempts | None:
     path = workdir.file(FILE)
     if not storage.exists(path):
         return None
-    return contracts.from_json(Attempts, storage.read_json(path), path)
+    with contracts.remedied("delete it to count from 0"):
+        return contracts.from_json(Attempts, storage.read_json(path), path)
 
 
 def _write(workdir: Workdir, count: Attempts) -> None:

@@ -20,7 +20,6 @@ import tensorflow as tf
 from preprocessing import storage
 from preprocessing.errors import DataError
 from preprocessing.storage import contracts
-from preprocessing.storage.contracts import ContractError
 from training.workdir.workdir import Workdir
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ def read_checkpoint(workdir: Workdir, step: int) -> dict[str, np.ndarray]:
                     )
             reader = tf.train.load_checkpoint(os.path.join(local, f"ckpt-{step}"))
             return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (FileNotFoundError, DataError, ContractError, tf.errors.OpError) as error:
+    except (FileNotFoundError, DataError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptCheckpointError(f"{folder}/ckpt-{step} cannot be read: {reason}") from error
 

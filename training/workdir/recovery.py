@@ -10,6 +10,8 @@ import logging
 
 from preprocessing import storage
 from preprocessing.errors import NonFiniteLossError, RetryError
+from preprocessing.storage import contracts
+from preprocessing.storage.contracts import WholeNumber
 from training.workdir.workdir import Workdir
 
 logger = logging.getLogger(__name__)
@@ -43,5 +45,7 @@ def go_back(
 
 def _read(workdir: Workdir) -> list[int]:
     path = workdir.file(FILE)
-    steps: list[int] = storage.read_json(path) if storage.exists(path) else []
-    return steps
+    if not storage.exists(path):
+        return []
+    with contracts.remedied("delete it to go on as if there had been no recovery"):
+        return contracts.from_json(list[WholeNumber], storage.read_json(path), path)

@@ -12,7 +12,7 @@ from typing import Any
 from preprocessing import storage
 from preprocessing.records.schema import Manifest
 from preprocessing.storage import contracts
-from preprocessing.storage.contracts import Json
+from preprocessing.storage.contracts import Count, Json, WholeNumber
 from training.config import RunConfig, differences
 
 FILE = "config.json"
@@ -36,9 +36,9 @@ class Run:
     """
 
     config: RunConfig
-    num_replicas: int
-    num_classes: int
-    num_examples: int
+    num_replicas: Count
+    num_classes: Count
+    num_examples: WholeNumber
     records_digest: str | None
     initial_checkpoint: str | None
     git_commit: str

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from preprocessing.storage.contracts import ContractError
+from preprocessing.storage.contracts import ContractError, remedied
 from training.workdir import run_record
 from training.workdir.evaluations import Evaluation
 from training.workdir.progress import Progress
@@ -135,13 +135,18 @@ class Workdir:
             storage.remove(path)
 
     def read_evaluations(self, steps: Iterable[int]) -> dict[int, Evaluation]:
-        """Return the evaluations of those of `steps` that were evaluated, by step."""
+        """Return the evaluations of those of `steps` that were evaluated, by step.
+
+        Raises:
+            DataError: One of the files is damaged; names the first wrong place.
+        """
         paths = {step: self.evaluation_file(step) for step in steps}
-        return {
-            step: Evaluation.from_json(storage.read_json(path), path)
-            for step, path in paths.items()
-            if storage.exists(path)
-        }
+        with remedied("delete it; the next evaluation of that step makes it again"):
+            return {
+                step: Evaluation.from_json(storage.read_json(path), path)
+                for step, path in paths.items()
+                if storage.exists(path)
+            }
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
         """Write the accuracy of a checkpoint."""
@@ -149,10 +154,15 @@ class Workdir:
         storage.write_json(self.evaluation_file(evaluation.step), evaluation.to_json())
 
     def read_progress(self) -> Progress:
-        """Read `progress.json`; without it, nothing is done yet."""
+        """Read `progress.json`; without it, nothing is done yet.
+
+        Raises:
+            DataError: The file is damaged; names the first wrong place.
+        """
         if not storage.exists(self.progress_file):
             return Progress()
-        return Progress.from_json(storage.read_json(self.progress_file), self.progress_file)
+        with remedied("delete it; the run makes it again"):
+            return Progress.from_json(storage.read_json(self.progress_file), self.progress_file)
 
     def write_progress(self, progress: Progress) -> None:
         """Replace `progress.json`."""

@@ -32,7 +32,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.cli.records import require_same_records
     from preprocessing import storage
-    from preprocessing.storage.contracts import ContractError
+    from preprocessing.errors import DataError
     from training.workdir.evaluations import FinalEvaluation
     from training.workdir.workdir import Workdir
 
@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> Result:
     path = workdir.final_evaluation_file
     if storage.exists(path):
         # Damage is not an obstacle: the run is evaluated again.
-        with contextlib.suppress(ContractError):
+        with contextlib.suppress(DataError):
             known = FinalEvaluation.from_json(storage.read_json(path), path)
             newest = workdir.newest_checkpoint_step()
             wanted = (newest, manifest.digest, workdir.weights_digest(newest))

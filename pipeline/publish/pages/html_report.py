@@ -19,7 +19,7 @@ from pipeline.publish import published_index
 from pipeline.publish.pages import accuracy_table, index_page, plots, templates
 from pipeline.publish.published_index import PublishedEntry
 from preprocessing import storage
-from preprocessing.errors import UsageError
+from preprocessing.errors import DataError, UsageError
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import Manifest
 
@@ -84,8 +84,8 @@ def _of_export(folder: str, records: str | None) -> dict[str, Any]:
     metrics = directory.read_metrics(folder)
     directory.require_intact(folder, metrics)
     entry = published_index.unpublished_entry(folder, metrics)
-    answers = per_image.read(folder)
     names = directory.read_labels(folder)
+    answers = per_image.read(folder, num_outputs=len(names))
     curves = history.read(folder)
     mistakes = np.flatnonzero(~answers.right)
     surest = mistakes[np.argsort(-answers.scores[mistakes, 0], kind="stable")]
@@ -114,7 +114,7 @@ def _of_export(folder: str, records: str | None) -> dict[str, Any]:
                     (("train/loss", "train/regularization"), "loss"),
                     (("train/top1", "validation/top1", "validation/top5"), "accuracy"),
                 )
-                if any(name in curves for name in chosen)
+                if any(curves.get(name) for name in chosen)
             ],
             "classes": _classes(answers, names),
             "confusion": _confusion(answers, names),
@@ -222,6 +222,11 @@ def _pictures(records: str, metrics: ExportMetrics) -> Picture:
     shards = manifest.shards["validation"]
 
     def picture(index: int) -> str:
+        if index >= len(shard_index):
+            raise DataError(
+                f"the export speaks of validation image {index}, {records} have "
+                f"{len(shard_index)}; export again"
+            )
         name = storage.join(records, shards[shard_index[index]].file)
         with storage.open_read(name) as stream:
             stream.seek(int(offsets[index]))

@@ -12,6 +12,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from pipeline.export.formats.registry import latency_columns
+from pipeline.export.history import History
 from pipeline.publish.pages import accuracy_table, published_results
 from pipeline.publish.published_index import PublishedEntry
 from training.models.families import FAMILIES
@@ -111,11 +112,11 @@ def latency(entries: list[PublishedEntry]) -> bytes:
     return _svg(figure)
 
 
-def curves(history: dict[str, list[list[float]]], names: Iterable[str], ylabel: str) -> bytes:
+def curves(history: History, names: Iterable[str], ylabel: str) -> bytes:
     """Draw scalars of a training run over its steps."""
     figure, axes = _figure(size=(6.2, 3.4))
     for color, name in zip(COLORS.values(), names, strict=False):
-        if name in history:
+        if history.get(name):
             steps, values = zip(*((step, value) for step, value, _ in history[name]), strict=True)
             marker = "o" if len(steps) < 20 else ""
             axes.plot(steps, values, color=color, marker=marker, markersize=3, label=name)
