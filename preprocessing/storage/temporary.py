@@ -18,7 +18,7 @@ YOUNG_SECONDS = 60.0  # a folder of a process elsewhere may not be locked yet
 
 
 @contextlib.contextmanager
-def temporary_folder(purpose: str) -> Iterator[str]:
+def temporary_folder(purpose: str, *, in_memory: bool = False) -> Iterator[str]:
     """Yield an empty local folder that is removed with its content at the end of the block.
 
     The folder is locked while it is used. A process that is ended by SIGKILL leaves it unlocked,
@@ -26,9 +26,12 @@ def temporary_folder(purpose: str) -> Iterator[str]:
 
     Args:
         purpose: A word for its name, for example `upload`.
+        in_memory: Whether its files must not touch a disk, for secrets. A machine without a
+            filesystem in memory has them where all temporary folders are.
     """
-    _remove_abandoned(tempfile.gettempdir())
-    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-{os.getpid()}-")
+    parent = _parent_in_memory() if in_memory else tempfile.gettempdir()
+    _remove_abandoned(parent)
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-{os.getpid()}-", dir=parent)
     held = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some filesystems have no locks
@@ -37,6 +40,13 @@ def temporary_folder(purpose: str) -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(held)
+
+
+def _parent_in_memory() -> str:
+    for parent in (os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):
+        if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK):
+            return parent
+    return tempfile.gettempdir()
 
 
 @functools.cache

@@ -6,6 +6,9 @@ it. Objects are plain dictionaries. Every failure is one of `refusals`, or Retry
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import functools
 import json
 import os
 import threading
@@ -15,6 +18,7 @@ from typing import Any, TypeVar
 from pipeline.cluster.api import refusals
 from pipeline.cluster.api.requests import Requests
 from pipeline.cluster.backends import registry
+from preprocessing import storage
 from preprocessing.errors import PermanentError, RetryError, UsageError
 
 Object = dict[str, Any]
@@ -38,6 +42,10 @@ RESOURCES = {  # API paths of kinds that are not jobs; each backend knows the pa
 CLUSTER_WIDE = {"CustomResourceDefinition", "Namespace", "Node", "WorkloadPriorityClass"}
 
 
+# What the library raises for a kubeconfig of another form.
+_DAMAGE = (OSError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+
+
 def resource_path(kind: str) -> str:
     """Return the API path of a kind, without the namespace."""
     backend = registry.find(kind)
@@ -48,6 +56,17 @@ def _sdk_model(kind: str) -> str | None:
     """Return the SDK's model class of a kind; None if the SDK does not handle the kind."""
     backend = registry.find(kind)
     return None if backend is None else backend.sdk_model
+
+
+@functools.cache
+def _keys_folder() -> str:
+    """Return the folder for the keys of a kubeconfig, which the TLS library reads from files.
+
+    It is in memory and goes with this process; if that is killed, the next one removes it.
+    """
+    until_exit = contextlib.ExitStack()
+    atexit.register(until_exit.close)
+    return until_exit.enter_context(storage.temporary_folder("keys", in_memory=True))
 
 
 class Gateway:
@@ -64,6 +83,7 @@ class Gateway:
         self._load()
 
     def _load(self) -> None:
+        import yaml
         from kubeflow.training import TrainingClient
         from kubernetes import client, config
 
@@ -78,10 +98,11 @@ class Gateway:
                     ),  # the library itself reads it only once, when imported
                     context=self._context,
                     client_configuration=configuration,
+                    temp_file_path=_keys_folder(),
                 )
-        except (config.ConfigException, OSError) as error:
+        except (config.ConfigException, yaml.YAMLError, *_DAMAGE) as error:
             raise UsageError(
-                f"no cluster: {str(error).splitlines()[0]}; set KUBECONFIG, or on GKE run "
+                f"no cluster: {' '.join(str(error).split())[:200]}; set KUBECONFIG, or on GKE run "
                 "gcloud container clusters get-credentials NAME"
             ) from None
         configuration.retries = False  # callers of this class retry
