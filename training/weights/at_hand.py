@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from training.weights import checkpoint_format
 
 
 @contextmanager
@@ -36,6 +37,10 @@ def at_hand(path: str) -> Iterator[str]:
                 f"{path} does not exist; pass a checkpoint's prefix (the part before .index), its "
                 "folder or the published .tgz"
             )
+        for entry in entries:
+            path_of_entry = storage.join(parent, entry.name)
+            sizes = storage.list_files(path_of_entry).values() if entry.is_folder else [entry.size]
+            checkpoint_format.require_size(path_of_entry, sum(sizes))
         for entry in entries:
             source, copy = storage.join(parent, entry.name), os.path.join(copies, entry.name)
             if not entry.is_folder:

@@ -6,12 +6,58 @@ before version 0.12, is a single file `x`.
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from preprocessing.errors import DataError
+from preprocessing.storage.tgz import MAX_UNPACKED_RATIO
 
 INDEX, DATA = ".index", ".data-"
 # A table of TensorFlow ends like this (tensorflow/core/lib/io/format.h, kTableMagicNumber).
 _TABLE_END = bytes.fromhex("57fb808b247547db")
+MAX_CHECKPOINT_BYTES = 2 << 30  # twenty times the largest, with every slot of the optimizer
+
+
+def require_size(path: str, num_bytes: int) -> None:
+    """Refuse a checkpoint that is larger than any of this kind of network.
+
+    Raises:
+        DataError: The message has both sizes.
+    """
+    if num_bytes > MAX_CHECKPOINT_BYTES:
+        raise DataError(
+            f"{path} has {num_bytes:,} bytes; allowed: {MAX_CHECKPOINT_BYTES:,}, so it is no "
+            "checkpoint of a MobileNet"
+        )
+
+
+def require_held(path: str, promised_bytes: int, files: Iterable[str], ratio: int = 1) -> None:
+    """Refuse a checkpoint that promises larger values than its files can hold.
+
+    Args:
+        path: The checkpoint in messages.
+        promised_bytes: Size of the values as shapes and types give it.
+        files: The files that hold the values.
+        ratio: How many times larger than the files the values may be, where they are compressed.
+
+    Raises:
+        DataError: The message has both sizes.
+    """
+    held_bytes = sum(os.path.getsize(file) for file in files)
+    require_size(path, held_bytes)
+    if promised_bytes > min(held_bytes * ratio, MAX_CHECKPOINT_BYTES):
+        raise DataError(
+            f"{path} promises values of {promised_bytes:,} bytes, but holds {held_bytes:,}; it is "
+            "damaged"
+        )
+
+
+def files_of(prefix: str) -> tuple[list[str], int]:
+    """Return the files that hold the values, and how many times larger the values may be."""
+    if is_single_file(prefix):
+        return [prefix], MAX_UNPACKED_RATIO
+    return sorted(glob.glob(f"{glob.escape(prefix)}{DATA}*")), 1
 
 
 def is_single_file(path: str) -> bool:

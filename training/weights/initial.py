@@ -161,7 +161,7 @@ def _read_slim(
     A classifier without the background gets one.
     """
     outputs = slim_checkpoint.head_shape(path, architecture(variant, 1))[-1:]
-    if not outputs:
+    if not outputs or outputs[0] < 1:
         raise UsageError(f"{path} holds no {variant.family} with a classifier")
     shapes = slim_shapes(architecture(variant, outputs[0]))
     kind = _kind_in(path, weights, list(shapes), "import-checkpoint")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+from collections.abc import Iterator
 
 import h5py
 import keras
@@ -10,14 +13,18 @@ import numpy as np
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
+from preprocessing.storage.tgz import MAX_UNPACKED_RATIO
 from training.config import ModelConfig
 from training.models.architecture import architecture
 from training.models.layout import Architecture
 from training.models.mobilenet import layer_name, mobilenet
 from training.models.model_family import KerasApplication
 from training.models.variants import Variant
+from training.weights import checkpoint_format
 from training.weights.shapes import require_fit
 from training.weights.slim_checkpoint import slim_variables
+
+MAX_DATASETS = 10_000  # the largest network here has 300 variables
 
 
 def application(variant: Variant, num_outputs: int) -> keras.Model:
@@ -87,7 +94,8 @@ def read_weights(path: str, model: keras.Model, variant: Variant, layout: Archit
     """
     theirs = application(variant, layout.classifier.out_channels)
     require_fit(f"{path} does not fit {theirs.name}", _expected(theirs), _shapes(path))
-    theirs.load_weights(path)
+    with _readable(path):
+        theirs.load_weights(path)
     copy_weights(model, theirs, variant, layout, to_ours=True)
 
 
@@ -119,13 +127,29 @@ def _shapes(path: str) -> dict[str, tuple[int, ...]]:
         raise UsageError(f"{path} does not exist; pass a .weights.h5 of keras.applications")
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def visit(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            shapes[name] = item.shape
+    promised_bytes = 0
 
-    try:
-        with h5py.File(path) as file:
-            file.visititems(visit)
-    except OSError as error:
-        raise DataError(f"{path} is no HDF5 file: {error}") from error
+    def visit(name: str, item: h5py.HLObject) -> None:
+        nonlocal promised_bytes
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise DataError(f"{path}: {name!r:.80} lies in other files")
+            shapes[name] = item.shape
+            promised_bytes += math.prod(item.shape or ()) * item.dtype.itemsize
+        if len(shapes) > MAX_DATASETS:
+            raise DataError(f"{path} holds more than {MAX_DATASETS:,} datasets")
+
+    with _readable(path), h5py.File(path) as file:
+        file.visititems(visit)
+    checkpoint_format.require_held(path, promised_bytes, [path], MAX_UNPACKED_RATIO)
     return shapes
+
+
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what HDF5 and Keras raise for a damaged file into one line."""
+    try:
+        yield
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is no HDF5 file, or a damaged one: {reason}") from None

@@ -6,6 +6,7 @@ Tools that read the published files (slim, TF Object Detection, DeepLab) read th
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,8 +92,18 @@ def read(
         stored = {name: name + SHADOW * _averaged(name, weights) for name in shapes}
         needed = {stored[name]: shape for name, shape in shapes.items()}
         require_fit(f"{path} does not fit", needed, stored_shapes)
-        step = int(reader.get_tensor(GLOBAL_STEP)) if GLOBAL_STEP in stored_shapes else 0
-        return {name: reader.get_tensor(key) for name, key in stored.items()}, step
+        has_step = GLOBAL_STEP in stored_shapes
+        _require_numbers(reader, path, needed, has_step)
+        types = reader.get_variable_to_dtype_map()
+        promised_bytes = sum(math.prod(shape) * types[key].size for key, shape in needed.items())
+        files, ratio = checkpoint_format.files_of(prefix)
+        checkpoint_format.require_held(path, promised_bytes, files, ratio)
+        with _readable(path):
+            step = int(reader.get_tensor(GLOBAL_STEP)) if has_step else 0
+            found = {name: reader.get_tensor(key) for name, key in stored.items()}
+        if step < 0:
+            raise DataError(f"{path} is of step {step}; it is damaged")
+        return found, step
 
 
 def has(path: str, names: Iterable[str]) -> bool:
@@ -149,10 +160,39 @@ def _stored_shapes(path: str) -> dict[str, list[int]]:
 
 
 def _open(prefix: str, shown: str) -> tf.train.CheckpointReader:
-    try:
+    files, _ = checkpoint_format.files_of(prefix)
+    index = f"{prefix}{checkpoint_format.INDEX}"
+    files += [index] * os.path.isfile(index)
+    checkpoint_format.require_size(shown, sum(map(os.path.getsize, files)))
+    with _readable(shown):
         return tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise DataError(f"{shown} is no TensorFlow checkpoint: {error}") from error
+
+
+@contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Turn what TensorFlow raises for a damaged checkpoint into one line."""
+    try:
+        yield
+    except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path} is no TensorFlow checkpoint, or a damaged one: {reason}") from None
+
+
+def _require_numbers(
+    reader: tf.train.CheckpointReader, path: str, needed: Iterable[str], has_step: bool
+) -> None:
+    """Refuse weights that are no floats, and a step that is no whole number."""
+    types = reader.get_variable_to_dtype_map()
+    wrong = [name for name in needed if not types[name].is_floating]
+    if wrong:
+        raise DataError(f"{path} does not fit: {wrong[0]} is {types[wrong[0]].name}, not float32")
+    if has_step:
+        shape = reader.get_variable_to_shape_map()[GLOBAL_STEP]
+        if shape or not types[GLOBAL_STEP].is_integer:
+            raise DataError(
+                f"{path} does not fit: {GLOBAL_STEP} is {types[GLOBAL_STEP].name} {shape}, not a "
+                "whole number"
+            )
 
 
 def _averaged(name: str, weights: str) -> bool:
@@ -169,6 +209,7 @@ def _prefix(path: str) -> Iterator[str]:
     elif os.path.isdir(path):
         yield _only_prefix(path, path)
     elif os.path.isfile(path) and path.endswith((".tgz", ".tar.gz")):
+        checkpoint_format.require_size(path, os.path.getsize(path))
         with temporary_folder("weights") as folder:
             unpack(path, folder, with_folders=True)
             yield _only_prefix(folder, path)
