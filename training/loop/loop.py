@@ -189,6 +189,7 @@ class _Loop:
                 session.source.folder,
                 during=f"steps {step} to {step + num_steps}",
                 damage=damage,
+                has_peers=len(session.job.cluster.workers) > 1,
             ) from error
 
     def _after_call(self, num_steps: int, loss: float) -> None:

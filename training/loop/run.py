@@ -30,7 +30,7 @@ def run_training(job: TrainJob) -> Progress:
     watchdog = ProcessWatchdog(limits.grace_seconds)
     shared = is_chief and len(job.cluster.workers) > 1
     with exclusive_between_machines(job.workdir) if shared else contextlib.nullcontext():
-        with explained(job.records):
+        with explained(job.records, has_peers=len(job.cluster.workers) > 1):
             rendezvous(job.cluster, limits.startup_timeout_seconds, raise_if_signalled)
         if is_chief:  # only now: to wait for the others in vain is no attempt
             attempts.begin(job.workdir, limits.max_attempts)
@@ -60,7 +60,7 @@ def run_training(job: TrainJob) -> Progress:
 def _train_together(job: TrainJob, watchdog: ProcessWatchdog) -> Progress:
     """Connect to the other workers, then train."""
     seconds = job.config.loop.startup_timeout_seconds
-    with explained(job.records):
+    with explained(job.records, has_peers=len(job.cluster.workers) > 1):
         watchdog.expect("connecting to the other workers (loop.startup_timeout_seconds)", seconds)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         watchdog.listen()

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError, PermanentError, RetryError, StorageFullError
 
-# How a lost, killed or frozen peer appears to this process. It cannot recover: all workers
-# restart and continue from the checkpoint.
-_PEER_LOST = (
+# How a lost, killed or frozen peer appears to this process, or a store that does not answer. It
+# cannot recover: all workers restart and continue from the checkpoint.
+_AWAY = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -22,6 +22,7 @@ _PEER_LOST = (
 _PLACE_IN_INPUT = re.compile(
     r"^.*transformation with iterator: \S+: |\{\{function_node \S+\}\} |\[Op:\S+\]"
 )
+_OF_STORAGE = re.compile(r"\bgs://|\bhttps?://|libcurl|HTTP request")
 _PLACES = (
     "Graph execution error",
     "Detected at node",
@@ -60,17 +61,21 @@ class DamagedRecord:
 
 
 @contextlib.contextmanager
-def explained(records: str) -> Iterator[None]:
+def explained(records: str, *, has_peers: bool = False) -> Iterator[None]:
     """Turn what TensorFlow raises in the block into one line that says what to do.
 
+    Args:
+        records: The folder of the data.
+        has_peers: Whether this process works together with others.
+
     Raises:
-        RetryError: A peer was lost.
+        RetryError: A peer was lost, or the storage does not answer.
         PermanentError: Data or storage are at fault, or TensorFlow itself.
     """
     try:
         yield
     except tf.errors.OpError as error:
-        raise explain(error, records) from error
+        raise explain(error, records, has_peers=has_peers) from error
 
 
 def explain(
@@ -79,6 +84,7 @@ def explain(
     *,
     during: str | None = None,
     damage: DamagedRecord | None = None,
+    has_peers: bool = False,
 ) -> Exception:
     """Return the error to raise instead, with one line.
 
@@ -87,6 +93,7 @@ def explain(
         records: The folder of the data.
         during: The steps of training in which it came, if known.
         damage: The record that is at fault, if known.
+        has_peers: Whether this process works together with others.
     """
     reason = reason_of(error)
     when = f" in {during}" if during else ""
@@ -108,8 +115,15 @@ def explain(
         )
     if isinstance(error, tf.errors.InvalidArgumentError) and "JPEG" in str(error.message):
         return DataError(f"an image of {records} cannot be decoded{when}: {reason}{remedy}")
-    if isinstance(error, _PEER_LOST) or "ollective" in str(error.message):
+    if "ollective" in str(error.message):
         return RetryError(f"lost a peer{when}: {reason}")
+    if isinstance(error, _AWAY):
+        if has_peers and not _OF_STORAGE.search(str(error.message)):
+            return RetryError(f"lost a peer{when}: {reason}")
+        return RetryError(
+            f"the storage of {records} failed{when}: {reason}; run the same command again, it "
+            "continues"
+        )
     return PermanentError(f"TensorFlow failed{when}: {reason}")
 
 

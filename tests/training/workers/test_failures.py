@@ -25,6 +25,7 @@ from training.models.variants import Variant
 from training.workdir import recovery
 from training.workdir.workdir import Workdir
 from training.workers.cluster import Cluster
+from training.workers.failures import explained
 from training.workers.watchdog import StoppedError, Watchdog
 
 FEW_STEPS = ("training.total_images=96", "loop.evaluate_every_steps=1000")
@@ -236,3 +237,32 @@ def test_workers_that_do_not_see_the_same_checkpoints_are_told(
     )
     with pytest.raises(UsageError, match="must be one storage that all of them see"):
         require_same_start(OthersAtStep30(), job, 0)
+
+
+@pytest.mark.parametrize("has_peers", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "message", "is_peer"),
+    [
+        (
+            tf.errors.UnavailableError,
+            "Error executing an HTTP request: libcurl code 7 meaning 'Couldn't connect to server'\n"
+            "\t when reading metadata of gs://bucket/records/train-00000-of-00008",
+            False,
+        ),
+        (tf.errors.AbortedError, "All 10 retry attempts failed: gs://bucket/records/x", False),
+        (tf.errors.DeadlineExceededError, "Timeout when reading https://storage.test/x", False),
+        (tf.errors.UnavailableError, "Connection reset by peer", True),
+        (tf.errors.CancelledError, "RPC was cancelled", True),
+    ],
+)
+def test_only_who_has_peers_can_lose_one_and_storage_is_none(
+    kind: type[tf.errors.OpError], message: str, is_peer: bool, has_peers: bool
+) -> None:
+    with (
+        pytest.raises(RetryError) as raised,
+        explained("gs://bucket/records", has_peers=has_peers),
+    ):
+        raise kind(None, None, message)
+    expected = "lost a peer: " if is_peer and has_peers else "the storage of gs://bucket/records "
+    assert str(raised.value).startswith(expected)
+    assert len(str(raised.value).splitlines()) == 1
