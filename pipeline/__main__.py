@@ -2,6 +2,22 @@
 
 import sys
 
-from pipeline.cli import main
+from pipeline.local import interruption
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command line as a process of its own, and return the exit code."""
+    interruption.listen()  # before the imports, which take most of the time of a short command
+    try:
+        from pipeline.cli import main as run
+
+        code = run()
+        interruption.settle(code)
+    except BaseException:
+        interruption.leave_if_interrupted()
+        raise
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
 from preprocessing.errors import RETRY_EXIT_CODE, RetryError
+from preprocessing.terminal import unheard_by_children
 
 
 @contextlib.contextmanager
@@ -36,15 +38,17 @@ def worker_pool(
     Raises:
         RetryError: A worker was killed.
     """
-    context: Any = multiprocessing.get_context("forkserver" if preload else "spawn")
-    if preload:
-        context.set_forkserver_preload([preload])
+    context = _context(preload)
     pool = ProcessPoolExecutor(
         num_workers, context, initializer=_begin, initargs=(start, arguments)
     )
     with loss_explained():
         try:
             yield pool
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.kill()  # nobody waits for the end of its work
+            raise
         finally:
             # Not by `with pool`, which would take back that work is dropped.
             pool.shutdown(wait=True, cancel_futures=True)
@@ -65,6 +69,24 @@ def loss_explained() -> Iterator[None]:
         ) from error
 
 
+def _context(preload: str) -> Any:
+    """Return the context whose processes are forked from one that has only imported `preload`.
+
+    That one is started here, because a process hears what the one that forks it hears.
+    """
+    context: Any = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload] if preload else [])
+    before = sys.warnoptions[:]
+    sys.warnoptions.append("ignore::UserWarning")  # it warns of what an interruption leaves behind
+    try:
+        resource_tracker.ensure_running()  # it lets this thread hear signals again, so it is first
+    finally:
+        sys.warnoptions[:] = before
+    with unheard_by_children():
+        forkserver.ensure_running()
+    return context
+
+
 def _begin(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     _follow_parent()
     if start:
@@ -72,8 +94,7 @@ def _begin(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
 
 
 def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end this worker as soon as the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End this worker as soon as the parent ends."""
     parent = multiprocessing.parent_process()
     assert parent
 

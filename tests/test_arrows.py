@@ -18,12 +18,14 @@ SHARED = {
     "preprocessing.storage",
     "preprocessing.errors",
     "preprocessing.limits",
+    "preprocessing.terminal",
     "preprocessing.worker_pool",
 }
 # A chapter or a single module of `preprocessing` imports only those before it.
 PREPROCESSING_CHAPTERS = (
     "errors",
     "limits",
+    "terminal",
     "worker_pool",
     "storage",
     "records",

@@ -21,6 +21,7 @@ from preprocessing.errors import (
     describe_os_error,
     one_line,
 )
+from training.workers.watchdog import StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
     try:
         result = command.run(arguments)
     except (PermanentError, RetryError) as error:
-        return _fail(str(error), error.exit_code)
+        is_told = isinstance(error, StoppedError) and processes.is_child()
+        return _fail("" if is_told else str(error), error.exit_code)
     except OSError as error:
         described = describe_os_error(error)
         return _fail(str(described), described.exit_code)

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 VARIANT = "mobilenet_v2_0.35_64"
 INT8_TOLERANCE = 0.01  # of top-1
+SAVING_SECONDS = 4.0  # for an interrupted stage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,8 +149,12 @@ def _stage(name: str, *arguments: str) -> dict[str, Any]:
     started = time.monotonic()
     child = processes.start([name, *arguments], {}, stdout=subprocess.PIPE)
     assert child.stdout
-    out = child.stdout.read()  # communicate() would close the pipe that the child lives by
-    code = child.wait()
+    try:
+        out = child.stdout.read()  # communicate() would close the pipe that the child lives by
+        code = child.wait()
+    except KeyboardInterrupt:
+        processes.stop_all([child], SAVING_SECONDS)
+        raise
     if code:
         raise processes.failure(name, code)
     logger.info("%s", f"{name}: done in {time.monotonic() - started:.1f} s")

@@ -1,3 +1,10 @@
 """On this machine: workers, messages, quiet imports, event files, the data-service server."""
 
-__all__ = ["data_service_server", "event_files", "messages", "processes", "quiet"]
+__all__ = [
+    "data_service_server",
+    "event_files",
+    "interruption",
+    "messages",
+    "processes",
+    "quiet",
+]

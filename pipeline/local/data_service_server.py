@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+import socket
+import threading
+import time
+from typing import NoReturn
 
 import tensorflow as tf
+
+from preprocessing.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 0.5
 
 
 def serve_dispatcher(port: int, work_dir: str) -> None:
@@ -17,7 +29,7 @@ def serve_dispatcher(port: int, work_dir: str) -> None:
         service.DispatcherConfig(port=port, work_dir=work_dir, fault_tolerant_mode=True)
     )
     print(json.dumps({"dispatcher": server.target}), flush=True)
-    server.join()
+    _serve(server)
 
 
 def serve_worker(dispatcher: str, port: int, host: str) -> None:
@@ -28,14 +40,43 @@ def serve_worker(dispatcher: str, port: int, host: str) -> None:
         port: The port to listen on.
         host: The name under which the trainers reach this machine.
     """
+    address = dispatcher.removeprefix("grpc://")
+    _await(address)
     service = tf.data.experimental.service
     server = service.WorkerServer(
         service.WorkerConfig(
-            dispatcher_address=dispatcher.removeprefix("grpc://"),
+            dispatcher_address=address,
             worker_address=f"{host}:{port}",
             port=port,
             heartbeat_interval_ms=1000,
         )
     )
     print(json.dumps({"worker": f"{host}:{port}"}), flush=True)
-    server.join()
+    _serve(server)
+
+
+def _await(address: str) -> None:
+    """Wait for the dispatcher here: TensorFlow holds the interpreter lock while it does.
+
+    Raises:
+        UsageError: The address has another form.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 1 << 16):
+        raise UsageError(f"--dispatcher expects grpc://HOST:PORT, got {address!r}")
+    told = False
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
+                return
+        except OSError as error:
+            if not told:
+                logger.info("data-service: waiting for the dispatcher %s (%s)", address, error)
+            told = True
+            time.sleep(LOOK_SECONDS)
+
+
+def _serve(server: object) -> NoReturn:
+    """Keep a server until this process is killed; its own `join` does not hear Ctrl-C."""
+    threading.Event().wait()
+    raise AssertionError(server)

@@ -35,15 +35,19 @@ def own_network() -> Iterator[list[str]]:
     Raises:
         OSError: This system does not allow it; the message says what failed.
     """
+    from preprocessing.terminal import unheard_by_children  # which the holder does not have
+
     enter = shutil.which("nsenter")
     if enter is None:
         raise OSError("nsenter of util-linux is not installed")
-    with subprocess.Popen(
-        [sys.executable, "-P", __file__],
-        stdin=subprocess.PIPE,  # it ends when this is closed, even by a SIGKILL
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as holder:
+    with unheard_by_children():
+        started = subprocess.Popen(
+            [sys.executable, "-P", __file__],
+            stdin=subprocess.PIPE,  # it ends when this is closed, even by a SIGKILL
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    with started as holder:
         assert holder.stdout
         assert holder.stdin
         assert holder.stderr

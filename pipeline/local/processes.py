@@ -20,9 +20,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from pipeline.local import own_network
+from pipeline.local import interruption, own_network
 from preprocessing import limits
 from preprocessing.errors import RETRY_EXIT_CODE, PermanentError, RetryError
+from preprocessing.terminal import unheard_by_children
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,15 @@ RESERVE_SECONDS = 5.0  # between the end of the grace period and SIGKILL
 # without it, but may be about to report the same failure.
 LAST_WORDS_SECONDS = 2.0
 
+_is_child = False
+
 
 def die_with_parent() -> None:
     """Make a child of `start` exit when its parent is gone, even if it is gone already."""
+    global _is_child
     # The variable is removed because it is not meant for other children of this process.
-    if not os.environ.pop(DIES_WITH_PARENT, None):
+    _is_child = bool(os.environ.pop(DIES_WITH_PARENT, None))
+    if not _is_child:
         return
 
     def wait() -> None:
@@ -48,6 +53,11 @@ def die_with_parent() -> None:
     if select.select([0], [], [], 0)[0]:  # nobody writes there, so the parent has ended
         os._exit(RETRY_EXIT_CODE)
     threading.Thread(target=wait, daemon=True).start()
+
+
+def is_child() -> bool:
+    """Return whether this process is a child of `start`, whose parent says that it was stopped."""
+    return _is_child
 
 
 def start(
@@ -65,13 +75,14 @@ def start(
         stdout: The argument of `subprocess.Popen`.
         prefix: What precedes the command, for example to enter another network.
     """
-    return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "pipeline", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=stdout,
-        text=True,
-        env={**os.environ, **environment, **SAFE_PATH, DIES_WITH_PARENT: "1"},
-    )
+    with unheard_by_children():
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-m", "pipeline", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            text=True,
+            env={**os.environ, **environment, **SAFE_PATH, DIES_WITH_PARENT: "1"},
+        )
 
 
 def failure(name: str, code: int) -> Exception:
@@ -91,7 +102,7 @@ def run_workers(
 ) -> int:
     """Run `mobilenet ARGUMENTS` as `num_workers` local workers that know each other.
 
-    SIGTERM and Ctrl-C are passed on; the workers have `grace_seconds` to save and end.
+    SIGTERM and Ctrl-C make the workers save and end; they have `grace_seconds` for that.
 
     Args:
         arguments: The subcommand and its flags.
@@ -153,26 +164,43 @@ def _run_workers(
         for index in range(num_workers)
     ]
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.terminate()
-        _end(workers, grace_seconds + RESERVE_SECONDS)
+    def stop(number: int, frame: FrameType | None) -> None:
+        stop_all(workers, grace_seconds + RESERVE_SECONDS)
+        if not is_child():
+            logger.error("mobilenet: terminated; run the same command again, it continues")
         os._exit(RETRY_EXIT_CODE)
 
-    previous = {
-        number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         codes = _wait_for_all(workers)
+    except KeyboardInterrupt:
+        stop_all(workers, grace_seconds + RESERVE_SECONDS)
+        raise
     finally:
         _end(workers, 0)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, previous)
     permanent = [code for code in codes if 0 < code < 128]
     if permanent:
         return permanent[0]
     return RETRY_EXIT_CODE if any(codes) else 0
+
+
+def stop_all(children: Sequence[subprocess.Popen[str]], seconds: float) -> None:
+    """Ask children to stop, give them `seconds` to save, then kill them."""
+    interruption.allow(seconds)
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    _end([child for child in children if _has_begun(child)], seconds)
+    _end(children, 0)
+
+
+def _has_begun(child: subprocess.Popen[str]) -> bool:
+    """Return whether a child has something to save: until then, a training lets SIGTERM wait."""
+    with contextlib.suppress(OSError), open(f"/proc/{child.pid}/status") as status:
+        blocked = next(line for line in status if line.startswith("SigBlk:"))
+        return not int(blocked.split()[1], 16) & 1 << (signal.SIGTERM - 1)
+    return False
 
 
 def _wait_for_all(workers: Sequence[subprocess.Popen[str]]) -> list[int]:

@@ -18,7 +18,7 @@ def import_tensorflow() -> None:
         os.dup2(chatter.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except BaseException:
+        except Exception:  # not of an interruption
             chatter.seek(0)
             os.write(stderr, chatter.read())
             raise

@@ -15,6 +15,7 @@ from pipeline.local import processes
 from pipeline.publish.passwords import without_password
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from preprocessing.terminal import unheard_by_children
 
 _SCHEME = "sqlite:///"
 
@@ -83,6 +84,7 @@ def serve(database: str, port: int) -> NoReturn:
     """Become MLflow's server, which shows the registry's page until it is interrupted."""
     if not os.path.exists(database):
         raise UsageError(f"no registry at {database}; publish something first")
+<<<<<<< HEAD
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", f"{_SCHEME}{os.path.abspath(database)}"),
@@ -93,3 +95,17 @@ def serve(database: str, port: int) -> NoReturn:
     # Eight more processes would wait for jobs, which evaluate language models.
     no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     os.execve(sys.executable, command, {**os.environ, **processes.SAFE_PATH, **no_jobs})
+=======
+    with unheard_by_children():
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server"),
+                *("--backend-store-uri", f"{_SCHEME}{os.path.abspath(database)}"),
+                *("--host", "127.0.0.1"),
+                *("--port", str(port)),
+                *("--workers", "1"),
+            ],
+            env={**os.environ, **processes.SAFE_PATH},
+        )
+    return server.wait()
+>>>>>>> 52b21e8 (cli: Ctrl-C or a closed terminal ends every command in one line, a second Ctrl-C at once)

@@ -46,7 +46,7 @@ class Watchdog:
 
 
 class ProcessWatchdog(Watchdog):
-    """Watches the whole process: the first SIGTERM or Ctrl-C is a request, time limits are hard.
+    """Watches the whole process: the first of `SIGNALS` is a request, time limits are hard.
 
     Once in a process: its timers are the process's own, and stay armed until it is gone.
 

@@ -1,0 +1,169 @@
+"""Interruption: the first Ctrl-C ends a command in order, the second at once.
+
+Python's own handler does not suffice: it waits while the main thread is in a long call, what it
+raises may come out of any line, also of an import or a destructor, and libraries print, wrap or
+swallow it. Here a thread hears of the signals. It says the one line, makes the process mute, and
+ends it with all its children after a bounded time. Until then the main thread unwinds, which gives
+temporary files, locks and leases back. Without that nothing is damaged either, because everything
+that a command writes is complete or absent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+from pipeline.local import descendants
+from preprocessing.errors import RETRY_EXIT_CODE
+from preprocessing.terminal import TERMINAL_SIGNALS
+
+MESSAGE = "mobilenet: interrupted; run the same command again, it continues"
+UNWINDING_SECONDS = 3.0  # from the signal to the end of the process
+KILLING_SECONDS = 0.5  # until the children are gone
+LOOK_SECONDS = 0.05
+
+
+class _Guard:
+    """What this process knows of its interruption, and the thread that hears of it."""
+
+    def __init__(self) -> None:
+        self.seconds = UNWINDING_SECONDS
+        self._lock = threading.RLock()  # the handler may interrupt its own thread
+        self._interrupted = self._raised = False
+        self._exit_code: int | None = None  # of a command that is done
+        self._stderr = os.dup(2)  # as it was at the start: `import_tensorflow` replaces it
+        self._heard, self._hearing = os.pipe()
+        os.set_blocking(self._hearing, False)
+        # The thread must not take signals of the main thread, which may be blocked there.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        threading.Thread(target=self._hear, daemon=True, name="interruption").start()
+        self.take_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        atexit.register(self._end)  # the first to be registered is the last to be called
+
+    def take_signals(self) -> None:
+        """Hear the terminal's signals, except one that is ignored, for example by nohup."""
+        signal.set_wakeup_fd(self._hearing, warn_on_full_buffer=False)
+        for number in TERMINAL_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._unwind)
+
+    def settle(self, exit_code: int) -> None:
+        """Let a signal end the process with `exit_code` from now on, unless one came before."""
+        with self._lock:
+            self.leave_if_interrupted()
+            self._exit_code = exit_code
+        self.take_signals()  # a training has taken them
+
+    def leave_if_interrupted(self) -> None:
+        """End the process if it was interrupted, whatever libraries have made of that."""
+        if self._interrupted:
+            _leave(RETRY_EXIT_CODE)
+
+    def _end(self) -> None:
+        """End a command that is done, without taking apart what it has imported.
+
+        That takes up to a second, and a signal then would change the exit code.
+        """
+        if self._exit_code is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self._exit_code)
+
+    def _unwind(self, number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt in the main thread, once."""
+        self._interrupt()
+        if not self._raised:
+            self._raised = True
+            raise KeyboardInterrupt
+
+    def _hear(self) -> None:
+        self._await_terminal_signal()
+        threading.Thread(target=self._keep_time, daemon=True, name="unwinding").start()
+        self._interrupt()
+        while self._await_terminal_signal() != signal.SIGINT:
+            pass  # a closing terminal sends SIGHUP more than once; only Ctrl-C is impatience
+        _leave(RETRY_EXIT_CODE)
+
+    def _await_terminal_signal(self) -> int:
+        while (number := os.read(self._heard, 1)[0]) not in TERMINAL_SIGNALS:
+            pass
+        return number
+
+    def _interrupt(self) -> None:
+        """Say that the command is interrupted, and let nobody say more; once."""
+        with self._lock:
+            if self._exit_code is not None:
+                _leave(self._exit_code)
+            if not self._interrupted:
+                self._interrupted = True
+                _mute()
+                with contextlib.suppress(OSError):  # of a terminal that is gone
+                    os.write(self._stderr, _line().encode())
+
+    def _keep_time(self) -> None:
+        started = time.monotonic()
+        while time.monotonic() < started + self.seconds:
+            time.sleep(LOOK_SECONDS)
+        _leave(RETRY_EXIT_CODE)
+
+
+_guard: _Guard | None = None
+
+
+def listen() -> None:
+    """Hear Ctrl-C and a closed terminal from now on; in the main thread, before long imports."""
+    global _guard
+    _guard = _Guard()
+
+
+def allow(seconds: float) -> None:
+    """Let an interruption take so long, because a child has something to save."""
+    if _guard:
+        _guard.seconds = seconds
+
+
+def settle(exit_code: int) -> None:
+    """End a command that has come to its end: as interrupted, or so that no signal changes it."""
+    if _guard:
+        _guard.settle(exit_code)
+
+
+def leave_if_interrupted() -> None:
+    """End the process if it was interrupted, whatever libraries have made of that."""
+    if _guard:
+        _guard.leave_if_interrupted()
+
+
+def _leave(exit_code: int) -> None:
+    with contextlib.suppress(OSError):
+        descendants.kill(KILLING_SECONDS)
+    os._exit(exit_code)
+
+
+def _mute() -> None:
+    """Send to nowhere what this process prints to stderr, in Python and below it."""
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  (open until the process ends)
+    os.dup2(nowhere.fileno(), 2)
+    sys.stderr = nowhere
+
+
+def _line() -> str:
+    """Return the line in the form of the log, on a line of its own if a progress bar is shown.
+
+    Modules may be missing or half imported, and importing them here could wait without end.
+    """
+    line, bars = MESSAGE, 0
+    with contextlib.suppress(Exception):
+        bars = len(sys.modules["tqdm"].tqdm._instances)
+    with contextlib.suppress(Exception):
+        logging = sys.modules["logging"]
+        record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, MESSAGE, (), None)
+        line = logging.getLogger("pipeline").handlers[0].format(record)
+    return f"{chr(10) if bars else ''}{line}\n"
