@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NoReturn
 
 import platformdirs
 
@@ -80,11 +81,10 @@ def _make_database(database: str) -> None:
     os.replace(partial, database)
 
 
-def serve(database: str, port: int) -> NoReturn:
-    """Become MLflow's server, which shows the registry's page until it is interrupted."""
+def serve(database: str, port: int) -> int:
+    """Show the registry's page until interrupted or asked to end; return the exit code."""
     if not os.path.exists(database):
         raise UsageError(f"no registry at {database}; publish something first")
-<<<<<<< HEAD
     command = [
         *(sys.executable, "-m", "mlflow", "server"),
         *("--backend-store-uri", f"{_SCHEME}{os.path.abspath(database)}"),
@@ -94,18 +94,7 @@ def serve(database: str, port: int) -> NoReturn:
     ]
     # Eight more processes would wait for jobs, which evaluate language models.
     no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, command, {**os.environ, **processes.SAFE_PATH, **no_jobs})
-=======
     with unheard_by_children():
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server"),
-                *("--backend-store-uri", f"{_SCHEME}{os.path.abspath(database)}"),
-                *("--host", "127.0.0.1"),
-                *("--port", str(port)),
-                *("--workers", "1"),
-            ],
-            env={**os.environ, **processes.SAFE_PATH},
-        )
+        server = subprocess.Popen(command, env={**os.environ, **processes.SAFE_PATH, **no_jobs})
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     return server.wait()
->>>>>>> 52b21e8 (cli: Ctrl-C or a closed terminal ends every command in one line, a second Ctrl-C at once)
