@@ -15,6 +15,7 @@ from tests.recorded_network import RecordedNetwork
 
 CLUSTER = "cluster.test"
 PUBLISHED = "published.test"
+BUCKETS = "storage.googleapis.com"  # whom a path in gs:// names
 VARIANT = "mobilenet_v2_0.35_64"
 SMALL = (
     *("--variant=mobilenet_v2_0.35_32", "--recipe=demo"),
@@ -85,6 +86,7 @@ def calls(demo: Path, folder: Path) -> Iterator[Call]:
     yield Call(("registry", f"--database={database}"), port=5000)
     yield Call(("compare", export, export))
     yield Call(("table", f"--published={demo}/published"))
+    yield Call(("table", "--published=gs://bucket/published"), BUCKETS)
     yield Call(("fetch", VARIANT, f"--from=https://{PUBLISHED}", f"--output={folder}/f"), PUBLISHED)
     launch = ("launch", *SMALL, "--overlay=local", "--gpus=0")
     yield Call((*launch, "--render"))
