@@ -87,12 +87,21 @@ def _rendered(
     spec: RunSpec, docs: list[render.Manifest], arguments: argparse.Namespace
 ) -> Rendered:
     name = arguments.name or spec.default_name
-    shared, stages = render.split(docs, spec)
+    try:
+        shared, stages = render.split(docs, spec)
+        filled = render.fill(stages, spec, name, arguments.priority)
+        for docs_of_stage in filled.values():
+            render.attempt(docs_of_stage, spec, name, 1)
+    except render.DAMAGE as error:
+        raise UsageError(
+            f"the manifests of overlay {spec.overlay} have another form than those in k8s/base "
+            f"({type(error).__name__}: {error!s:.100}); repair them"
+        ) from error
     new = Record(
         name=name,
         spec=spec,
         limits=Limits(max_attempts=arguments.max_attempts, deadline_hours=arguments.deadline_hours),
-        stages=render.fill(stages, spec, name, arguments.priority),
+        stages=filled,
         state=State(since=record.now().isoformat()),
     )
     return Rendered(new, shared)

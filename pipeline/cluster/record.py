@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pipeline.cluster import render
 from pipeline.cluster.api.gateway import Gateway, Object
 from pipeline.cluster.api.refusals import ConflictError, MissingError, NameTakenError
-from pipeline.cluster.render import RUN_LABEL, Manifest
+from pipeline.cluster.render import DAMAGE, RUN_LABEL, Manifest
 from pipeline.cluster.spec import RunSpec
-from preprocessing.errors import DataError, UsageError
+from preprocessing import storage
+from preprocessing.errors import DataError, UsageError, one_line
 from preprocessing.storage import contracts
+from preprocessing.storage.contracts import ContractError, Measure, WholeNumber
 from training.config import changes
 
 logger = logging.getLogger(__name__)
@@ -55,8 +58,8 @@ class Limits:
         deadline_hours: Time since the launch or the last resume; None sets no limit.
     """
 
-    max_attempts: int
-    deadline_hours: float | None = None
+    max_attempts: WholeNumber
+    deadline_hours: Measure | None = None
 
     @property
     def deadline_seconds(self) -> float | None:
@@ -85,14 +88,14 @@ class State:
 
     stopped: bool = False
     outcome: Outcome | None = None
-    exit_code: int = 0
+    exit_code: WholeNumber = 0
     reason: str | None = None
     done: tuple[str, ...] = ()
     since: str | None = None
-    acknowledged_attempt: int = 0
-    no_progress_count: int = 0
-    best_step: int = 0
-    counted_attempt: int = 0
+    acknowledged_attempt: WholeNumber = 0
+    no_progress_count: WholeNumber = 0
+    best_step: WholeNumber = 0
+    counted_attempt: WholeNumber = 0
     refused_since: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -113,7 +116,11 @@ class State:
         if isinstance(fields, dict):
             names = {stored: name for name, stored in STORED_NAMES.items()}
             fields = {names.get(name, name): value for name, value in fields.items() if value != ""}
-        return contracts.from_json(cls, fields, "state")
+        state = contracts.from_json(cls, fields, "state")
+        for time in (state.since, state.refused_since):
+            if time is not None and datetime.fromisoformat(time).tzinfo is None:
+                raise ContractError(f"state: {time!r:.60} has no time zone")
+        return state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,19 +192,26 @@ class Record:
         name = source["metadata"]["name"]
         try:
             data = source["data"]
-            spec, stages = RunSpec.from_json(json.loads(data["spec"])), json.loads(data["stages"])
+            parts = {
+                part: storage.parse_json(data[part].encode(), part)
+                for part in ("spec", "limits", "stages", "state")
+            }
+            spec = RunSpec.from_json(parts["spec"])
+            stages = contracts.from_json(dict[str, list[Manifest]], parts["stages"], "stages")
+            for stage in spec.stages:
+                render.attempt(stages[stage], spec, name, 1)  # so that a supervisor can
             return cls(
                 name=name,
                 spec=spec,
-                limits=contracts.from_json(Limits, json.loads(data["limits"]), "limits"),
+                limits=contracts.from_json(Limits, parts["limits"], "limits"),
                 stages={stage: stages[stage] for stage in spec.stages},
-                state=State.from_json(json.loads(data["state"])),
+                state=State.from_json(parts["state"]),
                 source=source,
             )
-        except (AttributeError, KeyError, TypeError, ValueError, DataError) as error:
+        except (*DAMAGE, DataError, UsageError) as error:
             raise UnreadableError(
-                f"the record of run {name} is damaged, or another version wrote it ({error}); "
-                f"delete ConfigMap {name}"
+                f"the record of run {name} is damaged, or another version wrote it "
+                f"({one_line(str(error)):.200}); delete ConfigMap {name}"
             ) from error
 
 

@@ -20,6 +20,8 @@ STAGE_LABEL = "app.kubernetes.io/component"
 RUN_LABEL = "mobilenet/run"
 ATTEMPT_LABEL = "mobilenet/attempt"
 MANIFESTS_LABEL = "mobilenet/manifests"
+# What Python raises where a manifest has another form than Kubernetes gives its kind.
+DAMAGE = (AttributeError, LookupError, TypeError, ValueError, RuntimeError)
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 # As Docker tells a host from a folder of its own registry.
@@ -206,8 +208,7 @@ def attempt(docs: list[Manifest], spec: RunSpec, run: str, number: int) -> list[
         doc["metadata"]["name"] = name
         doc["metadata"]["labels"][ATTEMPT_LABEL] = str(number)
     job["metadata"]["labels"][MANIFESTS_LABEL] = digest(docs)
-    template = pod_template(job)
-    assert template is not None
+    template = registry.of_kind(job["kind"]).pod_template(job)
     template["metadata"]["labels"][ATTEMPT_LABEL] = str(number)
     backend = registry.for_stage(spec.backend, job["metadata"]["labels"][STAGE_LABEL])
     if job["kind"] == tfjob.TFJob.kind:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from preprocessing import storage
 from preprocessing.errors import UsageError, did_you_mean
 from preprocessing.storage import contracts
-from preprocessing.storage.contracts import AsText
+from preprocessing.storage.contracts import AsText, Count, WholeNumber
 from training.models.variants import Variant
 
 LAYOUTS = ("1x8", "2x4", "8x1")
@@ -24,8 +24,8 @@ MAX_NAME_LENGTH = 40  # `NAME-train-12-worker-7` is a host name, at most 63 char
 class Layout:
     """`workers` pods with `gpus_per_worker` GPUs each; 0 means CPU workers."""
 
-    workers: int
-    gpus_per_worker: int
+    workers: Count
+    gpus_per_worker: WholeNumber
 
     @property
     def name(self) -> str:

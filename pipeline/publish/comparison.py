@@ -136,7 +136,10 @@ def tables(result: dict[str, Any]) -> str:
     for name, (left, right, difference) in result["metrics"].items():
         lines.append(
             accuracy_table.markdown_row(
-                name, _number(left), _number(right), _number(difference, "+")
+                accuracy_table.escaped(name),
+                _number(left),
+                _number(right),
+                _number(difference, "+"),
             )
         )
     if "classes" not in result:

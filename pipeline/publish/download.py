@@ -72,7 +72,7 @@ def _fetch(entry: PublishedEntry, source: str, output: str) -> None:
         os.replace(partial, output)
         os.unlink(archive)
     except DataError:
-        os.unlink(archive)  # it would be refused again
+        storage.remove(archive)  # it would be refused again
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -88,7 +88,7 @@ def _download(url: str, archive: str, entry: PublishedEntry) -> None:
     except FileNotFoundError as error:
         raise DataError(f"{url} is not there, though the index names it; publish again") from error
     except DataError as error:
-        os.unlink(archive)
+        storage.remove(archive)
         raise DataError(f"{error}; nothing was kept") from error
     size_bytes = os.path.getsize(archive)
     if storage.digest_of_file(archive) != entry.sha256:

@@ -24,7 +24,7 @@ from pipeline.inspection import inspection
 from pipeline.inspection.contact_sheet import Picture
 from preprocessing.errors import PermanentError
 from preprocessing.images.reader import read_images
-from preprocessing.images.repair import RejectedImageError, repair, shrink
+from preprocessing.images.repair import repair, shrink
 from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records import tfrecord
 from preprocessing.records.records_folder import key_of, read_at
@@ -34,7 +34,9 @@ from preprocessing.sources.boxes import ArchivedBoxes, boxes_of
 from preprocessing.sources.devkit import read_devkit
 from preprocessing.sources.registry import find_source
 from preprocessing.sources.tar import members
+from tests import fuzzing
 from tests.conftest import ingest
+from tests.fuzzing import mutate, mutate_json
 from tests.preprocessing import layouts
 from tests.preprocessing.layouts import ANNOTATIONS, encode, tar
 
@@ -51,68 +53,15 @@ COUNTS = {
     "records": 470,
     "ingests": 30,
 }
-TOKENS: tuple[bytes, ...] = (
-    b"../",
-    b"/etc/passwd",
-    b"\0" * 9,
-    b"\xff" * 5,
-    b"-1",
-    b"1e9",
-    b"9" * 30,
-    b"\xf0\x9f",
-    b"\xff\xd8\xff",
-    b"\xff\xd9",
-    b"\n",
-    b'"',
-    b"<!ENTITY a 'b'>",
-    b"&a;",
-    b"%s",
-)
 
 
 def test_there_are_ten_thousand() -> None:
     assert sum(COUNTS.values()) == 10_500
 
 
-def mutate(content: bytes, chance: random.Random) -> bytes:
-    """Return content with one to four random edits."""
-    damaged = bytearray(content)
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(damaged) + 1)
-        length = min(chance.choice((1, 1, 2, 8, 64, 600)), len(damaged) - place)
-        kind = chance.randrange(6)
-        if kind == 0 and place < len(damaged):
-            damaged[place] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            damaged[place : place + length] = chance.randbytes(length)
-        elif kind == 2:
-            del damaged[place : place + length]
-        elif kind == 3:
-            damaged[place:place] = damaged[place : place + length]
-        elif kind == 4:
-            damaged[place : place + length] = chance.choice(TOKENS)
-        elif chance.random() < 0.3:
-            del damaged[place:]
-    return bytes(damaged)
-
-
 def survive(kind: str, attempt: Callable[[random.Random], object]) -> dict[str, int]:
     """Run every input of one kind, and report how the inputs ended."""
-    ended = {"used": 0, "refused": 0}
-    for number in range(COUNTS[kind]):
-        try:
-            attempt(random.Random(f"{kind} {number}"))
-            ended["used"] += 1
-            message = "used"
-        except (PermanentError, RejectedImageError) as error:
-            ended["refused"] += 1
-            message = str(error)
-        except Exception as error:
-            raise AssertionError(f"{kind} {number}: {type(error).__name__}: {error}") from error
-        assert message, f"{kind} {number} is refused without a word"
-        assert "\n" not in message, f"{kind} {number}: {message}"
-    assert min(ended.values()) > COUNTS[kind] // 100, f"{ended}: the edits are too wild or too tame"
-    return ended
+    return fuzzing.survive(kind, COUNTS[kind], attempt)
 
 
 def originals() -> list[bytes]:
@@ -373,24 +322,6 @@ def test_boxes(tmp_path: Path) -> None:
         ArchivedBoxes(str(path), layouts.CLASSES, lambda name: name.split("/")[0]).of("a.JPEG")
 
     survive("boxes", attempt)
-
-
-ODD_VALUES: tuple[Any, ...] = (None, True, -1, 0, 1, 1.5, 10**30, "", "../../x", "x", [], {}, [[]])
-
-
-def mutate_json(value: Any, chance: random.Random) -> Any:
-    """Replace, remove or repeat a value somewhere inside."""
-    if isinstance(value, dict) and value and chance.random() < 0.9:
-        name = chance.choice(list(value))
-        if chance.random() < 0.1:
-            return {key: item for key, item in value.items() if key != name}
-        return {**value, name: mutate_json(value[name], chance)}
-    if isinstance(value, list) and value and chance.random() < 0.9:
-        place = chance.randrange(len(value))
-        if chance.random() < 0.1:
-            return value[:place] + value[place + 1 :]
-        return [*value[:place], mutate_json(value[place], chance), *value[place + 1 :]]
-    return chance.choice((*ODD_VALUES, f"{value}x", value))
 
 
 def test_manifests(records: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import Any
 
 from preprocessing.errors import UsageError
@@ -19,6 +20,8 @@ REFUSED = {
     "ps": "this trainer has no parameter servers",
 }
 DEFAULT_PORT = 2222  # as the Training Operator's
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}")
+_IN_BRACKETS = re.compile(r"\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]")
 FORM = "{'cluster': {'worker': ['HOST:PORT', ...]}, 'task': {'type': 'worker', 'index': 0}}"
 
 
@@ -79,7 +82,7 @@ def _with_port(address: Any) -> str:
     host, colon, port = str(address).rpartition(":")
     if not colon or str(address).endswith("]"):
         host, port = str(address), str(DEFAULT_PORT)
-    is_host = isinstance(address, str) and bool(host) and (_is_ipv6(host) or ":" not in host)
+    is_host = isinstance(address, str) and bool(_HOST.fullmatch(host) or _is_ipv6(host))
     if not is_host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise UsageError(
             f"TF_CONFIG has the address {address!r}; allowed: HOST, HOST:PORT, [IPV6] or "
@@ -90,8 +93,10 @@ def _with_port(address: Any) -> str:
 
 def _is_ipv6(host: str) -> bool:
     """Return whether this is an IPv6 address in brackets."""
+    if not _IN_BRACKETS.fullmatch(host):
+        return False
     try:
-        ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]"))
+        ipaddress.IPv6Address(host[1:-1])
     except ValueError:
         return False
-    return host.startswith("[") and host.endswith("]")
+    return True

@@ -9,9 +9,12 @@ from pipeline.cluster.api.gateway import Gateway
 from pipeline.cluster.status.observe import Attempt
 
 LOG_LINES = 50
+_NUMBER = r"\d{1,15}(?:\.\d{1,15})?(?:e[+-]?\d{1,2})?"
 _LINE = re.compile(
-    r"train: step (?P<step>\d+)/(?P<steps>\d+)\s.*?loss (?P<loss>\S+)\s"
-    r"(?:.*?(?P<speed>[\d.]+) images/s)?(?:.*?ETA (?P<eta>[\d.]+) s)?"
+    r"train: step (?P<step>\d{1,15})/(?P<steps>\d{1,15})\s"
+    rf".*?loss (?P<loss>-?{_NUMBER}|-?inf|nan)\s"
+    rf"(?:.*?(?P<speed>{_NUMBER}) images/s)?(?:.*?ETA (?P<eta>{_NUMBER}) s)?",
+    re.ASCII,
 )
 
 

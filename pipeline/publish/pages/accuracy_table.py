@@ -86,9 +86,23 @@ def markdown_row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+# Marks of Markdown, formulas and people; `_` inside a word is none,
+# and marks of lists and rules are some at the beginning only.
+_MARKS = re.compile(r"[\\`*\[\]<>|~#!&$@]|(?<![^\W_])_|_(?![^\W_])|^[-+=](?=[\s=-]|$)")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+
+
 def escaped(text: str) -> str:
-    """Return a stranger's text, such as the name of a class, as plain text in one Markdown cell."""
-    return re.sub(r"([\\`*_\[\]<>|~#!&])", r"\\\1", " ".join(text.split()))
+    """Return a stranger's text, such as the name of a class, as plain text inside a line."""
+    return _NUMBERED.sub(r"\1\\\2", _MARKS.sub(r"\\\g<0>", " ".join(text.split())))
+
+
+def code(text: str) -> str:
+    """Return a stranger's text as code inside a line, outside of tables."""
+    line = " ".join(text.split()) or "?"
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if len(fence) > 1 else ""
+    return f"{fence}{space}{line}{space}{fence}"
 
 
 def markdown_header(*columns: str) -> str:

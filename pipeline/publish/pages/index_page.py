@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.publish.pages import accuracy_table, plots
+from pipeline.publish.pages.accuracy_table import code, escaped
 from pipeline.publish.published_index import PublishedEntry
 
 PAGE = "README.md"
@@ -21,7 +22,7 @@ def files(entries: list[PublishedEntry]) -> dict[str, bytes]:
 
 def page(entries: list[PublishedEntry]) -> str:
     """Return the README of a folder of published models."""
-    hosts = sorted({f"{entry.host.cpu}, one thread" for entry in entries})
+    hosts = sorted({f"{escaped(entry.host.cpu)}, one thread" for entry in entries})
     elsewhere = [entry.name for entry in entries if not accuracy_table.is_comparable(entry)]
     caution = (
         "Not trained on ImageNet, and therefore without the original's figures: "
@@ -52,10 +53,10 @@ def page(entries: list[PublishedEntry]) -> str:
 def _note(entry: PublishedEntry) -> str:
     lineage = entry.lineage
     return (
-        f"- [{entry.name}]({entry.name}.md): recipe `{entry.recipe}`, step "
+        f"- [{entry.name}]({entry.name}.md): recipe {code(entry.recipe)}, step "
         f"{lineage.checkpoint_step}, {entry.examples} validation images, "
-        f"{entry.classes} classes, records `{lineage.records_digest[:12]}`, "
-        f"code `{short_commit(lineage.git_commit)}`, "
+        f"{entry.classes} classes, records {code(lineage.records_digest[:12])}, "
+        f"code {code(short_commit(lineage.git_commit))}, "
         f"[{entry.version_file.partition('/')[2]}]({entry.version_file})\n"
     )
 

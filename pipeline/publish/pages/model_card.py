@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from pipeline.publish.pages import accuracy_table
+from pipeline.publish.pages.accuracy_table import code, escaped
 from pipeline.publish.pages.index_page import short_commit
 from pipeline.publish.published_index import PublishedEntry
 
@@ -21,19 +22,19 @@ def card(entry: PublishedEntry) -> str:
         f"{accuracy_table.parameters_millions(entry.parameters)} million parameters. "
         f"Archive [{name}.tgz]({entry.file}), SHA-256 `{entry.sha256}`.\n\n"
         "## Data\n\n"
-        f"Records with digest `{lineage.records_digest}`; {entry.classes} classes; "
+        f"Records with digest {code(lineage.records_digest)}; {entry.classes} classes; "
         f"{entry.examples} validation images, all of them used for the figures below; "
         f"unreadable images of the source, in neither split: {entry.rejected}.\n\n"
         "## Recipe\n\n"
-        f"Recipe `{entry.recipe}`, {lineage.checkpoint_step} steps, weights "
-        f"`{entry.weights}`, code `{short_commit(lineage.git_commit)}`, "
-        f"config `{lineage.config_digest[:12]}`.\n\n"
+        f"Recipe {code(entry.recipe)}, {lineage.checkpoint_step} steps, weights "
+        f"`{entry.weights}`, code {code(short_commit(lineage.git_commit))}, "
+        f"config {code(lineage.config_digest[:12])}.\n\n"
         f"{_recipe(entry.config)}\n"
         "## Metrics\n\n"
         f"{_metrics(entry)}\n"
         f"{_original(entry)}"
-        f"Latency is the median with LiteRT, one thread, on {entry.host.cpu} "
-        f"({entry.host.cores} cores, {entry.host.system}).\n\n"
+        f"Latency is the median with LiteRT, one thread, on {escaped(entry.host.cpu)} "
+        f"({entry.host.cores} cores, {escaped(entry.host.system)}).\n\n"
         "## Input and output\n\n"
         f"{_contract(entry)}\n"
         "## Limits\n\n"
@@ -65,18 +66,20 @@ def _front_matter(entry: PublishedEntry) -> str:
 def _recipe(config: dict[str, Any]) -> str:
     sections = [(key, value) for key, value in config.items() if isinstance(value, dict)]
     lines = [
-        f"- {section}: " + ", ".join(f"`{key}` {value}" for key, value in fields.items()) + "\n"
+        f"- {escaped(section)}: "
+        + ", ".join(f"{code(key)} {escaped(str(value))}" for key, value in fields.items())
+        + "\n"
         for section, fields in sections
         if section != "loop"
     ]
-    return "".join([f"- seed {config['seed']}\n" if "seed" in config else "", *lines])
+    return "".join([f"- seed {escaped(str(config['seed']))}\n" if "seed" in config else "", *lines])
 
 
 def _metrics(entry: PublishedEntry) -> str:
     lines = ["| format | top-1 | top-5 | latency (ms) |\n", "|---|---|---|---|\n"]
     lines += [
         accuracy_table.markdown_row(
-            name,
+            escaped(name),
             accuracy_table.percent(top1),
             accuracy_table.percent(entry.top5.get(name)),
             accuracy_table.milliseconds(entry.latency_ms.get(name)),
@@ -104,7 +107,10 @@ def _original(entry: PublishedEntry) -> str:
 
 def _contract(entry: PublishedEntry) -> str:
     contract = entry.input_contract.to_json() if entry.input_contract else {}
-    lines = [f"- {name}: {value}\n" for name, value in contract.items()]
+    lines = [
+        f"- {name}: {escaped(value) if isinstance(value, str) else value}\n"
+        for name, value in contract.items()
+    ]
     return (
         "The same lines are in the TF-Lite files' metadata and in the info file. A quantised file "
         "also says with which scale and zero point its bytes are meant.\n\n" + "".join(lines)
@@ -130,7 +136,7 @@ def _limits(entry: PublishedEntry) -> str:
 def _files(entry: PublishedEntry) -> str:
     lines = ["| file | bytes |\n", "|---|---|\n"]
     lines += [
-        accuracy_table.markdown_row(name, f"{size}")
+        accuracy_table.markdown_row(escaped(name), f"{size}")
         for name, size in sorted(entry.file_bytes.items())
     ]
     return "".join(lines)
