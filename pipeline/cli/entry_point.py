@@ -83,6 +83,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     processes.die_with_parent()
+    if argv is None:  # a process of its own: what it starts, by whatever library, inherits this
+        os.environ.update(processes.SAFE_PATH)
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure_logging(arguments.log_format)
     code = _run(command_named(arguments.command), arguments)

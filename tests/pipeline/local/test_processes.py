@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,29 @@ def test_modules_in_the_current_folder_are_not_executed(
     assert child.wait(300) == 0  # standard input stays open until then
     out, _ = child.communicate()
     assert "mobilenet" in out
+
+
+def test_no_child_imports_from_the_current_folder(archives: Path, tmp_path: Path) -> None:
+    """The console script does not, and neither do workers that multiprocessing starts."""
+    script, here = tmp_path / "bin" / "mobilenet", tmp_path / "here"
+    script.parent.mkdir()
+    here.mkdir()
+    script.write_text(
+        "import sys\nfrom pipeline.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    for name in ("multiprocessing", "random", "pickle"):
+        (here / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, script, "prepare", f"--source={archives}"),
+            *(f"--records={tmp_path / 'records'}", "--workers=2"),
+        ],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "imported").exists()
