@@ -18,6 +18,13 @@ processes.start(["sample", "--output", sys.argv[1]], {}, stdout=1)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
+SCRIPT = """
+import sys
+from pipeline.cli import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
 
 def test_a_child_whose_parent_died_before_it_looked_does_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -46,9 +53,7 @@ def test_no_child_imports_from_the_current_folder(archives: Path, tmp_path: Path
     script, here = tmp_path / "bin" / "mobilenet", tmp_path / "here"
     script.parent.mkdir()
     here.mkdir()
-    script.write_text(
-        "import sys\nfrom pipeline.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
-    )
+    script.write_text(SCRIPT)
     for name in ("multiprocessing", "random", "pickle"):
         (here / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
     done = subprocess.run(
