@@ -35,7 +35,7 @@ class _Guard:
     def __init__(self) -> None:
         self.seconds = UNWINDING_SECONDS
         self._lock = threading.RLock()  # the handler may interrupt its own thread
-        self._interrupted = self._raised = False
+        self.interrupted = self._raised = False
         self._exit_code: int | None = None  # of a command that is done
         self._stderr = os.dup(2)  # as it was at the start: `import_tensorflow` replaces it
         self._heard, self._hearing = os.pipe()
@@ -63,7 +63,7 @@ class _Guard:
 
     def leave_if_interrupted(self) -> None:
         """End the process if it was interrupted, whatever libraries have made of that."""
-        if self._interrupted:
+        if self.interrupted:
             _leave(RETRY_EXIT_CODE)
 
     def _end(self) -> None:
@@ -101,8 +101,8 @@ class _Guard:
         with self._lock:
             if self._exit_code is not None:
                 _leave(self._exit_code)
-            if not self._interrupted:
-                self._interrupted = True
+            if not self.interrupted:
+                self.interrupted = True
                 _mute()
                 with contextlib.suppress(OSError):  # of a terminal that is gone
                     os.write(self._stderr, _line().encode())
@@ -121,6 +121,11 @@ def listen() -> None:
     """Hear Ctrl-C and a closed terminal from now on; in the main thread, before long imports."""
     global _guard
     _guard = _Guard()
+
+
+def is_interrupted() -> bool:
+    """Return whether this process was interrupted; then it is mute and ends soon."""
+    return _guard is not None and _guard.interrupted
 
 
 def allow(seconds: float) -> None:

@@ -6,6 +6,8 @@ import os
 import sys
 import tempfile
 
+from pipeline.local import interruption
+
 
 def import_tensorflow() -> None:
     """Import TensorFlow; show what it wrote to stderr only if the import fails."""
@@ -18,10 +20,12 @@ def import_tensorflow() -> None:
         os.dup2(chatter.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except Exception:  # not of an interruption
+        except BaseException:
             chatter.seek(0)
-            os.write(stderr, chatter.read())
+            if not interruption.is_interrupted():
+                os.write(stderr, chatter.read())
             raise
         finally:
-            os.dup2(stderr, 2)
+            if not interruption.is_interrupted():  # then stderr is mute, and stays so
+                os.dup2(stderr, 2)
             os.close(stderr)
