@@ -30,10 +30,10 @@ from training.optimization.state import TrainingState
 from training.weights.at_hand import at_hand
 from training.weights.content_digest import checkpoint_digest
 from training.weights.initial import start_from
-from training.workdir.checkpoint import Checkpoints
+from training.workdir.checkpoint import Checkpoints, named_variables
 from training.workdir.progress import Progress
 from training.workdir.run_record import Run
-from training.workers.collectives import Averages
+from training.workers.collectives import Averages, take_from_first, without_broadcasts
 from training.workers.failures import explain
 from training.workers.watchdog import Watchdog
 
@@ -69,13 +69,15 @@ def train(
     run = _run_of(job, source, strategy.num_replicas_in_sync)
     if job.cluster.is_chief:
         job.workdir.claim(run)
-    with strategy.scope():
+    with strategy.scope(), without_broadcasts(strategy):
         state = TrainingState.of(run)
     checkpoints = Checkpoints(job.workdir, state, job.config.loop.checkpoints_to_keep)
     restored = checkpoints.restore(verbose=job.cluster.is_chief)
     if restored is None and job.initial_checkpoint:
         with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
             start_from(checkpoint, state)
+    if restored is None:
+        take_from_first(strategy, list(named_variables(state).values()))
     summaries = Summaries(job.workdir.tensorboard_folder, job.cluster.is_chief)
     board = TensorBoard(summaries, run, source.manifest, state, profile_steps=job.profile_steps)
     session = Session.create(

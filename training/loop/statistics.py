@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from preprocessing.errors import DataError
 from training.optimization.state import TrainingState, values
+from training.workers.collectives import of_first, packed, unpack
 
 
 class Statistics:
@@ -67,7 +68,10 @@ class Statistics:
         if by_replica is None:
             self._equal_at = self._state.step
             return
-        expected = (self._strategy.num_replicas_in_sync, sum(self._sizes()))
+        expected = (
+            self._strategy.num_replicas_in_sync,
+            sum(variable.shape.num_elements() for variable in self._variables),
+        )
         if by_replica.shape != expected:
             raise DataError(
                 f"{path} is not a checkpoint of this run: its statistics by replica have the "
@@ -77,19 +81,17 @@ class Statistics:
         tf.function(lambda: self._strategy.run(self._assign_row, args=(rows,)))()
 
     def _share_in_replica(self) -> None:
-        replica = tf.distribute.get_replica_context()
-        mine = self._packed()
+        mine = packed(self._variables)
         if self._averages:
+            replica = tf.distribute.get_replica_context()
             shared = replica.all_reduce(tf.distribute.ReduceOp.MEAN, mine)
         else:
-            is_first = tf.equal(replica.replica_id_in_sync_group, 0)
-            mine = tf.where(is_first, mine, tf.zeros_like(mine))
-            shared = replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
-        self._unpack(shared)
+            shared = of_first(mine)
+        unpack(shared, self._variables)
 
     def _rows_in_replica(self) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        mine = self._packed()
+        mine = packed(self._variables)
         row = replica.replica_id_in_sync_group
         is_mine = tf.range(self._strategy.num_replicas_in_sync)[:, tf.newaxis] == row
         rows = tf.where(is_mine, mine[tf.newaxis], 0.0)
@@ -97,14 +99,4 @@ class Statistics:
 
     def _assign_row(self, rows: tf.Tensor) -> None:
         replica = tf.distribute.get_replica_context()
-        self._unpack(rows[replica.replica_id_in_sync_group])
-
-    def _packed(self) -> tf.Tensor:
-        return tf.concat([tf.reshape(variable, [-1]) for variable in self._variables], axis=0)
-
-    def _unpack(self, packed: tf.Tensor) -> None:
-        for variable, part in zip(self._variables, tf.split(packed, self._sizes()), strict=True):
-            variable.assign(tf.reshape(part, variable.shape))
-
-    def _sizes(self) -> list[int]:
-        return [variable.shape.num_elements() for variable in self._variables]
+        unpack(rows[replica.replica_id_in_sync_group], self._variables)

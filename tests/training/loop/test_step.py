@@ -11,6 +11,8 @@ import tensorflow as tf
 from tests.training.small_steps import OUTPUTS, Training, batches, learned, small_config
 from training.loop.statistics import Statistics
 from training.optimization.state import TrainingState, build_model, values
+from training.workdir.checkpoint import named_variables
+from training.workers.collectives import take_from_first
 
 # The L2 term is large, so that counting it twice would show.
 WITHOUT_DROPOUT = ("model.dropout=0", "model.weight_decay=1")
@@ -81,6 +83,20 @@ def test_synchronised_statistics_are_equal_everywhere_and_those_of_the_policy(
         expected = first if policy == "replica0" else (first + second) / 2
         for now in per_replica(two_replicas, variable):
             np.testing.assert_allclose(now, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_what_the_first_replica_has_all_replicas_get(
+    two_replicas: tf.distribute.Strategy, pair: Training
+) -> None:
+    pair.start_over()
+    pair.run(1)
+    variables = list(named_variables(pair.state).values())
+    before = [per_replica(two_replicas, variable)[0] for variable in variables]
+    assert {value.dtype for value in before} == {np.dtype("float32"), np.dtype("int64")}
+    take_from_first(two_replicas, variables)
+    for variable, first in zip(variables, before, strict=True):
+        for now in per_replica(two_replicas, variable):
+            assert np.array_equal(now, first)
 
 
 def test_looking_does_not_change_the_average_over_replicas(
