@@ -13,6 +13,7 @@ from training.workdir import attempts, recovery
 from training.workdir.lock import exclusive_between_machines
 from training.workdir.progress import Progress
 from training.workers.failures import explained
+from training.workers.heartbeats import bear_silence
 from training.workers.rendezvous import rendezvous
 from training.workers.watchdog import ProcessWatchdog, StoppedError, raise_if_signalled
 
@@ -62,6 +63,7 @@ def _train_together(job: TrainJob, watchdog: ProcessWatchdog) -> Progress:
     seconds = job.config.loop.startup_timeout_seconds
     with explained(job.records, has_peers=len(job.cluster.workers) > 1):
         watchdog.expect("connecting to the other workers (loop.startup_timeout_seconds)", seconds)
+        bear_silence(job.cluster)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         watchdog.listen()
         progress = train(job, strategy, watchdog=watchdog)
