@@ -7,8 +7,8 @@ from pipeline.local import interruption
 
 def main() -> int:
     """Run the command line as a process of its own, and return the exit code."""
-    interruption.listen()  # before the imports, which take most of the time of a short command
     try:
+        interruption.listen()  # before the imports, which take most of the time of a short command
         from pipeline.cli import main as run
 
         code = run()

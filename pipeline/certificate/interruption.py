@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from pipeline.local import interruption
 from preprocessing.errors import RETRY_EXIT_CODE
 from training.workers.signals import SIGNALS, signal_pipe
 
@@ -31,7 +32,8 @@ def _wait_for_signal(pipe: int) -> None:
     while os.read(pipe, 1)[0] not in SIGNALS:
         pass
     with _writing:
-        logger.error("mobilenet: interrupted; run the same command again")
+        if not interruption.tell():
+            logger.error("mobilenet: interrupted; run the same command again")
         sys.stderr.flush()
         os._exit(RETRY_EXIT_CODE)
 

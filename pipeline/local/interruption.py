@@ -34,18 +34,22 @@ class _Guard:
 
     def __init__(self) -> None:
         self.seconds = UNWINDING_SECONDS
+        self.shares_stderr = False
         self._lock = threading.RLock()  # the handler may interrupt its own thread
         self.interrupted = self._raised = False
         self._exit_code: int | None = None  # of a command that is done
         self._stderr = os.dup(2)  # as it was at the start: `import_tensorflow` replaces it
         self._heard, self._hearing = os.pipe()
         os.set_blocking(self._hearing, False)
+
+    def begin(self) -> None:
+        """Start to hear signals."""
+        atexit.register(self._end)  # the first to be registered is the last to be called
         # The thread must not take signals of the main thread, which may be blocked there.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         threading.Thread(target=self._hear, daemon=True, name="interruption").start()
         self.take_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        atexit.register(self._end)  # the first to be registered is the last to be called
 
     def take_signals(self) -> None:
         """Hear the terminal's signals, except one that is ignored, for example by nohup."""
@@ -78,7 +82,7 @@ class _Guard:
 
     def _unwind(self, number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt in the main thread, once."""
-        self._interrupt()
+        self.interrupt()
         if not self._raised:
             self._raised = True
             raise KeyboardInterrupt
@@ -86,7 +90,7 @@ class _Guard:
     def _hear(self) -> None:
         self._await_terminal_signal()
         threading.Thread(target=self._keep_time, daemon=True, name="unwinding").start()
-        self._interrupt()
+        self.interrupt()
         while self._await_terminal_signal() != signal.SIGINT:
             pass  # a closing terminal sends SIGHUP more than once; only Ctrl-C is impatience
         _leave(RETRY_EXIT_CODE)
@@ -96,7 +100,7 @@ class _Guard:
             pass
         return number
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         """Say that the command is interrupted, and let nobody say more; once."""
         with self._lock:
             if self._exit_code is not None:
@@ -105,7 +109,7 @@ class _Guard:
                 self.interrupted = True
                 _mute()
                 with contextlib.suppress(OSError):  # of a terminal that is gone
-                    os.write(self._stderr, _line().encode())
+                    os.write(self._stderr, _line(new=self.shares_stderr).encode())
 
     def _keep_time(self) -> None:
         started = time.monotonic()
@@ -121,6 +125,14 @@ def listen() -> None:
     """Hear Ctrl-C and a closed terminal from now on; in the main thread, before long imports."""
     global _guard
     _guard = _Guard()
+    _guard.begin()
+
+
+def tell() -> bool:
+    """Say that this process is interrupted, if it listens; return whether it does."""
+    if _guard:
+        _guard.interrupt()
+    return _guard is not None
 
 
 def is_interrupted() -> bool:
@@ -132,6 +144,12 @@ def allow(seconds: float) -> None:
     """Let an interruption take so long, because a child has something to save."""
     if _guard:
         _guard.seconds = seconds
+
+
+def share_stderr() -> None:
+    """Begin the line of an interruption on a new line, because a child may show a progress bar."""
+    if _guard:
+        _guard.shares_stderr = True
 
 
 def settle(exit_code: int) -> None:
@@ -147,7 +165,7 @@ def leave_if_interrupted() -> None:
 
 
 def _leave(exit_code: int) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(Exception):
         descendants.kill(KILLING_SECONDS)
     os._exit(exit_code)
 
@@ -159,16 +177,16 @@ def _mute() -> None:
     sys.stderr = nowhere
 
 
-def _line() -> str:
-    """Return the line in the form of the log, on a line of its own if a progress bar is shown.
+def _line(*, new: bool) -> str:
+    """Return the line in the form of the log, on a new line if asked or below a progress bar.
 
     Modules may be missing or half imported, and importing them here could wait without end.
     """
-    line, bars = MESSAGE, 0
+    line = MESSAGE
     with contextlib.suppress(Exception):
-        bars = len(sys.modules["tqdm"].tqdm._instances)
+        new = new or len(sys.modules["tqdm"].tqdm._instances) > 0
     with contextlib.suppress(Exception):
         logging = sys.modules["logging"]
         record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, MESSAGE, (), None)
         line = logging.getLogger("pipeline").handlers[0].format(record)
-    return f"{chr(10) if bars else ''}{line}\n"
+    return f"\n{line}\n" if new else f"{line}\n"

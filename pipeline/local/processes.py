@@ -33,6 +33,7 @@ RESERVE_SECONDS = 5.0  # between the end of the grace period and SIGKILL
 # Time between the first worker's failure and SIGKILL for the others. They cannot continue
 # without it, but may be about to report the same failure.
 LAST_WORDS_SECONDS = 2.0
+EARLIER_SECONDS = 2.0  # than a worker's own limit
 
 _is_child = False
 
@@ -75,6 +76,7 @@ def start(
         stdout: The argument of `subprocess.Popen`.
         prefix: What precedes the command, for example to enter another network.
     """
+    interruption.share_stderr()
     with unheard_by_children():
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "pipeline", *arguments],
@@ -173,8 +175,8 @@ def _run_workers(
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         codes = _wait_for_all(workers)
-    except KeyboardInterrupt:
-        stop_all(workers, grace_seconds + RESERVE_SECONDS)
+    except KeyboardInterrupt:  # this process has said so, thus they need not say that they are late
+        stop_all(workers, max(1.0, grace_seconds - EARLIER_SECONDS))
         raise
     finally:
         _end(workers, 0)

@@ -270,17 +270,18 @@ def test_what_was_started_by_nohup_outlives_its_terminal(tmp_path: Path) -> None
 
 
 STUBBORN = """
-import multiprocessing, subprocess, sys, time
+import subprocess, sys, time
 from pipeline.local import interruption
 interruption.listen()
 interruption.allow(1000)
 subprocess.Popen([sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '1000'])"])
-print("go", flush=True)
+try:
+    print("go", flush=True)
+    time.sleep(1000)
+except KeyboardInterrupt:
+    print("swallowed", flush=True)
 while True:
-    try:
-        time.sleep(1000)
-    except KeyboardInterrupt:
-        print("swallowed", flush=True)
+    time.sleep(1000)
 """
 
 
