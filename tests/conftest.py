@@ -9,6 +9,7 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = "2"  # as the figures in tests/data were 
 
 import gc
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ tf.config.set_logical_device_configuration(
 )
 
 configure_logging()
+
+# Whoever starts the tests in the background may ignore these, and programs would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
