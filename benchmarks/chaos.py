@@ -26,6 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ HANG_SECONDS = 60  # without a step while the workers are connected
 START_SECONDS = 240  # without a step while they start, on a busy machine
 POLL_SECONDS = 0.05
 FREEZE_SECONDS = 15.0
+AWAY_SECONDS = 45.0  # longer than the lease on the workdir
 HEADING = "## Random faults on a bad network"
 
 KINDS = {
@@ -56,6 +58,7 @@ KINDS = {
     "link 4": "a link is down for 4 s",
     "link 12": "a link is down for 12 s",
     "link 35": "a link is down for 35 s",
+    "give up": f"a worker freezes, is replaced, and comes back after {AWAY_SECONDS:.0f} s",
     "truncate": "the newest checkpoint is truncated, then all workers are killed",
 }
 
@@ -115,6 +118,8 @@ class Cluster:
         self._prefixes = prefixes
         self._result = result
         self._starts = 0
+        self._port = PORT
+        self._away: list[subprocess.Popen[bytes]] = []
         self._moved = time.monotonic()
         self._step = 0
         self._workers = [self._start(index) for index in range(len(prefixes))]
@@ -137,8 +142,11 @@ class Cluster:
                 self._inflict(fault)
             while any(worker.poll() != 0 for worker in self._workers):
                 self._look()
+            for worker in self._away:
+                worker.send_signal(signal.SIGCONT)
+                assert worker.wait(HANG_SECONDS) > 0, "a worker that was given up went on"
         finally:
-            for worker in self._workers:
+            for worker in [*self._workers, *self._away]:
                 worker.kill()
                 worker.wait()
         left = [process for prefix in self._prefixes for process in processes_on(prefix)]
@@ -171,6 +179,8 @@ class Cluster:
             target.send_signal(signal.SIGINT)
             time.sleep(0.2)
             target.send_signal(signal.SIGINT)
+        elif kind == "give":
+            target.send_signal(signal.SIGSTOP)
         elif kind == "freeze":
             target.send_signal(signal.SIGSTOP)
             until = at + FREEZE_SECONDS
@@ -181,10 +191,22 @@ class Cluster:
             time.sleep(POLL_SECONDS)
         if all(worker.poll() is not None for worker in others):
             fault.notice_seconds = round(time.monotonic() - at, 1)
+        if kind == "give":
+            self._replace(fault.worker)
         if kind == "freeze":
             time.sleep(max(0.0, until - time.monotonic()))
             target.send_signal(signal.SIGCONT)
         self._moved = time.monotonic()
+
+    def _replace(self, index: int) -> None:
+        """Start another worker in the place of one that does not answer, on other ports."""
+        away = self._workers[index]
+        self._away.append(away)
+        back = threading.Timer(AWAY_SECONDS, away.send_signal, [signal.SIGCONT])
+        back.daemon = True
+        back.start()
+        self._port += 1
+        self._workers[index] = self._start(index)
 
     def _truncate_newest(self) -> None:
         newest = sorted(
@@ -248,7 +270,9 @@ class Cluster:
         self._moved = time.monotonic()
         if index == 0:
             (self._workdir / "progress.json").unlink(missing_ok=True)
-        addresses = [f"{address_of(machine)}:{PORT}" for machine in range(self._result.workers)]
+        addresses = [
+            f"{address_of(machine)}:{self._port}" for machine in range(self._result.workers)
+        ]
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         with open(self._logs / f"{self._starts:02d}-worker-{index}", "wb") as log:
             return subprocess.Popen(

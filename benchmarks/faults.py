@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.chaos import HEADING
 from pipeline.demo.sample import write_sample
 from pipeline.local.processes import free_ports
 from preprocessing import storage
@@ -57,6 +58,9 @@ def main(target: str) -> None:
         f"| {' | '.join(row)} |\n" for row in rows
     )
     text += NOTES
+    page = Path(target)
+    if page.exists():
+        text += "".join(page.read_text().partition(f"\n{HEADING}")[1:])  # measured by itself
     storage.write_bytes(target, text.encode())
     print(text)
 
@@ -149,6 +153,19 @@ that is refused or stopped does not count. A step or a start that takes longer t
 be answered within `loop.grace_seconds`, because the other worker is gone, ends in 143. If the
 newest checkpoint is corrupt, the run falls back to the one before it, which costs the steps between
 them.
+
+A request to stop comes at any step. The checkpoint of that step then holds the statistics of batch
+normalisation of every replica besides their mean, so that the run which continues has the same
+tensors as one that was never stopped, bit for bit (`tests/training/loop/test_stops.py`).
+
+A hiccup is no fault. TCP sends lost packets again, and the others give a worker up only after 30
+seconds of silence (`training/workers/heartbeats.py`). A heartbeat has half of that to arrive, so a
+link that is down for ten seconds is borne; one that is down for longer than 15 ends all workers,
+because the collectives of a step cannot be begun again with fewer of them. A process that ends is
+noticed at once, because the kernel closes its connections.
+
+A chief that was frozen, or cut off from the others, for longer than its lease on the workdir (30
+seconds) finds another one there. It looks before it writes a checkpoint, and writes nothing.
 """
 
 if __name__ == "__main__":
