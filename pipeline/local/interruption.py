@@ -67,8 +67,9 @@ class _Guard:
 
     def leave_if_interrupted(self) -> None:
         """End the process if it was interrupted, whatever libraries have made of that."""
-        if self.interrupted:
-            _leave(RETRY_EXIT_CODE)
+        with self._lock:  # until the line is written
+            if self.interrupted:
+                _leave(RETRY_EXIT_CODE)
 
     def _end(self) -> None:
         """End a command that is done, without taking apart what it has imported.
@@ -82,9 +83,9 @@ class _Guard:
 
     def _unwind(self, number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt in the main thread, once."""
-        self.interrupt()
         if not self._raised:
-            self._raised = True
+            self._raised = True  # first, because this may be interrupted by the next signal
+            self.interrupt()
             raise KeyboardInterrupt
 
     def _hear(self) -> None:

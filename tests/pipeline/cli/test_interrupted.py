@@ -235,10 +235,11 @@ def test_every_command_ends_soon_and_in_one_line_at_any_moment(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ctrl_c_while_the_command_is_still_imported(kind: str, tmp_path: Path) -> None:
-    outcome = interrupt(["config"], kind, 0, 0, tmp_path / "err")
-    assert outcome.was_running
-    assert outcome.code == 143
-    assert outcome.err == f"{LINE}\n"
+    for _ in range(5):
+        outcome = interrupt(["config"], kind, 0, 0, tmp_path / "err")
+        assert outcome.was_running
+        assert outcome.code == 143
+        assert outcome.err == f"{LINE}\n"
 
 
 @pytest.mark.slow
