@@ -76,7 +76,7 @@ def calls(demo: Path, folder: Path) -> Iterator[Call]:
         ("data-service", "--role=dispatcher", "--port=5050", f"--work-dir={folder}/jobs"), port=5050
     )
     yield Call(
-        ("data-service", "--role=worker", "--port=5051", f"--dispatcher={dispatcher}"), port=5051
+        ("data-service", "--role=worker", "--port=5051", f"--dispatcher={dispatcher}"), port=0
     )
     yield Call(
         ("import-checkpoint", export, f"--variant={VARIANT}", f"--workdir={folder}/imported")
