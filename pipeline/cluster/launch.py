@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +76,9 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
         render.components_of(specs[0].components, layout.name, queued),
         arguments.namespace,
     )
-    if unpinned := render.unpinned_images(docs):
+    with _damage_told(arguments.overlay):
+        unpinned = render.unpinned_images(docs)
+    if unpinned:
         logger.warning(
             "launch: a tag may name another image before the run ends: %s; give the overlay their "
             "digests (docs/operations.md)",
@@ -87,16 +91,11 @@ def _rendered(
     spec: RunSpec, docs: list[render.Manifest], arguments: argparse.Namespace
 ) -> Rendered:
     name = arguments.name or spec.default_name
-    try:
+    with _damage_told(spec.overlay):
         shared, stages = render.split(docs, spec)
         filled = render.fill(stages, spec, name, arguments.priority)
         for docs_of_stage in filled.values():
             render.attempt(docs_of_stage, spec, name, 1)
-    except render.DAMAGE as error:
-        raise UsageError(
-            f"the manifests of overlay {spec.overlay} have another form than those in k8s/base "
-            f"({type(error).__name__}: {error!s:.100}); repair them"
-        ) from error
     new = Record(
         name=name,
         spec=spec,
@@ -105,6 +104,18 @@ def _rendered(
         state=State(since=record.now().isoformat()),
     )
     return Rendered(new, shared)
+
+
+@contextlib.contextmanager
+def _damage_told(overlay: str) -> Iterator[None]:
+    """Turn what the block raises for manifests of another form into one line."""
+    try:
+        yield
+    except render.DAMAGE as error:
+        raise UsageError(
+            f"the manifests of overlay {overlay} have another form than those in k8s/base "
+            f"({type(error).__name__}: {error!s:.100}); repair them"
+        ) from error
 
 
 def config_of(spec: RunSpec) -> RunConfig:

@@ -4,6 +4,7 @@ __all__ = [
     "cluster",
     "collectives",
     "failures",
+    "heartbeats",
     "rendezvous",
     "signals",
     "watchdog",

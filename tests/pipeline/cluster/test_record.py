@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -22,7 +23,8 @@ def of_size(run: record.Record, size: int) -> record.Record:
     """Return the run with one more object, so that its record has `size` bytes."""
 
     def padded(characters: int) -> record.Record:
-        note = {"kind": "ConfigMap", "data": {"note": "x" * characters}}
+        note = copy.deepcopy(run.stages["train"][-1])
+        note["metadata"]["annotations"] = {"note": "x" * characters}
         stages = {**run.stages, "train": [*run.stages["train"], note]}
         return dataclasses.replace(run, stages=stages)
 
