@@ -15,8 +15,21 @@ from training.models.variants import Variant
 from training.workdir.progress import Progress
 from training.workdir.workdir import Workdir
 from training.workers.cluster import Cluster
+from training.workers.watchdog import Watchdog
 
 ALONE = Cluster(("localhost",), 0)
+
+
+class StopAfter(Watchdog):
+    """A stop request after a number of device calls."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+
+    @property
+    def stop_requested(self) -> bool:
+        self._left -= 1
+        return self._left < 0
 
 
 def config_of(*overrides: str) -> RunConfig:

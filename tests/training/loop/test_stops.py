@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.training.small_runs import config_of, job_of, tensors
+from tests.training.small_runs import StopAfter, config_of, job_of, tensors
 from training.config import RunConfig
 from training.loop.loop import train
 from training.workdir.evaluations import Evaluation
 from training.workdir.workdir import Workdir
-from training.workers.watchdog import StoppedError, Watchdog
+from training.workers.watchdog import StoppedError
 
 STEPS = 24
 # No boundary of loops is a multiple of the other intervals.
@@ -25,18 +25,6 @@ INTERVALS = (
     "loop.checkpoints_to_keep=100",
     "loop.evaluate_every_steps=12",
 )
-
-
-class StopAfter(Watchdog):
-    """A stop request after a number of device calls."""
-
-    def __init__(self, calls: int) -> None:
-        self._left = calls
-
-    @property
-    def stop_requested(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 def evaluations(folder: Path) -> dict[int, Evaluation]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from preprocessing.errors import DataError, NonFiniteLossError, RetryError, UsageError
 from preprocessing.records.schema import Manifest
 from tests.training.faults import break_images, break_records
-from tests.training.small_runs import config_of, job_of, run, tensors
+from tests.training.small_runs import StopAfter, config_of, job_of, run, tensors
 from training.config.recipes import demo
 from training.input.data import SINGLE_PROCESS, training_batches
 from training.input.records import Readable, Records
@@ -26,7 +26,7 @@ from training.workdir import recovery
 from training.workdir.workdir import Workdir
 from training.workers.cluster import Cluster
 from training.workers.failures import explained
-from training.workers.watchdog import StoppedError, Watchdog
+from training.workers.watchdog import StoppedError
 
 FEW_STEPS = ("training.total_images=96", "loop.evaluate_every_steps=1000")
 
@@ -186,18 +186,6 @@ def test_after_a_blow_up_it_goes_back_with_other_data_a_bounded_number_of_times(
     assert len(seeds) == 1
     assert recovery.data_seed(workdir, 7, 20) == 7  # what came before is as it was
     assert seeds != {7}
-
-
-class StopAfter(Watchdog):
-    """A stop request after a number of device calls."""
-
-    def __init__(self, calls: int) -> None:
-        self._left = calls
-
-    @property
-    def stop_requested(self) -> bool:
-        self._left -= 1
-        return self._left < 0
 
 
 def test_stopped_at_any_step_and_continued_it_is_the_run_that_was_never_stopped(
