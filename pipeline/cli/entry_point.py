@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pipeline.cli.command import Command
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
-from pipeline.local import processes
+from pipeline.local import interruption, processes
 from preprocessing.errors import (
     ERRORS,
     PermanentError,
@@ -112,7 +112,7 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
         described = describe_os_error(error)
         return _fail(str(described), described.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again, it continues", 143)
+        return _fail(interruption.INTERRUPTED, 143)
     if result:
         print(json.dumps(result), flush=True)
     return 0

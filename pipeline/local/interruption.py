@@ -23,7 +23,8 @@ from pipeline.local import descendants
 from preprocessing.errors import RETRY_EXIT_CODE
 from preprocessing.terminal import TERMINAL_SIGNALS
 
-MESSAGE = "mobilenet: interrupted; run the same command again, it continues"
+INTERRUPTED = "interrupted; run the same command again, it continues"
+MESSAGE = f"mobilenet: {INTERRUPTED}"
 UNWINDING_SECONDS = 3.0  # from the signal to the end of the process
 KILLING_SECONDS = 0.5  # until the children are gone
 LOOK_SECONDS = 0.05

@@ -69,15 +69,7 @@ def train(
     run = _run_of(job, source, strategy.num_replicas_in_sync)
     if job.cluster.is_chief:
         job.workdir.claim(run)
-    with strategy.scope(), without_broadcasts(strategy):
-        state = TrainingState.of(run)
-    checkpoints = Checkpoints(job.workdir, state, job.config.loop.checkpoints_to_keep)
-    restored = checkpoints.restore(verbose=job.cluster.is_chief)
-    if restored is None and job.initial_checkpoint:
-        with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
-            start_from(checkpoint, state)
-    if restored is None:
-        take_from_first(strategy, list(named_variables(state).values()))
+    state, checkpoints = _newest_state(job, run, strategy)
     summaries = Summaries(job.workdir.tensorboard_folder, job.cluster.is_chief)
     board = TensorBoard(summaries, run, source.manifest, state, profile_steps=job.profile_steps)
     session = Session.create(
@@ -109,6 +101,21 @@ def _run_of(job: TrainJob, source: Source, num_replicas: int) -> Run:
         with at_hand(job.initial_checkpoint) as checkpoint:
             initial = checkpoint_digest(checkpoint)
     return Run.create(job.config, source.manifest, num_replicas, initial)
+
+
+def _newest_state(
+    job: TrainJob, run: Run, strategy: tf.distribute.Strategy
+) -> tuple[TrainingState, Checkpoints]:
+    """Return the state of the newest checkpoint, or that at the start of the run."""
+    with strategy.scope(), without_broadcasts(strategy):
+        state = TrainingState.of(run)
+    checkpoints = Checkpoints(job.workdir, state, job.config.loop.checkpoints_to_keep)
+    if checkpoints.restore(verbose=job.cluster.is_chief) is None:
+        if job.initial_checkpoint:
+            with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
+                start_from(checkpoint, state)
+        take_from_first(strategy, list(named_variables(state).values()))
+    return state, checkpoints
 
 
 def _standard_actions(
@@ -191,7 +198,7 @@ class _Loop:
                 session.source.folder,
                 during=f"steps {step} to {step + num_steps}",
                 damage=damage,
-                has_peers=len(session.job.cluster.workers) > 1,
+                has_peers=session.job.cluster.has_peers,
             ) from error
 
     def _after_call(self, num_steps: int, loss: float) -> None:

@@ -29,9 +29,9 @@ def run_training(job: TrainJob) -> Progress:
     """
     limits, is_chief = job.config.loop, job.cluster.is_chief
     watchdog = ProcessWatchdog(limits.grace_seconds)
-    shared = is_chief and len(job.cluster.workers) > 1
+    shared = is_chief and job.cluster.has_peers
     with exclusive_between_machines(job.workdir) if shared else contextlib.nullcontext():
-        with explained(job.records, has_peers=len(job.cluster.workers) > 1):
+        with explained(job.records, has_peers=job.cluster.has_peers):
             rendezvous(job.cluster, limits.startup_timeout_seconds, raise_if_signalled)
         if is_chief:  # only now: to wait for the others in vain is no attempt
             attempts.begin(job.workdir, limits.max_attempts)
@@ -61,7 +61,7 @@ def run_training(job: TrainJob) -> Progress:
 def _train_together(job: TrainJob, watchdog: ProcessWatchdog) -> Progress:
     """Connect to the other workers, then train."""
     seconds = job.config.loop.startup_timeout_seconds
-    with explained(job.records, has_peers=len(job.cluster.workers) > 1):
+    with explained(job.records, has_peers=job.cluster.has_peers):
         watchdog.expect("connecting to the other workers (loop.startup_timeout_seconds)", seconds)
         bear_silence(job.cluster)
         strategy = tf.distribute.MultiWorkerMirroredStrategy()

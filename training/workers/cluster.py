@@ -20,6 +20,11 @@ class Cluster:
         """Worker 0 alone writes checkpoints, events and progress."""
         return self.index == 0
 
+    @property
+    def has_peers(self) -> bool:
+        """Whether this process works together with others."""
+        return len(self.workers) > 1
+
     @classmethod
     def from_environment(cls) -> Cluster:
         """Read TF_CONFIG; without it (one pod, one process) this is the only worker.

@@ -107,7 +107,7 @@ def leave_after_the_others(cluster: Cluster) -> None:
     It holds TensorFlow's coordination service, in which every other worker leaves a note. A
     failure here comes after the work is done, so nothing is raised.
     """
-    if len(cluster.workers) == 1:
+    if not cluster.has_peers:
         return
     with contextlib.suppress(tf.errors.OpError):
         if not cluster.is_chief:

@@ -15,7 +15,7 @@ LONGEST_SILENCE_SECONDS = 30.0
 
 def bear_silence(cluster: Cluster) -> None:
     """Let the strategy that is made next bear a silence of `LONGEST_SILENCE_SECONDS`."""
-    if len(cluster.workers) == 1:
+    if not cluster.has_peers:
         return
     workers = coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.workers))
     context.context().configure_coordination_service(

@@ -64,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> Result:
     config = flags.chosen_config(arguments)
     manifest = synthetic.read_manifest(arguments.records)
     cluster = Cluster.from_environment()
-    if arguments.workers > 1 and len(cluster.workers) > 1:
+    if arguments.workers > 1 and cluster.has_peers:
         raise UsageError("--workers starts local processes; in a cluster TF_CONFIG says who works")
     initial_digest = _initial_digest(arguments.initial_checkpoint)
     workdir = Workdir(arguments.workdir)
@@ -124,7 +124,7 @@ def _train_here(
         profile_steps=arguments.profile,
         data_service=arguments.data_service or None,
     )
-    alone = len(cluster.workers) == 1  # otherwise whoever started us holds the folder
+    alone = not cluster.has_peers  # otherwise whoever started us holds the folder
     with exclusive(workdir) if alone else contextlib.nullcontext():
         return run_training(job)
 
