@@ -15,6 +15,7 @@ from preprocessing.records.schema import ENCODED, Manifest, read_record_offsets
 
 STEPS = 300
 CHECKPOINT_EVERY = 20
+BATCH = 8  # of a replica; there are two
 SOAK_SECONDS = 800  # a quiet machine needs a quarter of it
 STARTUP_SECONDS = 240  # a busy machine takes a minute to import TensorFlow
 STEP_SECONDS = 60
@@ -30,8 +31,8 @@ def arguments(records: Path) -> list[str]:
         "--variant=mobilenet_v2_0.35_32",
         "--recipe=demo",
         f"--records={records}",
-        "--set=training.batch_per_replica=8",
-        f"--set=training.total_images={STEPS * 16}",
+        f"--set=training.batch_per_replica={BATCH}",
+        f"--set=training.total_images={STEPS * BATCH * 2}",
         "--set=loop.steps_per_loop=5",
         f"--set=loop.checkpoint_every_steps={CHECKPOINT_EVERY}",
         f"--set=loop.evaluate_every_steps={STEPS}",

@@ -40,6 +40,35 @@ class Fault:
         return 1 - self.worker
 
 
+def start_worker(
+    arguments: Sequence[str],
+    addresses: Sequence[str],
+    index: int,
+    log: Path,
+    prefix: Sequence[str] = (),
+) -> subprocess.Popen[bytes]:
+    """Start `mobilenet ARGUMENTS` as one of some workers, on one core.
+
+    Args:
+        arguments: The subcommand and its flags.
+        addresses: All workers.
+        index: Which of them it is.
+        log: File for its output.
+        prefix: What precedes the command, for example to enter another network.
+    """
+    config = {
+        "cluster": {"worker": list(addresses)},
+        "task": {"type": "worker", "index": index},
+    }
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-m", "pipeline", *arguments],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_NUM_INTRAOP_THREADS": "1"},
+        )
+
+
 class Supervisor:
     """Runs `mobilenet train ARGUMENTS` as two workers until both are done."""
 
@@ -127,22 +156,9 @@ class Supervisor:
 
     def _start(self, index: int) -> subprocess.Popen[bytes]:
         self.starts += 1
-        config = {
-            "cluster": {"worker": self._addresses},
-            "task": {"type": "worker", "index": index},
-        }
         (self.workdir / "progress.json").unlink(missing_ok=True) if index == 0 else None
-        with open(self._logs / f"{self.starts:02d}-worker-{index}", "wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "pipeline", *self._arguments],
-                stdout=log,
-                stderr=log,
-                env={
-                    **os.environ,
-                    "TF_CONFIG": json.dumps(config),
-                    "TF_NUM_INTRAOP_THREADS": "1",
-                },
-            )
+        log = self._logs / f"{self.starts:02d}-worker-{index}"
+        return start_worker(self._arguments, self._addresses, index, log)
 
     def _await_progress(self, step: int, deadline: float) -> int:
         """Return the first reported step that is at least `step` and positive."""
