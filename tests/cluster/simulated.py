@@ -23,7 +23,9 @@ FAKE_LOG = "2026-01-01T00:00:00.0Z stdout F train: step 5/100  loss 2.0  top-1 0
 SIMULATED = "mobilenet/simulated"  # label of the nodes, whose value says by whom, and taint
 C = TypeVar("C", bound=AnyCluster)
 
-NODE = "mobilenet-gpu-0"  # the node with simulated GPUs
+NODE = "mobilenet-gpu-0"  # a node whose pods run until a test ends them
+QUICK_NODE = "mobilenet-quick-0"  # one whose pods succeed after seconds, see STAGES
+FAIL = "pod-container-running-failed.stage.kwok.x-k8s.io"
 
 
 class Simulator:
@@ -115,6 +117,26 @@ def gpu_node(cluster: C, name: str) -> Iterator[C]:
     finally:
         cluster.api.delete(f"/api/v1/nodes/{name}")
         until(f"pods of {name} are gone", lambda: not _evicted(cluster, name))
+
+
+def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Any]:
+    """Return the run's pods in a phase, by worker."""
+    found = [
+        pod
+        for pod in cluster.jobs("pods", run)
+        if not phase or pod.get("status", {}).get("phase") == phase
+    ]
+    return sorted(found, key=lambda pod: pod["metadata"]["name"])
+
+
+def exits(cluster: AnyCluster, pod: Any, code: int) -> None:
+    """Let a simulated container end."""
+    path = f"{cluster.path('pods')}/{pod['metadata']['name']}"
+    changed = {
+        "labels": {FAIL: "true"},
+        "annotations": {f"{FAIL}/exit-code": str(code), f"{FAIL}/delay": "0s"},
+    }
+    cluster.api.patch(path, {"metadata": {"uid": pod["metadata"]["uid"], **changed}})
 
 
 def _evicted(cluster: AnyCluster, node: str) -> list[Any]:

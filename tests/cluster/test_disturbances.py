@@ -25,8 +25,7 @@ from tests.cluster.checkouts import make_checkout
 from tests.cluster.node.image import PUSHED
 from tests.cluster.own import Cluster
 from tests.cluster.runs import conditions, launching
-from tests.cluster.simulated import NODE, gpu_node
-from tests.cluster.test_layouts import exits, workers
+from tests.cluster.simulated import NODE, QUICK_NODE, exits, gpu_node, workers
 
 GPUS = ("launch", "--variant=mobilenet_v2_1.0_224", "--overlay=local", "--gpus=8", "--layout=2x4")
 # A supervisor whose clock is some minutes wrong.
@@ -44,7 +43,7 @@ sys.exit(main(sys.argv[2:]))
 @pytest.fixture(scope="module")
 def quick(platform: Cluster) -> Iterator[Cluster]:
     """Provide the cluster with a node of 8 GPUs whose pods succeed after seconds."""
-    with gpu_node(platform, "mobilenet-quick-0") as cluster:
+    with gpu_node(platform, QUICK_NODE) as cluster:
         yield cluster
 
 

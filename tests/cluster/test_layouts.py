@@ -8,12 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.access import NAMESPACE, AnyCluster, until
-from tests.cluster.api import Object
-from tests.cluster.simulated import NODE, gpu_node
+from tests.cluster.simulated import NODE, exits, gpu_node, workers
 from training.workers import indexed_job
 
 LAYOUTS = {"8x1": 8, "2x4": 2, "1x8": 1}
-FAIL = "pod-container-running-failed.stage.kwok.x-k8s.io"
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +53,6 @@ def launched(cluster: AnyCluster, layout: str, run: str, *flags: str) -> Iterato
 
     until("its pods are gone", gone)
     cluster.api.delete(f"{cluster.path('configmaps')}/{run}")  # its record
-
-
-def workers(cluster: AnyCluster, run: str, phase: str = "") -> list[Object]:
-    """Return the run's pods in a phase, by worker."""
-    found = [
-        pod
-        for pod in cluster.jobs("pods", run)
-        if not phase or pod.get("status", {}).get("phase") == phase
-    ]
-    return sorted(found, key=lambda pod: pod["metadata"]["name"])
-
-
-def exits(cluster: AnyCluster, pod: Object, code: int) -> None:
-    """Let a simulated container end."""
-    path = f"{cluster.path('pods')}/{pod['metadata']['name']}"
-    changed = {
-        "labels": {FAIL: "true"},
-        "annotations": {f"{FAIL}/exit-code": str(code), f"{FAIL}/delay": "0s"},
-    }
-    cluster.api.patch(path, {"metadata": {"uid": pod["metadata"]["uid"], **changed}})
 
 
 @pytest.mark.parametrize("job", LAYOUTS, indirect=True)

@@ -10,7 +10,7 @@ from tests.cluster.access import NAMESPACE, AnyCluster, until
 from tests.cluster.api import Informer, Object
 from tests.cluster.own import Cluster
 from tests.cluster.runs import SHORT, conditions, final_loss, launching, step
-from tests.cluster.simulated import gpu_node
+from tests.cluster.simulated import QUICK_NODE, gpu_node
 
 QUOTA = 8
 
@@ -19,7 +19,7 @@ QUOTA = 8
 def quick(any_platform: AnyCluster) -> Iterator[AnyCluster]:
     """Provide the cluster with a node of 8 GPUs whose pods succeed after seconds."""
     any_platform.require("localqueues")
-    with gpu_node(any_platform, "mobilenet-quick-0") as cluster:
+    with gpu_node(any_platform, QUICK_NODE) as cluster:
         yield cluster
 
 
