@@ -239,7 +239,12 @@ def _reached(mark: str, output: Path, stderr: Path) -> bool:
         return any((output / "exports").glob("*")) if (output / "exports").exists() else False
     if mark == "mlflow":
         return any((output / "registry").glob("mlflow.db*"))  # its tables are being made, or are
-    return any(str(path).startswith(f"{output}/{mark}") for path in output.rglob("*"))
+    # `os.walk` does not mind folders that the demo removes meanwhile.
+    return any(
+        os.path.join(folder, name).startswith(f"{output}/{mark}")
+        for folder, folders, files in os.walk(output)
+        for name in (*folders, *files)
+    )
 
 
 def _nothing_half_written_looks_complete(output: Path) -> bool:
