@@ -15,6 +15,7 @@ import argparse
 import collections
 import dataclasses
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.disturbed_workers import HANG_SECONDS, KINDS, Cluster, Fault, Hang, Result
@@ -69,14 +71,24 @@ def measure(records: Path, workers: int, seed: int) -> Result:
     return result
 
 
-def measure_all(records: Path, workers: int, schedules: int, kept: Path) -> Iterator[Result]:
+def measure_all(
+    records: Path, workers: int, schedules: int, kept: Path, at_once: int
+) -> Iterator[Result]:
     """Yield the result of every schedule, from `kept` where it is there already."""
-    for seed in range(schedules + 1):
-        file = kept / f"{workers}-{seed:03d}.json"
-        if not file.exists():
-            storage.write_json(str(file), dataclasses.asdict(measure(records, workers, seed)))
-        values = json.loads(file.read_text())
-        yield Result(**{**values, "faults": [Fault(**fault) for fault in values["faults"]]})
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        pending = [
+            pool.submit(kept_result, kept / f"{workers}-{seed:03d}.json", records, workers, seed)
+            for seed in range(schedules + 1)
+        ]
+        yield from (future.result() for future in pending)
+
+
+def kept_result(file: Path, records: Path, workers: int, seed: int) -> Result:
+    """Return the result in a file, which is measured if it is not there."""
+    if not file.exists():
+        storage.write_json(str(file), dataclasses.asdict(measure(records, workers, seed)))
+    values = json.loads(file.read_text())
+    return Result(**{**values, "faults": [Fault(**fault) for fault in values["faults"]]})
 
 
 def section(results: Sequence[Result]) -> str:
@@ -119,6 +131,7 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--schedules", type=int, default=100)
+    parser.add_argument("--at-once", type=int, default=1, help="schedules that run at a time [1]")
     parser.add_argument("--results", type=Path, default=Path(tempfile.gettempdir()) / "chaos")
     arguments = parser.parse_args()
     arguments.results.mkdir(exist_ok=True)
@@ -129,7 +142,9 @@ def main() -> None:
             ingest(archives, records)
     results = []
     for workers in arguments.workers:
-        for result in measure_all(records, workers, arguments.schedules, arguments.results):
+        for result in measure_all(
+            records, workers, arguments.schedules, arguments.results, arguments.at_once
+        ):
             print(json.dumps(dataclasses.asdict(result)), flush=True)
             results.append(result)
     page = arguments.page.read_text()

@@ -181,20 +181,6 @@ def test_the_dashboard_shows_both_runs(here: Place, there: Place) -> None:
                 process.kill()
 
 
-def test_a_certificate_is_written_there(there: Place) -> None:
-    outcome = there.run(
-        "certify",
-        "--variant=mobilenet_v2_0.35_32",
-        "--set=training.batch_per_replica=4",
-        f"--records={there.records}",
-        f"--output={there.certificate}",
-        "--minutes=0.01",
-    )
-    assert storage.list_names(there.certificate) == ["certificate.html", "certificate.json"]
-    path = storage.join(there.certificate, "certificate.json")
-    assert storage.read_json(path) == outcome.result
-
-
 def first_answer(address: str) -> Any:
     """Return what a server answers when it has something to say."""
     deadline = time.monotonic() + 120

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from pipeline.certificate.machine import MEBIBYTE, smallest_bytes
 from pipeline.cli import main
 from preprocessing import storage
 from preprocessing.errors import CheckFailedError
+from preprocessing.records.schema import MANIFEST
 from tests.conftest import Outcome, mobilenet
-from tests.emulator import Emulator
+from tests.emulator import Emulator, in_environment, running_emulator
 from tests.pipeline.certificate.a_certificate import CONFIG, GOOD, certificate_of, changed
 from tests.pipeline.certificate.test_verdicts import WRONG
 
@@ -154,21 +156,38 @@ def test_folders_that_are_none_are_one_line(
         assert words in refused("certify", *flags, capsys=capsys)
 
 
+@dataclass(frozen=True)
+class Certified:
+    """The end of `certify`, and the files that it left in a bucket."""
+
+    outcome: Outcome
+    files: dict[str, bytes]
+
+
 @pytest.fixture(scope="module")
-def certified(records: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    output = tmp_path_factory.mktemp("certified")
-    outcome = mobilenet(
-        *COMMAND, f"--records={records}", f"--output={output}", "--price-per-hour=2"
-    )
-    return output, outcome
+def certified(records: Path) -> Certified:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_emulator() as store,
+        in_environment(store, patch),
+    ):
+        source, output = f"{store.bucket}/records", f"{store.bucket}/certificate"
+        storage.upload_folder(str(records), source, last=MANIFEST)
+        outcome = mobilenet(
+            *COMMAND, f"--records={source}", f"--output={output}", "--price-per-hour=2"
+        )
+        names = storage.list_names(output)
+        return Certified(
+            outcome, {name: storage.read_bytes(storage.join(output, name)) for name in names}
+        )
 
 
 @pytest.mark.slow
-def test_the_certificate_is_complete(certified: tuple[Path, Outcome]) -> None:
-    output, outcome = certified
+def test_the_certificate_in_a_bucket_is_complete(certified: Certified) -> None:
+    outcome = certified.outcome
     assert outcome.code == 0, outcome.err
-    assert sorted(path.name for path in output.iterdir()) == [PAGE, JSON]
-    stored = json.loads((output / JSON).read_text())
+    assert list(certified.files) == [PAGE, JSON]
+    stored = json.loads(certified.files[JSON])
     assert stored == outcome.result
     certificate = Certificate.from_json(stored, JSON)
     figures = certificate.figures
@@ -182,11 +201,10 @@ def test_the_certificate_is_complete(certified: tuple[Path, Outcome]) -> None:
 
 
 @pytest.mark.slow
-def test_progress_and_verdicts_are_on_stderr(certified: tuple[Path, Outcome]) -> None:
-    _, outcome = certified
+def test_progress_and_verdicts_are_on_stderr(certified: Certified) -> None:
     for number in range(1, 5):
-        assert f"certify: {number} of 4" in outcome.err
-    assert "passed  golden figures" in outcome.err
+        assert f"certify: {number} of 4" in certified.outcome.err
+    assert "passed  golden figures" in certified.outcome.err
 
 
 @pytest.mark.slow
