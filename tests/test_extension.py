@@ -36,6 +36,8 @@ from training.models.mobilenet import mobilenet
 from training.models.model_family import PublishedRow
 from training.weights.slim_checkpoint import slim_variables
 
+pytestmark = pytest.mark.slow
+
 
 def _write_arrays(sources: ExportSources, path: str) -> None:
     np.savez(path, **sources.values)  # type: ignore[arg-type]

@@ -102,7 +102,9 @@ def _first_of_each_class(
     indices: list[int] = []
     labels: list[int] = []
     of_records = tf.data.Dataset.range(records.num_examples).map(
-        lambda index: records.read(index)[1], num_parallel_calls=READS, deterministic=True
+        tf.autograph.experimental.do_not_convert(lambda index: records.read(index)[1]),
+        num_parallel_calls=READS,
+        deterministic=True,
     )
     with damage_named(records):
         for index, label in enumerate(map(int, of_records.as_numpy_iterator())):

@@ -70,6 +70,7 @@ def training_batches(
         [0, 255] and `float32 [B, 4]`, and `int64 [B]`.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def view(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             jpeg, label = records.read(index)
@@ -88,7 +89,14 @@ def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     Returns:
         Elements of `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
     """
-    return batches.map(lambda pixels, draws, labels: (distort(pixels, draws), labels))
+
+    @tf.autograph.experimental.do_not_convert
+    def finish(
+        pixels: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return distort(pixels, draws), labels
+
+    return batches.map(finish)
 
 
 def evaluation_batches(
@@ -107,6 +115,7 @@ def evaluation_batches(
     """
     count = _largest_divisor(batch_per_replica, MAX_RUN)
 
+    @tf.autograph.experimental.do_not_convert
     def run_from(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         jpegs, labels = records.read_run(first, count)
         is_example = first + tf.range(count, dtype=tf.int64) < records.num_examples
@@ -117,6 +126,7 @@ def evaluation_batches(
         )
         return images, labels, tf.cast(is_example, tf.float32)
 
+    @tf.autograph.experimental.do_not_convert
     def joined(*runs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return tuple(tf.reshape(part, [batch_per_replica, *part.shape[2:]]) for part in runs)
 
@@ -142,7 +152,7 @@ def evaluation_examples(
         jpeg, label = records.read(position)
         return eval_view(jpeg, size, config), label
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
     def examples(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.map_fn(
             example,
@@ -173,6 +183,7 @@ def _positions(
     per_step = batch_per_replica * share.num_replicas
     mine = batch_per_replica * share.local_replicas
 
+    @tf.autograph.experimental.do_not_convert
     def of_step(step: tf.Tensor) -> tf.data.Dataset:
         first = step * per_step + share.worker_index * mine
         return tf.data.Dataset.range(first, first + mine, every)

@@ -87,6 +87,7 @@ class Evaluator:
         """Return `float32 [R, steps, B, 6]`; `_predict_batch` describes the columns."""
         batch = self._batch_per_replica
 
+        @tf.autograph.experimental.do_not_convert
         def in_replica(rows: tf.Tensor, step: tf.Tensor, *element: tf.Tensor) -> tf.Tensor:
             return tf.tensor_scatter_nd_update(rows, [[step]], self._predict_batch(*element)[None])
 
@@ -96,6 +97,7 @@ class Evaluator:
         placed = self._strategy.run(self._place, args=(rows,))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, placed, axis=None)
 
+    @tf.autograph.experimental.do_not_convert
     def _place(self, rows: tf.Tensor) -> tf.Tensor:
         """Return `[R, steps, B, 6]`, zero outside this replica's part; one sum joins the parts."""
         replica = tf.distribute.get_replica_context()

@@ -114,7 +114,8 @@ def _newest_state(
         if job.initial_checkpoint:
             with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
                 start_from(checkpoint, state)
-        take_from_first(strategy, list(named_variables(state).values()))
+        if job.cluster.has_peers:
+            take_from_first(strategy, list(named_variables(state).values()))
     return state, checkpoints
 
 

@@ -33,8 +33,8 @@ class Statistics:
         self._state = state
         self._averages = policy == "mean"
         self._equal_at: int | None = None  # the step at which all replicas had the same
-        self._share = tf.function(lambda: strategy.run(self._share_in_replica))
-        self._rows = tf.function(lambda: strategy.run(self._rows_in_replica))
+        self._share = tf.function(lambda: strategy.run(self._share_in_replica), autograph=False)
+        self._rows = tf.function(lambda: strategy.run(self._rows_in_replica), autograph=False)
 
     def synchronize(self) -> None:
         """Make them the same on every replica; every worker calls this at the same step."""
@@ -78,7 +78,10 @@ class Statistics:
                 f"shape {by_replica.shape} (expected {expected})"
             )
         rows = tf.constant(by_replica)
-        tf.function(lambda: self._strategy.run(self._assign_row, args=(rows,)))()
+        assign = tf.function(
+            lambda: self._strategy.run(self._assign_row, args=(rows,)), autograph=False
+        )
+        assign()
 
     def _share_in_replica(self) -> None:
         mine = packed(self._variables)

@@ -37,10 +37,10 @@ class TrainSteps:
         self._communication = compute.communication(config.compute)
         self._gradients = Gradients(state, config, strategy.num_replicas_in_sync)
         self._distort = tf.function(
-            distort, jit_compile=compute.fuses_distortion(config.compute) or None
+            distort, autograph=False, jit_compile=compute.fuses_distortion(config.compute) or None
         )
         self._apply = tf.function(
-            self._update, jit_compile=compute.uses_xla(config.compute) or None
+            self._update, autograph=False, jit_compile=compute.uses_xla(config.compute) or None
         )
         with strategy.scope():
             # Replicas are summed when the value is read: one collective per call, not per step.
@@ -96,6 +96,7 @@ class TrainSteps:
             self._strategy.run(self._replica_step, args=element)
         return tf.add_n(self._state.model.losses), waited
 
+    @tf.autograph.experimental.do_not_convert
     def _replica_step(self, *element: tf.Tensor) -> None:
         """Make one update from this replica's batch."""
         *pictures, labels = element

@@ -57,7 +57,9 @@ class Gradients:
         self._segments = [state.features]
         if config.compute.recompute:
             self._segments = segments(state.features, state.layout)
-        self._run = tf.function(self._forward_and_backward, jit_compile=self._compiled or None)
+        self._run = tf.function(
+            self._forward_and_backward, autograph=False, jit_compile=self._compiled or None
+        )
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor

@@ -36,7 +36,9 @@ class Collectives:
             return replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(mine))
 
         self._strategy = strategy
-        self._mean = tf.function(lambda mine: strategy.run(in_replica, args=(mine,)))
+        self._mean = tf.function(
+            lambda mine: strategy.run(in_replica, args=(mine,)), autograph=False
+        )
 
     def means(self, mine: Sequence[float]) -> list[float]:
         """Return the means over workers, the same bits on each.
@@ -78,7 +80,7 @@ def take_from_first(strategy: tf.distribute.Strategy, variables: Sequence[tf.Var
         for group in by_type.values():
             unpack(of_first(packed(group)), group)
 
-    tf.function(lambda: strategy.run(in_replica))()
+    tf.function(lambda: strategy.run(in_replica), autograph=False)()
 
 
 def of_first(mine: tf.Tensor) -> tf.Tensor:

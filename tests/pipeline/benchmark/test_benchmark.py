@@ -24,6 +24,8 @@ from tests.pipeline.conftest import VARIANT, Exported
 from training.models.architecture import architecture
 from training.models.variants import Variant
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[2] / "data"
 # What benchmark_model of TensorFlow 2.18 prints, shortened, and of 2.4, without percentiles.
 PRINTED = (DATA / "benchmark_model_2.18.txt").read_text()

@@ -18,6 +18,8 @@ from preprocessing.errors import PermanentError
 from tests.pipeline.cluster.cluster_objects import JOBS, NAMESPACE, TFJOBS, condition
 from tests.pipeline.cluster.fake_api import FakeApi, Object
 
+pytestmark = pytest.mark.slow
+
 ROUND_SECONDS = 30.0
 HOUR_ROUNDS = 120
 RECORDS = f"/api/v1{NAMESPACE}/configmaps"

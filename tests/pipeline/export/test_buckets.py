@@ -16,6 +16,8 @@ from tests.conftest import mobilenet
 from tests.emulator import Emulator
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of
 
+pytestmark = pytest.mark.slow
+
 # An upload that stops before one of its requests and waits there to be killed.
 UPLOADER = """
 import sys

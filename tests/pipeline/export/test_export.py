@@ -368,7 +368,7 @@ def test_a_truncated_file_is_refused_in_one_line(exported: Exported, tmp_path: P
 
 
 def test_raw_weights_are_exported_when_asked_for(exported: Exported, tmp_path: Path) -> None:
-    what = dataclasses.replace(exported.what, weights="raw")
+    what = dataclasses.replace(exported.what, weights="raw", formats=("frozen_graph",))
     metrics = export(what, str(tmp_path / "raw"))
     assert metrics.weights == "raw"
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:

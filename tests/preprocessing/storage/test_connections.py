@@ -22,6 +22,8 @@ from preprocessing.errors import UsageError
 from tests.conftest import Outcome, mobilenet
 from tests.emulator import Emulator
 
+pytestmark = pytest.mark.slow
+
 MOST_SECONDS = 15.0
 
 

@@ -17,6 +17,8 @@ from training.config.recipes import improved
 from training.input.inception import crop, distort, draw, eval_view, sample_crop, train_view
 from training.models.variants import Variant
 
+pytestmark = pytest.mark.slow
+
 ColorOrder = Literal["brightness_first", "mixed"]
 
 

@@ -17,6 +17,8 @@ from training.input.data import SINGLE_PROCESS
 from training.input.source import Source
 from training.workdir.run_record import Run
 
+pytestmark = pytest.mark.slow
+
 CACHE = "input.cache=true"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from preprocessing import storage
@@ -12,6 +13,8 @@ from preprocessing.records.schema import Manifest
 from tests.training.small_runs import config_of, job_of
 from training.loop.follow import follow
 from training.loop.loop import train
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_that_does_not_evaluate_is_evaluated_beside_it(records: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from training.models.mobilenet import mobilenet
 from training.models.variants import Variant
 from training.weights.slim_checkpoint import slim_shapes, slim_variables
 
+pytestmark = pytest.mark.slow
+
 DATA = golden_inputs.FOLDER
 GOLDEN = golden_inputs.golden()
 RUNS = sorted({key.split("/")[0] for key in GOLDEN if key.startswith("train_")})

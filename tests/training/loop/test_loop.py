@@ -17,6 +17,8 @@ from training.config.recipes import published
 from training.models.variants import Variant
 from training.workdir.workdir import Workdir
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,8 @@ from training.optimization.state import TrainingState, build_model, values
 from training.workdir.checkpoint import named_variables
 from training.workers.collectives import take_from_first
 
+pytestmark = pytest.mark.slow
+
 # The L2 term is large, so that counting it twice would show.
 WITHOUT_DROPOUT = ("model.dropout=0", "model.weight_decay=1")
 

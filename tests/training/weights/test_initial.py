@@ -235,7 +235,7 @@ def test_fine_tuning_end_to_end(records: Path, tmp_path: Path) -> None:
         f"--workdir={workdir}",
         f"--records={records}",
         f"--output={tmp_path}/export",
-        "--int8-tolerance=1",
+        "--formats=frozen_graph",
     )
     assert exported.code == 0, exported.err
     state = load_state(Workdir(str(workdir)), Workdir(str(workdir)).read_run())
@@ -342,7 +342,7 @@ def test_other_weights_of_the_same_step_are_evaluated_and_exported_anew(
         place = [f"--workdir={workdir}", f"--records={records}"]
         assert main(["import-checkpoint", str(prefix), f"--variant={VARIANT}", place[0]]) == 0
         assert main(["evaluate", *place]) == 0
-        assert main(["export", *place, f"--output={export}", "--int8-tolerance=1"]) == 0
+        assert main(["export", *place, f"--output={export}", "--formats=tflite_float32"]) == 0
         metrics = directory.read_metrics(str(export))
         directory.require_intact(str(export), metrics)
         evaluation = storage.read_json(str(workdir / "evaluation.json"))

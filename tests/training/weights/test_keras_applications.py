@@ -16,6 +16,8 @@ from training.models.mobilenet import mobilenet
 from training.models.variants import Variant
 from training.weights.keras_applications import application, read_weights, write_weights
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = 20
 
 

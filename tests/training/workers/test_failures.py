@@ -28,6 +28,8 @@ from training.workers.cluster import Cluster
 from training.workers.failures import explained
 from training.workers.watchdog import StoppedError
 
+pytestmark = pytest.mark.slow
+
 FEW_STEPS = ("training.total_images=96", "loop.evaluate_every_steps=1000")
 
 

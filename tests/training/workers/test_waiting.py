@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pipeline.local.processes import free_ports
 from preprocessing import storage
 from tests.conftest import mobilenet
 from training.workdir.attempts import FILE
+
+pytestmark = pytest.mark.slow
 
 
 def command(records: Path, workdir: Path, *more: str) -> list[str]:

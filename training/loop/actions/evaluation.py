@@ -27,8 +27,10 @@ class Evaluate(Action):
         strategy, state, config = session.strategy, session.state, session.job.config
         shown = values(state.averaged_model)
         self._every = config.loop.evaluate_every_steps
-        self._average = tf.function(lambda: strategy.run(state.average))
-        self._take_raw = tf.function(lambda: strategy.run(_copy, args=(values(state.model), shown)))
+        self._average = tf.function(lambda: strategy.run(state.average), autograph=False)
+        self._take_raw = tf.function(
+            lambda: strategy.run(_copy, args=(values(state.model), shown)), autograph=False
+        )
         self._evaluator = Evaluator(
             strategy,
             state.averaged_model,
