@@ -290,7 +290,7 @@ def test_an_image_that_is_pushed_later_is_pulled_without_a_new_attempt(
     tag = '{name: mobilenet-train, newTag: "0.1.0"}'
     overlay.write_text(overlay.read_text().replace(tag, tag.replace('"0.1.0"', "missing")))
     cluster = dataclasses.replace(platform, checkout=tmp_path)
-    pushed = platform.pods.parent / PUSHED
+    pushed = platform.pods / PUSHED
     try:
         launched = cluster.mobilenet(*launching("healed", 10, "--detach"))
         assert launched.code == 0, launched.err
