@@ -16,6 +16,12 @@ from tests.cluster.own import Cluster, install_platform, running_cluster
 from tests.cluster.runs import LONG, launching
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what needs a cluster in which no test has installed the platform yet."""
+    items.sort(key=lambda item: item.path.name != "test_existing.py")
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Provide the tests' own cluster, with everything started."""

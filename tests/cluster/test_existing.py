@@ -1,7 +1,6 @@
 """With `KUBECONFIG` the tests use that cluster and leave it as it was; here it is their own one.
 
-This file runs before any test that installs the platform there, because pytest orders files by
-name.
+`conftest.py` lets this file run before any test that installs the platform there.
 """
 
 from __future__ import annotations
