@@ -15,6 +15,7 @@ AUDIT_TOOLS := $(AUDIT)/.installed
 AUDITED := ingest train train-gpu registry
 
 .PHONY: check demo test test-cluster test-kubelet lint format lock sbom audit clean
+.PHONY: cluster-runs cluster-disturbances cluster-gke
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -29,11 +30,22 @@ check: lint
 	$(BIN)/pytest -m "not slow" $(FAST_TESTS)
 
 # Test on a real Kubernetes on this machine, which the first run builds from source; this needs Go and
-# root. The overlay gke gets a cluster of its own. With KUBECONFIG, test on that cluster, which must
-# have the Training Operator; this needs Go and administrator rights.
+# root. Each group of tests has a cluster of its own, and two groups run at a time, because most of
+# the time is waiting. With KUBECONFIG, test on that cluster, which must have the Training Operator;
+# this needs Go and administrator rights, and the groups that need a cluster of their own are skipped.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
-	$(BIN)/pytest tests/cluster --ignore=tests/cluster/test_gke.py
+	$(MAKE) --no-print-directory --keep-going --jobs=2 cluster-runs cluster-disturbances cluster-gke
+
+OF_OTHER_GROUPS := disturbances existing gke
+
+cluster-runs:
+	$(BIN)/pytest tests/cluster $(OF_OTHER_GROUPS:%=--ignore=tests/cluster/test_%.py)
+
+cluster-disturbances:
+	$(BIN)/pytest tests/cluster/test_existing.py tests/cluster/test_disturbances.py
+
+cluster-gke:
 	$(BIN)/pytest tests/cluster/test_gke.py
 
 # Run the whole pipeline in the project's images under a real kubelet. IMAGES are the archives of the
