@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import subprocess
@@ -21,10 +20,8 @@ from pipeline.cluster.record import MAX_RENDERED_BYTES
 from pipeline.cluster.render import ATTEMPT_LABEL, STAGE_LABEL
 from pipeline.cluster.spec import MAX_NAME_LENGTH
 from tests.cluster.access import NAMESPACE, AnyCluster, until
-from tests.cluster.checkouts import make_checkout
-from tests.cluster.node.image import PUSHED
 from tests.cluster.own import Cluster
-from tests.cluster.runs import conditions, launching
+from tests.cluster.runs import conditions
 from tests.cluster.simulated import NODE, QUICK_NODE, exits, gpu_node, workers
 
 GPUS = ("launch", "--variant=mobilenet_v2_1.0_224", "--overlay=local", "--gpus=8", "--layout=2x4")
@@ -281,25 +278,3 @@ def test_a_pod_on_a_node_that_does_not_answer_holds_the_next_attempt_and_is_name
         busy.api.patch(path, {"metadata": {"finalizers": None}}, "merge")
     until("the next attempt comes", lambda: len(busy.jobs("tfjobs", "unknown")) == 2)
     assert busy.mobilenet("stop", "unknown").code == 0
-
-
-def test_an_image_that_is_pushed_later_is_pulled_without_a_new_attempt(
-    platform: Cluster, whole: str, tmp_path: Path
-) -> None:
-    overlay = make_checkout(tmp_path) / "local" / "jobs" / "kustomization.yaml"
-    tag = '{name: mobilenet-train, newTag: "0.1.0"}'
-    overlay.write_text(overlay.read_text().replace(tag, tag.replace('"0.1.0"', "missing")))
-    cluster = dataclasses.replace(platform, checkout=tmp_path)
-    pushed = platform.pods / PUSHED
-    try:
-        launched = cluster.mobilenet(*launching("healed", 10, "--detach"))
-        assert launched.code == 0, launched.err
-        until("it is shown", lambda: "image not pullable" in platform.mobilenet("jobs").out)
-        pushed.touch()
-        until("it is trained", lambda: platform.is_over("healed", "train"))
-    finally:
-        pushed.unlink(missing_ok=True)
-    assert "train" in platform.state("healed")["done"]
-    (job,) = platform.jobs("tfjobs", "healed")
-    assert job["metadata"]["labels"]["mobilenet/attempt"] == "1"
-    assert platform.mobilenet("stop", "healed").code == 0

@@ -1,4 +1,4 @@
-"""A run whose overlay was wrong goes on once the overlay is repaired."""
+"""A run whose image is missing goes on once the overlay or the registry is repaired."""
 
 from __future__ import annotations
 
@@ -7,8 +7,35 @@ from pathlib import Path
 
 from tests.cluster.access import until
 from tests.cluster.checkouts import make_checkout
+from tests.cluster.node.image import PUSHED
 from tests.cluster.own import Cluster
 from tests.cluster.runs import launching
+
+TO_MISSING = (
+    '{name: mobilenet-train, newTag: "0.1.0"}',
+    "{name: mobilenet-train, newTag: missing}",
+)
+
+
+def test_an_image_that_is_pushed_later_is_pulled_without_a_new_attempt(
+    platform: Cluster, whole: str, tmp_path: Path
+) -> None:
+    overlay = make_checkout(tmp_path) / "local" / "jobs" / "kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace(*TO_MISSING))
+    cluster = dataclasses.replace(platform, checkout=tmp_path)
+    pushed = platform.pods / PUSHED
+    try:
+        launched = cluster.mobilenet(*launching("healed", 10, "--detach"))
+        assert launched.code == 0, launched.err
+        until("it is shown", lambda: "image not pullable" in platform.mobilenet("jobs").out)
+        pushed.touch()
+        until("it is trained", lambda: platform.is_over("healed", "train"))
+    finally:
+        pushed.unlink(missing_ok=True)
+    assert "train" in platform.state("healed")["done"]
+    (job,) = platform.jobs("tfjobs", "healed")
+    assert job["metadata"]["labels"]["mobilenet/attempt"] == "1"
+    assert platform.mobilenet("stop", "healed").code == 0
 
 
 def test_a_run_launched_again_uses_the_repaired_image_and_limits_and_says_so(
@@ -26,11 +53,7 @@ def test_a_run_launched_again_uses_the_repaired_image_and_limits_and_says_so(
             for container in pod["spec"]["containers"]
         }
 
-    overlay.write_text(
-        right.replace(
-            '{name: mobilenet-train, newTag: "0.1.0"}', "{name: mobilenet-train, newTag: missing}"
-        )
-    )
+    overlay.write_text(right.replace(*TO_MISSING))
     launched = cluster.mobilenet(*command)
     assert launched.code == 0, launched.err
     until(
