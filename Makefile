@@ -37,16 +37,17 @@ test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(MAKE) --no-print-directory --keep-going --jobs=2 cluster-runs cluster-disturbances cluster-gke
 
-OF_OTHER_GROUPS := disturbances existing gke
+DISTURBANCES := tests/cluster/test_existing.py tests/cluster/test_disturbances.py
+GKE := tests/cluster/test_gke.py
 
 cluster-runs:
-	$(BIN)/pytest tests/cluster $(OF_OTHER_GROUPS:%=--ignore=tests/cluster/test_%.py)
+	$(BIN)/pytest tests/cluster $(addprefix --ignore=,$(DISTURBANCES) $(GKE))
 
 cluster-disturbances:
-	$(BIN)/pytest tests/cluster/test_existing.py tests/cluster/test_disturbances.py
+	$(BIN)/pytest $(DISTURBANCES)
 
 cluster-gke:
-	$(BIN)/pytest tests/cluster/test_gke.py
+	$(BIN)/pytest $(GKE)
 
 # Run the whole pipeline in the project's images under a real kubelet. IMAGES are the archives of the
 # images (CONTRIBUTING.md).

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
+import functools
 import json
 import multiprocessing
 import os
@@ -23,7 +24,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.disturbed_workers import HANG_SECONDS, KINDS, Cluster, Fault, Hang, Result
@@ -75,16 +75,14 @@ def measure_all(
     records: Path, workers: int, schedules: int, kept: Path, at_once: int
 ) -> Iterator[Result]:
     """Yield the result of every schedule, from `kept` where it is there already."""
-    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
-        pending = [
-            pool.submit(kept_result, kept / f"{workers}-{seed:03d}.json", records, workers, seed)
-            for seed in range(schedules + 1)
-        ]
-        yield from (future.result() for future in pending)
+    result = functools.partial(kept_result, kept, records, workers)
+    with multiprocessing.get_context("spawn").Pool(at_once) as pool:
+        yield from pool.imap(result, range(schedules + 1))
 
 
-def kept_result(file: Path, records: Path, workers: int, seed: int) -> Result:
-    """Return the result in a file, which is measured if it is not there."""
+def kept_result(kept: Path, records: Path, workers: int, seed: int) -> Result:
+    """Return the result of a schedule, which is measured if it is not in `kept`."""
+    file = kept / f"{workers}-{seed:03d}.json"
     if not file.exists():
         storage.write_json(str(file), dataclasses.asdict(measure(records, workers, seed)))
     values = json.loads(file.read_text())

@@ -102,9 +102,7 @@ def _first_of_each_class(
     indices: list[int] = []
     labels: list[int] = []
     of_records = tf.data.Dataset.range(records.num_examples).map(
-        tf.autograph.experimental.do_not_convert(lambda index: records.read(index)[1]),
-        num_parallel_calls=READS,
-        deterministic=True,
+        lambda index: records.read(index)[1], num_parallel_calls=READS, deterministic=True
     )
     with damage_named(records):
         for index, label in enumerate(map(int, of_records.as_numpy_iterator())):

@@ -11,7 +11,7 @@ from tests.cluster.node.image import PUSHED
 from tests.cluster.own import Cluster
 from tests.cluster.runs import launching
 
-TO_MISSING = (
+TO_MISSING = (  # what to replace in the overlay, and by what
     '{name: mobilenet-train, newTag: "0.1.0"}',
     "{name: mobilenet-train, newTag: missing}",
 )

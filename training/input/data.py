@@ -26,6 +26,8 @@ PREFETCHED_BATCHES = 4  # ahead of the devices' own buffers
 MAX_RUN = 20  # records of an evaluation that are read and decoded together
 READS = 16  # records read at the same time where cores are not what limits, as from a bucket
 
+do_not_convert = tf.autograph.experimental.do_not_convert
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -70,7 +72,6 @@ def training_batches(
         [0, 255] and `float32 [B, 4]`, and `int64 [B]`.
     """
 
-    @tf.autograph.experimental.do_not_convert
     def example(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def view(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             jpeg, label = records.read(index)
@@ -89,14 +90,9 @@ def finished(batches: tf.data.Dataset) -> tf.data.Dataset:
     Returns:
         Elements of `float32 [B, S, S, 3]` in [-1, 1] and `int64 [B]`.
     """
-
-    @tf.autograph.experimental.do_not_convert
-    def finish(
-        pixels: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return distort(pixels, draws), labels
-
-    return batches.map(finish)
+    return batches.map(
+        do_not_convert(lambda pixels, draws, labels: (distort(pixels, draws), labels))
+    )
 
 
 def evaluation_batches(
@@ -115,7 +111,6 @@ def evaluation_batches(
     """
     count = _largest_divisor(batch_per_replica, MAX_RUN)
 
-    @tf.autograph.experimental.do_not_convert
     def run_from(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         jpegs, labels = records.read_run(first, count)
         is_example = first + tf.range(count, dtype=tf.int64) < records.num_examples
@@ -126,7 +121,6 @@ def evaluation_batches(
         )
         return images, labels, tf.cast(is_example, tf.float32)
 
-    @tf.autograph.experimental.do_not_convert
     def joined(*runs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return tuple(tf.reshape(part, [batch_per_replica, *part.shape[2:]]) for part in runs)
 
@@ -183,12 +177,11 @@ def _positions(
     per_step = batch_per_replica * share.num_replicas
     mine = batch_per_replica * share.local_replicas
 
-    @tf.autograph.experimental.do_not_convert
     def of_step(step: tf.Tensor) -> tf.data.Dataset:
         first = step * per_step + share.worker_index * mine
         return tf.data.Dataset.range(first, first + mine, every)
 
-    return tf.data.Dataset.counter(start_step).flat_map(of_step)
+    return tf.data.Dataset.counter(start_step).flat_map(do_not_convert(of_step))
 
 
 def _endless(
@@ -205,7 +198,10 @@ def _endless(
         batch: Number of elements in a batch.
         finish: Function of each batch.
     """
-    batches = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(
+    examples = positions.map(
+        do_not_convert(example), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    batches = examples.batch(
         # Parallel, because one thread copies 5 GB/s: 8,000 images/s of float32 at S = 224.
         batch,
         drop_remainder=True,
@@ -213,7 +209,7 @@ def _endless(
         deterministic=True,
     )
     if finish:
-        batches = batches.map(finish)
+        batches = batches.map(do_not_convert(finish))
     # The cardinality is declared: a dataset that might end costs a collective per step.
     return batches.apply(
         tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)

@@ -143,7 +143,6 @@ class Records:
         if not self._max_corrupt:
             return make(index)
 
-        @tf.autograph.experimental.do_not_convert
         def attempt(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             candidate = (index + number) % self.num_examples
             before = (candidate - 1) % self.num_examples
@@ -186,7 +185,6 @@ class Records:
             seed: Seed of the stream; None for the split in its own order.
         """
 
-        @tf.autograph.experimental.do_not_convert
         def sound(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             index = position
             if seed is not None:

@@ -108,9 +108,7 @@ class CachedRecords:
         self.view = records.view
         self.first_damaged = records.first_damaged
         everything = tf.data.Dataset.range(records.num_examples).map(
-            tf.autograph.experimental.do_not_convert(
-                lambda index: records.view(index, records.read)
-            ),
+            lambda index: records.view(index, records.read),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

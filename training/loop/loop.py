@@ -114,7 +114,7 @@ def _newest_state(
         if job.initial_checkpoint:
             with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
                 start_from(checkpoint, state)
-        if job.cluster.has_peers:
+        if job.cluster.has_peers:  # the replicas of one process have the same values anyway
             take_from_first(strategy, list(named_variables(state).values()))
     return state, checkpoints
 

@@ -1,7 +1,8 @@
 """The inner loop: many steps on the device per call, without work on the host per step.
 
-AutoGraph turns this loop, and that of an evaluation, into a loop of the graph. It is told to leave
-alone whatever else becomes a graph: there is nothing to convert, and looking takes seconds.
+AutoGraph turns this loop, and that of an evaluation, into a loop of the graph. What else
+becomes a graph at the start is kept from it: nothing there needs converting, and looking takes
+seconds.
 """
 
 from __future__ import annotations

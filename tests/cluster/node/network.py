@@ -205,7 +205,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def resolver_file(namespace: str) -> str:
-    """Return `/etc/resolv.conf` of a pod, as kubelet writes it."""
+    """Return `/etc/resolv.conf` of a pod, as kubelet writes it but for a more patient client."""
     search = f"{namespace}.svc.cluster.local svc.cluster.local cluster.local"
     return f"nameserver {GATEWAY}\nsearch {search}\noptions ndots:5 attempts:5\n"
 
