@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.local.processes import free_ports
+from tests.cluster.control_plane import die_with_parent
 from training.workdir.workdir import Workdir
 
 POLL_SECONDS = 0.05
@@ -47,7 +48,7 @@ def start_worker(
     log: Path,
     prefix: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start `mobilenet ARGUMENTS` as one of some workers, on one core.
+    """Start `mobilenet ARGUMENTS` as one of some workers, on one core; it ends with this process.
 
     Args:
         arguments: The subcommand and its flags.
@@ -66,6 +67,7 @@ def start_worker(
             stdout=output,
             stderr=output,
             env={**os.environ, "TF_CONFIG": json.dumps(config), "TF_NUM_INTRAOP_THREADS": "1"},
+            preexec_fn=die_with_parent,
         )
 
 
