@@ -33,7 +33,7 @@ from pipeline.publish.pages import plots
 from pipeline.publish.published_index import unpublished_entry
 from preprocessing.records.schema import Manifest
 from training.models import mobilenet_v2
-from training.models.variants import PUBLISHED_VARIANTS
+from training.models.variants import published_variants
 from training.workdir.workdir import Workdir
 
 PUBLISHED_V2 = mobilenet_v2.FAMILY.published_rows
@@ -52,7 +52,7 @@ def main() -> None:
     arguments.add_argument("--export-only", action="store_true", help="leave the timing for later")
     arguments.add_argument("--plot", type=Path, help="draw V1 against V2 into this SVG")
     options = arguments.parse_args()
-    names = [name for name in PUBLISHED_VARIANTS if name.startswith(options.only)]
+    names = [name for name in published_variants() if name.startswith(options.only)]
     measured = {name: exported(name, options.output, options.int8_tolerance) for name in names}
     if options.export_only:
         return

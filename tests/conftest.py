@@ -26,6 +26,7 @@ from pipeline.demo.sample import write_sample
 from preprocessing.ingest import prepare
 from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records.schema import Manifest
+from tests import shallow_family
 from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.
@@ -33,6 +34,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+os.environ["MOBILENET_EXTENSIONS"] = shallow_family.__file__  # for commands; tests import it
 configure_logging()
 
 # Whoever starts the tests in the background may ignore these, and programs would inherit that.

@@ -29,11 +29,13 @@ from preprocessing.sources.references import ImageReference, Source
 from preprocessing.sources.registry import LAYOUTS, find_source
 from tests.conftest import ingest
 from tests.pipeline.conftest import VARIANT, Exported, exported  # noqa: F401  (a fixture)
+from tests.training.models.tiny_family import TINY
 from training.config import ModelConfig
 from training.models import mobilenet_v2
 from training.models.families import FAMILIES
 from training.models.mobilenet import mobilenet
 from training.models.model_family import PublishedRow
+from training.models.variants import Variant
 from training.weights.slim_checkpoint import slim_variables
 
 pytestmark = pytest.mark.slow
@@ -117,6 +119,20 @@ def test_a_format_that_is_wrong_is_refused_by_its_own_tolerance(
     with registered(wrong), pytest.raises(CheckFailedError, match=message):
         export(exported.what, str(tmp_path / "export"))
     assert not (tmp_path / "export").exists()
+
+
+def test_a_family_without_keras_network_is_exported_to_everything_else(
+    exported: Exported,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FAMILIES, TINY.name, TINY)
+    run = exported.what.run
+    config = dataclasses.replace(run.config, variant=Variant.parse("tiny_1.0_32"))
+    what = dataclasses.replace(exported.what, run=dataclasses.replace(run, config=config))
+    left_out = set(EXPORT_FORMATS) - set(what.export_formats)
+    assert {item.name for item in left_out} == {"keras_applications"}
+    with pytest.raises(UsageError, match=r"a tiny has no keras_applications; export .*saved_model"):
+        dataclasses.replace(what, formats=("keras_applications",))
 
 
 class FlatFolder:

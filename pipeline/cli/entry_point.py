@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pipeline.cli.command import Command
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
-from pipeline.local import interruption, processes
+from pipeline.local import extensions, interruption, processes
 from preprocessing.errors import (
     ERRORS,
     PermanentError,
     RetryError,
+    UsageError,
     describe_os_error,
     one_line,
 )
@@ -85,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     processes.die_with_parent()
     if argv is None:  # a process of its own: what it starts, by whatever library, inherits this
         os.environ.update(processes.SAFE_PATH)
+    try:
+        extensions.load()
+    except UsageError as error:
+        configure_logging()
+        return _fail(str(error), error.exit_code)
     arguments = parse(sys.argv[1:] if argv is None else argv)
     configure_logging(arguments.log_format)
     code = _run(command_named(arguments.command), arguments)

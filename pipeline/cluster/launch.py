@@ -20,7 +20,7 @@ from preprocessing.errors import PermanentError, UsageError, did_you_mean
 from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config import RunConfig, override_all
 from training.config.recipes import recipe
-from training.models.variants import PUBLISHED_VARIANTS, Variant
+from training.models.variants import Variant, published_variants
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
         check_name(arguments.name)
     layout = Layout.choose(arguments.gpus, arguments.layout, arguments.workers)
     names = (
-        [name for name in PUBLISHED_VARIANTS if "_v2_" in name]
+        [name for name in published_variants() if "_v2_" in name]
         if arguments.all
         else [arguments.variant]
     )

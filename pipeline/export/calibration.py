@@ -15,6 +15,7 @@ from preprocessing import storage
 from preprocessing.errors import UsageError
 from training.config import EvaluationConfig
 from training.input.data import READS, evaluation_examples
+from training.input.parallelism import untuned
 from training.input.records import Records, damage_named
 
 MIN_IMAGES = 500
@@ -105,7 +106,7 @@ def _first_of_each_class(
         lambda index: records.read(index)[1], num_parallel_calls=READS, deterministic=True
     )
     with damage_named(records):
-        for index, label in enumerate(map(int, of_records.as_numpy_iterator())):
+        for index, label in enumerate(map(int, untuned(of_records).as_numpy_iterator())):
             if taken[label] < per_class:
                 taken[label] += 1
                 indices.append(index)

@@ -42,8 +42,8 @@ class Export:
         validation_images: The number of validation images to compare on; None for all.
 
     Raises:
-        UsageError: There is no such format, there are not so many images, or the tolerance is no
-            fraction.
+        UsageError: There is no such format of this variant, there are not so many images, or the
+            tolerance is no fraction.
     """
 
     workdir: Workdir
@@ -60,6 +60,11 @@ class Export:
         for name in self.formats:
             if name not in names:
                 raise UsageError(f"there is no format {name!r}; {did_you_mean(name, names)}")
+            if name not in [item.name for item in self._existing]:
+                raise UsageError(
+                    f"a {self.variant.family} has no {name}; export "
+                    f"{', '.join(item.name for item in self._existing)}"
+                )
         if self.int8_tolerance is not None and not 0 <= self.int8_tolerance <= 1:
             raise UsageError(
                 "the tolerance of int8 formats is a fraction of top-1, from 0 to 1 instead of "
@@ -85,7 +90,12 @@ class Export:
     @property
     def export_formats(self) -> list[ExportFormat]:
         """The formats to export, in the order of the registry."""
-        return [item for item in EXPORT_FORMATS if not self.formats or item.name in self.formats]
+        return [item for item in self._existing if not self.formats or item.name in self.formats]
+
+    @property
+    def _existing(self) -> list[ExportFormat]:
+        family = self.variant.model_family
+        return [item for item in EXPORT_FORMATS if item.exists_for(family)]
 
     @property
     def sample(self) -> Sample | None:

@@ -38,7 +38,7 @@ from preprocessing.storage.contracts import (
     Sha256,
     WholeNumber,
 )
-from training.models.variants import PUBLISHED_VARIANTS, Variant
+from training.models.variants import Variant, published_variants
 
 INDEX = "index.json"
 ENTRIES = "entries"
@@ -276,8 +276,5 @@ def unpublished_entry(export_folder: str, metrics: ExportMetrics) -> PublishedEn
 
 def _table_order(entry: PublishedEntry) -> tuple[int, str]:
     """Order as in the published table; variants that it does not list follow, by name."""
-    known = entry.name in PUBLISHED_VARIANTS
-    return (
-        PUBLISHED_VARIANTS.index(entry.name) if known else len(PUBLISHED_VARIANTS),
-        entry.name,
-    )
+    order = published_variants()
+    return (order.index(entry.name) if entry.name in order else len(order), entry.name)

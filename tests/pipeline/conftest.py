@@ -19,7 +19,7 @@ from pipeline.publish.embedded_registry import sqlite_uri
 from preprocessing import storage
 from training.workdir.workdir import Workdir
 
-VARIANT = "mobilenet_v2_0.35_96"
+VARIANT = "shallow_1.0_96"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 TRAIN = (
     "train",
-    "--variant=mobilenet_v2_0.35_32",
+    "--variant=shallow_0.35_32",
     "--recipe=demo",
     "--set=loop.steps_per_loop=2",
     "--set=loop.checkpoint_every_steps=2",
@@ -149,12 +149,12 @@ def test_a_checkpoint_there_is_imported_into_a_run_there(here: Place, there: Pla
     """The export's slim checkpoint has the digest of its own weights wherever it lies."""
     for place in (here, there):
         storage.remove(place.imported)
-    checkpoint = "export/mobilenet_v2_0.35_32.ckpt"
+    checkpoint = "export/shallow_0.35_32.ckpt"
     for place in (here, there):
         place.run(
             "import-checkpoint",
             storage.join(place.folder, checkpoint),
-            "--variant=mobilenet_v2_0.35_32",
+            "--variant=shallow_0.35_32",
             f"--workdir={place.imported}",
         )
     assert len({Workdir(place.imported).weights_digest(6) for place in (here, there)}) == 1

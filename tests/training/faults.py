@@ -28,7 +28,7 @@ def arguments(records: Path) -> list[str]:
     """Return the command line of the run."""
     return [
         "train",
-        "--variant=mobilenet_v2_0.35_32",
+        "--variant=shallow_0.35_32",
         "--recipe=demo",
         f"--records={records}",
         f"--set=training.batch_per_replica={BATCH}",

@@ -22,6 +22,7 @@ from tensorflow.python.distribute.collective_all_reduce_strategy import (
 
 from pipeline.certificate.golden.inputs import round_weights
 from preprocessing.records.schema import Manifest
+from tests.shallow_family import VARIANT
 from tests.training.well_conditioned import (
     let_signals_through,
     normalising_by_moving_statistics,
@@ -41,7 +42,7 @@ ROUNDING = 1e-6  # relative change of a weight: a few of float32's last places
 
 def config_of(batch_per_replica: int, num_replicas: int) -> RunConfig:
     """Return a config that trains equally for every division of the global batch."""
-    config = demo(Variant.parse(f"mobilenet_v2_0.35_{SIZE}"))
+    config = demo(Variant.parse(VARIANT))
     for assignment in (
         "model.dropout=0",  # its mask belongs to the replica
         f"training.batch_per_replica={batch_per_replica}",

@@ -35,7 +35,7 @@ class StopAfter(Watchdog):
 def config_of(*overrides: str) -> RunConfig:
     """Return the config of a run of 12 steps, unless `overrides` say otherwise."""
     return override_all(
-        demo(Variant.parse("mobilenet_v2_0.35_32")),
+        demo(Variant.parse("shallow_0.35_32")),
         (
             "training.batch_per_replica=16",
             "training.total_images=192",  # 12 steps

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from training.config import RunConfig, override_all
 from training.config.recipes import demo
+from training.input.parallelism import untuned
 from training.loop.step import TrainSteps
 from training.metrics.step_means import StepMeans
 from training.models.variants import Variant
@@ -22,7 +23,7 @@ BATCH = 4
 def small_config(*overrides: str) -> RunConfig:
     """Return the demo's config with batches of `BATCH`."""
     assignments = (f"training.batch_per_replica={BATCH}", *overrides)
-    return override_all(demo(Variant.parse("mobilenet_v2_0.35_32")), assignments)
+    return override_all(demo(Variant.parse("shallow_0.35_32")), assignments)
 
 
 def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +67,7 @@ class Training:
         elements = [np.repeat(part, repeats, axis=0) for part in batches()]
 
         def stream(_: Any) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(tuple(elements)).repeat()
+            return untuned(tf.data.Dataset.from_tensor_slices(tuple(elements)).repeat())
 
         self._iterator = iter(self._strategy.distribute_datasets_from_function(stream))
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from training.config import AugmentationConfig, EvaluationConfig
 from training.input.inception import crop, distort, eval_view
+from training.input.parallelism import PARALLEL_CALLS, untuned
 from training.input.records import Readable, epoch_order
 
 EVALUATION_BATCH = 100  # images per replica and step, as in slim's eval_image_classifier
@@ -199,7 +200,7 @@ def _endless(
         finish: Function of each batch.
     """
     examples = positions.map(
-        do_not_convert(example), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        do_not_convert(example), num_parallel_calls=PARALLEL_CALLS, deterministic=True
     )
     batches = examples.batch(
         # Parallel, because one thread copies 5 GB/s: 8,000 images/s of float32 at S = 224.
@@ -211,6 +212,5 @@ def _endless(
     if finish:
         batches = batches.map(do_not_convert(finish))
     # The cardinality is declared: a dataset that might end costs a collective per step.
-    return batches.apply(
-        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    ).prefetch(PREFETCHED_BATCHES)
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return untuned(batches.apply(endless).prefetch(PREFETCHED_BATCHES))

@@ -14,6 +14,7 @@ from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.records import schema
 from preprocessing.records.schema import Manifest
+from training.input.parallelism import PARALLEL_CALLS, untuned
 from training.workers.failures import DamagedRecord, explain, reason_of
 
 logger = logging.getLogger(__name__)
@@ -193,9 +194,9 @@ class Records:
             return position, tf.reduce_max(pixels)  # unused, it would not be decoded
 
         decoded = tf.data.Dataset.from_tensor_slices(tf.constant(positions, tf.int64)).map(
-            sound, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            sound, num_parallel_calls=PARALLEL_CALLS, deterministic=True
         )
-        found = decoded.ignore_errors(log_warning=False).as_numpy_iterator()
+        found = untuned(decoded).ignore_errors(log_warning=False).as_numpy_iterator()
         for position, decodable in zip_longest(positions, found):
             if decodable is None or position != decodable[0]:
                 index = tf.constant(position, tf.int64)

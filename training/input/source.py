@@ -14,6 +14,7 @@ from training.config import SYNTHETIC, RunConfig
 from training.input import synthetic
 from training.input.data import Share, training_batches
 from training.input.data_service import served
+from training.input.parallelism import PARALLEL_CALLS, untuned
 from training.input.records import Make, Readable, Records
 from training.workers.failures import DamagedRecord
 
@@ -109,10 +110,10 @@ class CachedRecords:
         self.first_damaged = records.first_damaged
         everything = tf.data.Dataset.range(records.num_examples).map(
             lambda index: records.view(index, records.read),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=PARALLEL_CALLS,
             deterministic=True,
         )
-        jpegs, labels = zip(*everything.as_numpy_iterator(), strict=True)
+        jpegs, labels = zip(*untuned(everything).as_numpy_iterator(), strict=True)
         self._jpegs, self._labels = tf.constant(jpegs), tf.constant(labels, tf.int64)
 
     def read(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -159,4 +160,4 @@ class SyntheticRecords:
         draws = tf.tile([[0.0, 0.0, 1.0, 0.0]], [batch, 1])
         labels = tf.range(batch, dtype=tf.int64) % self._num_classes + 1
         element = (tf.cast(noise, pixels), draws, labels)
-        return tf.data.Dataset.from_tensors(element).repeat().prefetch(2)
+        return untuned(tf.data.Dataset.from_tensors(element).repeat().prefetch(2))

@@ -5,7 +5,7 @@ Table 2 of the paper; widths, names and dilation as in slim's `nets/mobilenet/mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from training.models.layout import (
@@ -47,15 +47,21 @@ STAGES = (
 LAST_CHANNELS = 1280
 
 
-def layout(width_multiplier: float, num_outputs: int, strides: Strides) -> Architecture:
-    """Return the network's convolutions."""
+def layout(
+    width_multiplier: float,
+    num_outputs: int,
+    strides: Strides,
+    *,
+    stages: Sequence[Stage] = STAGES,
+) -> Architecture:
+    """Return the network's convolutions, or those of one with other `stages`."""
 
     def width(channels: int) -> int:
         return round_channels(channels * width_multiplier)
 
     channels = width(STEM_CHANNELS)
     blocks = [single("Conv", 3, 3, channels, strides.spatial(2))]
-    for stage in STAGES:
+    for stage in stages:
         for repeat in range(stage.repeats):
             scope = f"expanded_conv_{len(blocks) - 1}".removesuffix("_0")
             row = stage._replace(

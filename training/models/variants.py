@@ -15,9 +15,6 @@ def published_variants() -> tuple[str, ...]:
     return tuple(name for family in FAMILIES.values() for name in family.published_rows)
 
 
-PUBLISHED_VARIANTS = published_variants()
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One network: a family, a width and a resolution.

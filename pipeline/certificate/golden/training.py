@@ -8,6 +8,7 @@ import tensorflow as tf
 from pipeline.certificate.golden import inputs
 from training.config import override_all
 from training.config.recipes import published
+from training.input.parallelism import untuned
 from training.loop.step import TrainSteps
 from training.models.variants import Variant
 from training.optimization.state import TrainingState, values
@@ -77,7 +78,7 @@ class GoldenTraining:
         labels = inputs.labels(self.seed, self._count, self.outputs).reshape(-1, self.batch)
         pictures = inputs.images(self.seed, self._count, self.variant.resolution)
         pictures = pictures.reshape(-1, self.batch, *pictures.shape[1:])
-        return tf.data.Dataset.from_tensor_slices((pictures, labels)).repeat()
+        return untuned(tf.data.Dataset.from_tensor_slices((pictures, labels)).repeat())
 
     def _variables(self) -> list[tf.Variable]:
         return [

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.export.conversion.sources import ExportedNetwork, ExportSources
+    from training.models.model_family import ModelFamily
 
 # From `float32 [N, S, S, 3]` in [-1, 1] to probabilities `float32 [N, outputs]`.
 Runner: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
@@ -39,6 +40,7 @@ class ExportFormat:
             network tells what the file itself does not.
         tolerance: How far the format may differ from its checkpoint.
         is_tflite: LiteRT runs the file, so its latency and arena are measured.
+        exists_for: Whether the networks of a family can have the format.
         label: Short name in the columns of tables, for example `int8`.
         shows_accuracy: Tables have a column with its top-1.
         shows_latency: Tables and plots have a column or series with its latency.
@@ -51,6 +53,7 @@ class ExportFormat:
     open: Callable[[str, ExportedNetwork], Runner]
     tolerance: Tolerance = SAME_ANSWERS
     is_tflite: bool = False
+    exists_for: Callable[[ModelFamily], bool] = lambda family: True
     label: str = ""
     shows_accuracy: bool = False
     shows_latency: bool = False

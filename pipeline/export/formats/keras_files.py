@@ -47,4 +47,5 @@ KERAS_APPLICATIONS = ExportFormat(
     file="{variant}.weights.h5",
     write=_write_weights,
     open=_open_weights,
+    exists_for=lambda family: family.keras_application is not None,
 )

@@ -26,7 +26,7 @@ from tests.pipeline.certificate.test_verdicts import WRONG
 
 COMMAND = (
     "certify",
-    "--variant=mobilenet_v2_0.35_32",
+    "--variant=shallow_0.35_32",
     "--set=training.batch_per_replica=4",
     "--minutes=0.01",
 )

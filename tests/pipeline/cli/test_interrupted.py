@@ -153,7 +153,7 @@ def command_lines(
     export, run = str(exported.folder), exported.what.workdir
     variant = exported.what.variant.name
     records, workdir = f"--records={exported.what.records}", f"--workdir={folder}/run"
-    small = ["--variant=mobilenet_v2_0.35_32", "--recipe=demo", records]
+    small = ["--variant=shallow_0.35_32", "--recipe=demo", records]
     return {
         "demo": [f"--output={folder}/demo"],
         "sample": [f"--output={folder}/sample"],

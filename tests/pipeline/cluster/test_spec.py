@@ -9,7 +9,7 @@ import pytest
 from pipeline.cluster.launch import Rendered
 from pipeline.cluster.spec import MAX_NAME_LENGTH, Layout, RunSpec, check_name, slug
 from preprocessing.errors import UsageError
-from training.models.variants import PUBLISHED_VARIANTS, Variant
+from training.models.variants import Variant, published_variants
 
 
 def test_a_layout_is_workers_times_gpus() -> None:
@@ -27,7 +27,7 @@ def test_a_layout_that_is_not_there_is_refused(gpus: int, layout: str | None) ->
 
 
 def test_every_variants_name_leaves_room_for_a_workers_host_name() -> None:
-    for variant in PUBLISHED_VARIANTS:
+    for variant in published_variants():
         name = f"{slug(Variant.parse(variant))}-123456"
         assert check_name(name) == name
     longest = f"{'a' * MAX_NAME_LENGTH}-train-99-worker-0-7"  # of a JobSet

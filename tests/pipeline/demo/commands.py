@@ -18,7 +18,7 @@ PUBLISHED = "published.test"
 BUCKETS = "storage.googleapis.com"  # whom a path in gs:// names
 VARIANT = "mobilenet_v2_0.35_64"
 SMALL = (
-    *("--variant=mobilenet_v2_0.35_32", "--recipe=demo"),
+    *("--variant=shallow_0.35_32", "--recipe=demo"),
     "--set=training.batch_per_replica=4",
 )
 

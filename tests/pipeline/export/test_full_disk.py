@@ -1,6 +1,6 @@
 """A full disk ends in one line and exit code 6, and no partial file looks complete.
 
-The disk is real: a tmpfs of a few MiB in a separate mount namespace.
+The disk is real: a tmpfs of at most 2 MiB in a separate mount namespace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.pipeline.cli.outcomes import refused
 
 TRAIN = (
     "train",
-    "--variant=mobilenet_v2_0.35_32",
+    "--variant=shallow_0.35_32",
     "--recipe=demo",
     "--set=loop.steps_per_loop=1",
     "--set=loop.checkpoint_every_steps=1",
@@ -28,11 +28,11 @@ TRAIN = (
 )
 
 
-def on_a_small_disk(folder: Path, mebibytes: int, *arguments: str) -> Outcome:
+def on_a_small_disk(folder: Path, kibibytes: int, *arguments: str) -> Outcome:
     """Run `mobilenet` where `folder` is a disk of that size, and list on stdout what it left."""
     folder.mkdir(exist_ok=True)
     script = (
-        f"mount -t tmpfs -o size={mebibytes}m tmpfs {shlex.quote(str(folder))} || exit 99\n"
+        f"mount -t tmpfs -o size={kibibytes}k tmpfs {shlex.quote(str(folder))} || exit 99\n"
         f"{shlex.quote(sys.executable)} -m pipeline {shlex.join(arguments)}\n"
         f"code=$?; find {shlex.quote(str(folder))} -type f; exit $code"
     )
@@ -47,14 +47,14 @@ def on_a_small_disk(folder: Path, mebibytes: int, *arguments: str) -> Outcome:
 
 
 def test_sample(tmp_path: Path) -> None:
-    outcome = on_a_small_disk(tmp_path / "disk", 1, "sample", f"--output={tmp_path}/disk/a")
+    outcome = on_a_small_disk(tmp_path / "disk", 1024, "sample", f"--output={tmp_path}/disk/a")
     refused(outcome, 6, "no space left")
     assert outcome.out == ""
 
 
 def test_prepare(archives: Path, tmp_path: Path) -> None:
     outcome = on_a_small_disk(
-        tmp_path / "disk", 1, "prepare", f"--source={archives}", f"--records={tmp_path}/disk/r"
+        tmp_path / "disk", 1024, "prepare", f"--source={archives}", f"--records={tmp_path}/disk/r"
     )
     refused(outcome, 6, "no space left", f"{tmp_path}/disk/r/")
     assert "dataset.json" not in outcome.out
@@ -64,7 +64,7 @@ def test_prepare(archives: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_train(records: Path, tmp_path: Path) -> None:
     flags = (*TRAIN, f"--records={records}")
-    outcome = on_a_small_disk(tmp_path / "disk", 4, *flags, f"--workdir={tmp_path}/disk/w")
+    outcome = on_a_small_disk(tmp_path / "disk", 512, *flags, f"--workdir={tmp_path}/disk/w")
     refused(outcome, 6, "no space left", "checkpoints/ckpt-1")
     assert "ckpt-1.index" not in outcome.out
 
@@ -76,7 +76,7 @@ def test_export(records: Path, tmp_path: Path) -> None:
     assert trained.code == 0, trained.err
     outcome = on_a_small_disk(
         tmp_path / "disk",
-        2,
+        2048,
         "export",
         f"--workdir={workdir}",
         f"--records={records}",
@@ -91,7 +91,7 @@ def test_publish(tmp_path: Path) -> None:
     export = make_export(tmp_path / "e", flatbuffer=random.Random(0).randbytes(2 * 2**20))
     outcome = on_a_small_disk(
         tmp_path / "disk",
-        1,
+        1024,
         "publish",
         str(export),
         f"--to={tmp_path}/disk/p",
@@ -105,7 +105,7 @@ def test_a_registry_on_a_full_disk(tmp_path: Path) -> None:
     export = make_export(tmp_path / "e", flatbuffer=random.Random(0).randbytes(2 * 2**20))
     outcome = on_a_small_disk(
         tmp_path / "disk",
-        2,
+        2048,
         "publish",
         str(export),
         f"--to={tmp_path}/p",

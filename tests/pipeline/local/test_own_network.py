@@ -77,7 +77,7 @@ def test_nobody_else_reaches_the_servers_of_the_workers(records: Path, tmp_path:
     secret.chmod(0o600)
     run = tmp_path / "run"
     command = [
-        *(sys.executable, "-m", "pipeline", "train", "--variant=mobilenet_v2_0.35_32"),
+        *(sys.executable, "-m", "pipeline", "train", "--variant=shallow_0.35_32"),
         *("--recipe=demo", f"--records={records}", f"--workdir={run}", "--workers=2"),
         *("--set=training.batch_per_replica=8", "--set=training.total_images=1000000"),
         "--set=loop.checkpoint_every_steps=10",

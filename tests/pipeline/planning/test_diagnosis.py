@@ -46,6 +46,6 @@ def test_a_diagnosis_measures_all_three_inputs_and_counts_the_cores(
 
 
 def test_a_folder_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
-    outcome = mobilenet("diagnose", "--variant=mobilenet_v2_0.35_32", f"--records={tmp_path}")
+    outcome = mobilenet("diagnose", "--variant=shallow_0.35_32", f"--records={tmp_path}")
     assert outcome.code == 2
     assert "dataset.json" in outcome.err.splitlines()[-1]

@@ -27,7 +27,7 @@ def validation(records: Path) -> Records:
 def test_every_image_counts_once_on_one_and_on_two_replicas(
     validation: Records, two_replicas: tf.distribute.Strategy
 ) -> None:
-    config = demo(Variant.parse("mobilenet_v2_0.35_32"))
+    config = demo(Variant.parse("shallow_0.35_32"))
     found: list[Counts] = []
     for strategy, batch in (
         (tf.distribute.OneDeviceStrategy("CPU:0"), 100),

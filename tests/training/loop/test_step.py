@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.shallow_family import NORMALISED
 from tests.training.small_steps import OUTPUTS, Training, batches, learned, small_config
 from training.loop.statistics import Statistics
 from training.optimization.state import TrainingState, build_model, values
@@ -77,7 +78,7 @@ def test_synchronised_statistics_are_equal_everywhere_and_those_of_the_policy(
         i for i, v in enumerate(values(state.model)) if any(v is s for s in statistics(state))
     ]
     watched = statistics(state) + [state.ema.shadows[i] for i in indices]
-    assert len(watched) == 2 * 104
+    assert len(watched) == 2 * 2 * NORMALISED  # means and variances, and their averages
     before = [per_replica(two_replicas, variable) for variable in watched]
     assert any(not np.array_equal(first, second) for first, second in before)
     Statistics(two_replicas, state, policy).synchronize()

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from preprocessing.errors import UsageError
+from tests.shallow_family import NORMALISED
 from tests.training.small_steps import BATCH, OUTPUTS, Training, small_config
 from tests.training.well_conditioned import let_signals_through, normalising_by_moving_statistics
 from training.config import ComputeConfig, override
@@ -22,7 +23,7 @@ from training.optimization.state import TrainingState, values
 
 BFLOAT16_ROUNDING = 2.0**-9  # at most, relative
 FLOAT32_ROUNDING = 2.0**-24
-CONVOLUTIONS = 53
+CONVOLUTIONS = NORMALISED + 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def test_recomputation_gives_the_same_gradients_and_moves_statistics_only_once()
     """Every bit is the same: the same operations run in the same order, some of them twice."""
     plain = one_pass(by_the_batch=True)
     again = one_pass("compute.recompute=true", by_the_batch=True)
-    assert len(again.convolutions) > 1.9 * len(plain.convolutions)
+    assert len(again.convolutions) >= 2 * (len(plain.convolutions) - 1)  # all but the classifier
     assert np.array_equal(again.gradients, plain.gradients)
     for one, other in zip(values(again.state.model), values(plain.state.model), strict=True):
         assert np.array_equal(one.numpy(), other.numpy())

@@ -16,6 +16,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.records.schema import Manifest
 from tests.conftest import mobilenet
 from tests.emulator import Emulator
+from tests.shallow_family import VARIANT
 from tests.training.small_runs import config_of, run
 from training.config import RunConfig
 from training.config.recipes import demo
@@ -32,7 +33,7 @@ from training.weights.run_weights import load_state
 from training.weights.slim_checkpoint import SHADOW, slim_shapes, slim_variables
 from training.workdir.workdir import Workdir
 
-VARIANT = "mobilenet_v2_0.35_32"
+KERAS_VARIANT = "mobilenet_v2_0.35_32"  # `keras.applications` has it
 
 
 def make_checkpoint(folder: Path, outputs: int) -> tuple[Path, Architecture, dict[str, np.ndarray]]:
@@ -69,7 +70,7 @@ def test_a_checkpoint_of_another_variant_is_refused_whole(tmp_path: Path) -> Non
     outcome = mobilenet(
         "import-checkpoint",
         prefix,
-        "--variant=mobilenet_v2_0.5_32",
+        "--variant=shallow_1.0_32",
         f"--workdir={tmp_path}/run",
     )
     assert outcome.code == 3
@@ -98,12 +99,14 @@ def test_weights_start_equal_and_a_head_of_other_classes_is_dropped_aloud(
 
 
 def test_a_keras_file_becomes_a_run_with_a_background_that_never_wins(tmp_path: Path) -> None:
-    variant = Variant.parse(VARIANT)
+    variant = Variant.parse(KERAS_VARIANT)
     theirs = application(variant, 10)
     path = tmp_path / "their.weights.h5"
     theirs.save_weights(path)
     workdir = tmp_path / "run"
-    outcome = mobilenet("import-checkpoint", path, f"--variant={VARIANT}", f"--workdir={workdir}")
+    outcome = mobilenet(
+        "import-checkpoint", path, f"--variant={KERAS_VARIANT}", f"--workdir={workdir}"
+    )
     assert outcome.code == 0, outcome.err
     run = Workdir(str(workdir)).read_run()
     assert run.num_classes == 10
@@ -117,10 +120,10 @@ def test_a_keras_file_becomes_a_run_with_a_background_that_never_wins(tmp_path: 
 def test_fine_tuning_starts_from_a_keras_file_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    variant = Variant.parse(VARIANT)
+    variant = Variant.parse(KERAS_VARIANT)
     path = str(tmp_path / "their.weights.h5")
     application(variant, 1000).save_weights(path)
-    state = fresh(demo(Variant.parse(VARIANT)), 11)
+    state = fresh(demo(Variant.parse(KERAS_VARIANT)), 11)
     start_from(path, state)
     assert "has 1000 outputs, 11 are needed; it is dropped" in capsys.readouterr().err
     expected = read_named(path, variant)

@@ -44,7 +44,7 @@ def batch_of(records: Readable) -> list[tf.Tensor]:
         iter(
             training_batches(
                 records,
-                demo(Variant.parse("mobilenet_v2_0.35_32")).augmentation,
+                demo(Variant.parse("shallow_0.35_32")).augmentation,
                 size=32,
                 seed=0,
                 batch_per_replica=records.num_examples,

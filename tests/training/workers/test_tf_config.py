@@ -32,7 +32,7 @@ def test_two_workers_meet_and_train(
         tasks.append({"type": role, "index": len(members)})
         members.append(f"{host}:{port}")
     command = [
-        *(sys.executable, "-m", "pipeline", "train", "--variant=mobilenet_v2_0.35_32"),
+        *(sys.executable, "-m", "pipeline", "train", "--variant=shallow_0.35_32"),
         *("--recipe=demo", f"--records={records}", f"--workdir={tmp_path / 'run'}"),
         *("--set=training.batch_per_replica=16", "--set=training.total_images=64"),
     ]

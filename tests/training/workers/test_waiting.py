@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def command(records: Path, workdir: Path, *more: str) -> list[str]:
     """Return the command line of a run of one step that may be attempted once."""
     return [
-        *("train", "--variant=mobilenet_v2_0.35_32", "--recipe=demo"),
+        *("train", "--variant=shallow_0.35_32", "--recipe=demo"),
         *(f"--records={records}", f"--workdir={workdir}"),
         *("--set=training.batch_per_replica=16", "--set=training.total_images=16"),
         *("--set=loop.max_attempts=1", *more),

@@ -106,7 +106,7 @@ def test_two_workers_with_8_images_are_one_with_16(records: Path, alone: Alone) 
     first, second = cluster(records, 8, 1, STEPS, "frozen")
     assert first["losses"] == second["losses"]
     assert alone.allows(first["losses"])
-    layout = architecture(Variant.parse("mobilenet_v2_0.35_32"), 11)
+    layout = architecture(Variant.parse("shallow_0.35_32"), 11)
     assert first["reduced"] == [4 * layout.trainable]
 
 
@@ -146,7 +146,7 @@ def test_a_run_of_two_workers_continues_as_one_with_two_replicas(
     two_workers(
         "pipeline",
         "train",
-        "--variant=mobilenet_v2_0.35_32",
+        "--variant=shallow_0.35_32",
         "--recipe=demo",
         f"--records={records}",
         f"--workdir={tmp_path}/two",
