@@ -6,8 +6,8 @@ from pathlib import Path
 
 from preprocessing import storage
 from tests.cluster.api import Object
+from tests.shallow_family import VARIANT
 
-VARIANT = "mobilenet_v2_0.35_64"
 LONG, SHORT = 200, 60  # steps: for many disturbances, or for one or two
 
 

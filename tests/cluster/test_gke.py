@@ -13,10 +13,11 @@ from preprocessing import storage
 from tests.cluster.access import REPOSITORY, until
 from tests.cluster.gke import NAMESPACE, RUNBOOK, as_gke, install_by_runbook, run_line
 from tests.cluster.own import Cluster
-from tests.cluster.runs import SHORT, VARIANT, final_loss, launching, step
+from tests.cluster.runs import SHORT, final_loss, launching, step
 from tests.emulator import in_environment
 from tests.google_hosts import TOKEN
 from tests.runbook import command_lines
+from tests.shallow_family import VARIANT
 
 pytestmark = pytest.mark.timeout(2400)
 BATCH = 16  # images of a step: each is a request to the store, with a TLS connection of its own

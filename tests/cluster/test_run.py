@@ -16,7 +16,8 @@ import pytest
 from tests.cluster.access import NAMESPACE, until
 from tests.cluster.api import Object
 from tests.cluster.own import REAL_NODES, Cluster
-from tests.cluster.runs import LONG, VARIANT, conditions, final_loss, launching, step
+from tests.cluster.runs import LONG, conditions, final_loss, launching, step
+from tests.shallow_family import VARIANT
 
 
 def test_archives_become_records_and_a_trained_evaluated_registered_and_published_model(

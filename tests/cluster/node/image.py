@@ -22,6 +22,7 @@ SETTINGS = tuple(
         "ssl",
     )
 )
+EXTENSION = "/opt/mobilenet/shallow_family.py"
 AUTHORITY = "/etc/authority.crt"  # inside; for Google's hosts, which the tests play
 PYTHON = Path(sys.prefix).resolve()
 PROGRAM = f"""#!/bin/sh
@@ -54,6 +55,7 @@ class Image:
         default_factory=lambda: {
             **PYTHON_ENVIRONMENT,
             "HOME": "/home/mobilenet",
+            "MOBILENET_EXTENSIONS": EXTENSION,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "ORT_DISABLE_TELEMETRY": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -91,13 +93,14 @@ def system_mounts() -> list[tuple[str, str, bool]]:
 
 
 def project_mounts(programs: Path) -> list[tuple[str, str, bool]]:
-    """Return what our images have besides: Python, this repository, and a folder of programs."""
+    """Return what our images have besides: Python, this repository, programs, and a family."""
     prefixes = {str(PYTHON), str(Path(sys.base_prefix).resolve())}
     return [
         *((path, path, True) for path in sorted(prefixes) if not path.startswith("/usr")),
         # Folder by folder: the repository's own may be closed to the user that pods run as.
         *((str(REPOSITORY / name), f"/src/{name}", True) for name in COPIED),
         (str(programs), "/opt/mobilenet/bin", True),
+        (str(REPOSITORY / "tests" / "shallow_family.py"), EXTENSION, True),
     ]
 
 

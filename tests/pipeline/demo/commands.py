@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.local import extensions
 from preprocessing.errors import RETRY_EXIT_CODE
+from tests import shallow_family
 from tests.conftest import Outcome
 from tests.k8s import tools
 from tests.recorded_network import RecordedNetwork
@@ -99,7 +101,7 @@ def calls(demo: Path, folder: Path) -> Iterator[Call]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return a kubeconfig that names `CLUSTER`, and a PATH with kustomize.
+    """Return a kubeconfig that names `CLUSTER`, a PATH with kustomize, and the tests' family.
 
     Args:
         folder: An empty folder.
@@ -115,4 +117,8 @@ def environment(folder: Path) -> dict[str, str]:
     (folder / "kubeconfig").write_text(json.dumps(kubeconfig))
     (folder / "bin").mkdir()
     path = tools.kustomize_on_path(folder / "bin")
-    return {"KUBECONFIG": f"{folder}/kubeconfig", "PATH": path}
+    return {
+        "KUBECONFIG": f"{folder}/kubeconfig",
+        "PATH": path,
+        extensions.VARIABLE: shallow_family.__file__,
+    }

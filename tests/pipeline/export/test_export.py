@@ -35,6 +35,7 @@ from training.models.architecture import architecture
 from training.models.mobilenet import mobilenet
 from training.models.variants import Variant, published_variants
 from training.monitoring.image_grid import GAP
+from training.weights.keras_applications import application
 from training.weights.run_weights import load_state
 from training.weights.slim_checkpoint import SHADOW, slim_variables
 
@@ -239,17 +240,12 @@ def test_keras_loads_its_file_and_it_names_nothing_of_ours(
     np.testing.assert_allclose(model(images, training=False), expected, atol=1e-5)
 
 
-def test_keras_applications_load_the_weights_and_give_the_same_logits(
+def test_keras_own_network_loads_the_weights_and_gives_the_same_logits(
     exported: Exported, images: np.ndarray
 ) -> None:
     state = load_state(exported.what.workdir, exported.what.run)
-    theirs = keras.applications.MobileNetV2(
-        input_shape=(96, 96, 3),
-        alpha=exported.what.variant.width_multiplier,
-        weights=exported.file(".weights.h5"),
-        classes=state.layout.classifier.out_channels,
-        classifier_activation=None,
-    )
+    theirs = application(exported.what.variant, state.layout.classifier.out_channels)
+    theirs.load_weights(exported.file(".weights.h5"))
     expected = state.averaged_model(images, training=False).numpy()
     found = theirs(images, training=False).numpy()
     assert np.ptp(expected) > 1
