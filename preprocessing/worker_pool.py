@@ -14,6 +14,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
+from preprocessing import extensions
 from preprocessing.errors import RETRY_EXIT_CODE, RetryError
 from preprocessing.terminal import unheard_by_children
 
@@ -89,6 +90,7 @@ def _context(preload: str) -> Any:
 
 def _begin(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     _follow_parent()
+    extensions.load()
     if start:
         start(*arguments)
 

@@ -18,6 +18,7 @@ SHARED = {
     "preprocessing.storage",
     "preprocessing.errors",
     "preprocessing.limits",
+    "preprocessing.extensions",
     "preprocessing.terminal",
     "preprocessing.worker_pool",
 }
@@ -25,6 +26,7 @@ SHARED = {
 PREPROCESSING_CHAPTERS = (
     "errors",
     "limits",
+    "extensions",
     "terminal",
     "worker_pool",
     "storage",

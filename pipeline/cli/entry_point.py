@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pipeline.cli.command import Command
 from pipeline.cli.log_setup import LOG_FORMATS, configure_logging
 from pipeline.cli.registry import COMMANDS
-from pipeline.local import extensions, interruption, processes
+from pipeline.local import interruption, processes
+from preprocessing import extensions
 from preprocessing.errors import (
     ERRORS,
     PermanentError,

@@ -9,15 +9,16 @@ import pytest
 from nbclient import NotebookClient
 
 from pipeline.export import per_image
-from tests.pipeline.conftest import Exported
+from tests.pipeline.conftest import make_export
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_every_format_says_in_the_notebook_what_it_said_when_it_was_exported(
-    exported: Exported, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    exported = make_export(tmp_path, "mobilenet_v2_0.35_96")
     monkeypatch.setenv("MOBILENET_EXPORT", str(exported.folder))
     monkeypatch.setenv("MOBILENET_RECORDS", exported.what.records)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -3,6 +3,7 @@
 __all__ = [
     "data",
     "inception",
+    "parallelism",
     "records",
     "source",
     "synthetic",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.local import extensions
+from preprocessing import extensions
 from preprocessing.errors import RETRY_EXIT_CODE
 from tests import shallow_family
 from tests.conftest import Outcome

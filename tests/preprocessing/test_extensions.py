@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.local import extensions
+from preprocessing import extensions
 from preprocessing.errors import UsageError
 from tests.conftest import mobilenet
 

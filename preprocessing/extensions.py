@@ -14,7 +14,7 @@ VARIABLE = "MOBILENET_EXTENSIONS"
 def load() -> None:
     """Run the Python files that `MOBILENET_EXTENSIONS` names, separated by `:`, once each.
 
-    Children of this process inherit the variable, so workers and stages know what it knows.
+    Commands and the processes of a pool do, so workers and stages know what their parent knows.
 
     Raises:
         UsageError: A file is missing or fails; names the file and the failure.
