@@ -13,7 +13,7 @@ from preprocessing import storage
 from tests.cluster.access import REPOSITORY, until
 from tests.cluster.gke import NAMESPACE, RUNBOOK, as_gke, install_by_runbook, run_line
 from tests.cluster.own import Cluster
-from tests.cluster.runs import SHORT, final_loss, launching, step
+from tests.cluster.runs import SHORT, final_weights, launching, step
 from tests.emulator import in_environment
 from tests.google_hosts import TOKEN
 from tests.runbook import command_lines
@@ -117,7 +117,7 @@ def test_archives_in_a_bucket_become_a_published_model_though_each_stage_is_kill
     for stage in STAGES:
         pods = [pod for pod in gke.jobs("pods", killed) if f"-{stage}-" in pod["metadata"]["name"]]
         assert len(pods) == 2, f"{stage}: one pod that was killed, and one that went on"
-    assert final_loss(bucket, killed) == final_loss(bucket, other)
+    assert final_weights(bucket, killed) == final_weights(bucket, other)
     shown = gke.mobilenet("table", f"--published={bucket}/published")
     assert f"[{VARIANT}]" in shown.out
     assert gke.store.tokens == {TOKEN}, "the metadata server says who the pods are"

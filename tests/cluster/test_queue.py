@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.access import NAMESPACE, AnyCluster, until
 from tests.cluster.api import Informer, Object
 from tests.cluster.own import Cluster
-from tests.cluster.runs import SHORT, conditions, final_loss, launching, step
+from tests.cluster.runs import SHORT, conditions, final_weights, launching, step
 from tests.cluster.simulated import QUICK_NODE, gpu_node
 
 QUOTA = 8
@@ -80,7 +80,7 @@ def quota_for_one(platform: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.mark.timeout(2400)
-def test_a_preempted_run_goes_on_after_the_urgent_one_and_ends_with_the_same_loss(
+def test_a_preempted_run_goes_on_after_the_urgent_one_and_ends_with_the_same_weights(
     quota_for_one: Cluster, whole: str
 ) -> None:
     cluster = quota_for_one
@@ -109,6 +109,6 @@ def test_a_preempted_run_goes_on_after_the_urgent_one_and_ends_with_the_same_los
     until("it is trained", lambda: trained("patient"))
     (job,) = cluster.jobs("tfjobs", "patient")
     assert job["metadata"]["labels"]["mobilenet/attempt"] == "1", "Kueue resumed the same job"
-    assert final_loss(cluster.data, "patient") == final_loss(cluster.data, "urgent")
+    assert final_weights(cluster.data, "patient") == final_weights(cluster.data, "urgent")
     for run in ("patient", "urgent"):
         assert cluster.mobilenet("stop", run).code == 0

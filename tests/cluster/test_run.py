@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.access import NAMESPACE, until
 from tests.cluster.api import Object
 from tests.cluster.own import REAL_NODES, Cluster
-from tests.cluster.runs import LONG, conditions, final_loss, launching, step
+from tests.cluster.runs import LONG, conditions, final_weights, launching, step
 from tests.shallow_family import VARIANT
 
 
@@ -128,7 +128,7 @@ def pod_of(cluster: Cluster, name: str) -> Object:
     return found
 
 
-def test_a_run_disturbed_in_every_way_ends_with_the_loss_of_the_undisturbed(
+def test_a_run_disturbed_in_every_way_ends_with_the_weights_of_the_undisturbed(
     alone: Cluster, whole: str, tmp_path: Path
 ) -> None:
     cluster, run = alone, "disturbed"
@@ -163,7 +163,7 @@ def test_a_run_disturbed_in_every_way_ends_with_the_loss_of_the_undisturbed(
         assert launcher.process.wait(800) == 0, launcher.log
     finally:
         launcher.kill()
-    assert final_loss(cluster.data, run) == final_loss(cluster.data, whole)
+    assert final_weights(cluster.data, run) == final_weights(cluster.data, whole)
     assert "Succeeded" in conditions(cluster.jobs("tfjobs", run)[-1])
 
 
