@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from pipeline.cli.log_setup import configure_logging
 from pipeline.demo.sample import write_sample
+from preprocessing import extensions
 from preprocessing.ingest import prepare
 from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records.schema import Manifest
@@ -34,7 +35,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-os.environ["MOBILENET_EXTENSIONS"] = shallow_family.__file__  # for commands; tests import it
+os.environ[extensions.VARIABLE] = shallow_family.__file__  # for commands; tests import it
 configure_logging()
 
 # Whoever starts the tests in the background may ignore these, and programs would inherit that.

@@ -1,4 +1,4 @@
-"""An import of TensorFlow that is quiet, and quicker by a third.
+"""An import of TensorFlow that is quiet, and takes little more than half of the time.
 
 TensorFlow prints messages before any log level applies, and imports Keras, which imports what it
 finds of some large packages.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tests.shallow_family import VARIANT
 from training.config import RunConfig, override_all
 from training.config.recipes import demo
 from training.input.parallelism import untuned
@@ -20,10 +21,10 @@ OUTPUTS = 11
 BATCH = 4
 
 
-def small_config(*overrides: str) -> RunConfig:
+def small_config(*overrides: str, variant: str = VARIANT) -> RunConfig:
     """Return the demo's config with batches of `BATCH`."""
     assignments = (f"training.batch_per_replica={BATCH}", *overrides)
-    return override_all(demo(Variant.parse("shallow_0.35_32")), assignments)
+    return override_all(demo(Variant.parse(variant)), assignments)
 
 
 def batches(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from preprocessing import extensions
+
 REPOSITORY = Path(__file__).parents[3]
 PUSHED = "pushed"  # with this file in the folder, an image with tag `missing` is there after all
 OURS = ("mobilenet-train", "mobilenet-train-gpu", "mobilenet-ingest", "mobilenet-registry")
@@ -55,7 +57,7 @@ class Image:
         default_factory=lambda: {
             **PYTHON_ENVIRONMENT,
             "HOME": "/home/mobilenet",
-            "MOBILENET_EXTENSIONS": EXTENSION,
+            extensions.VARIABLE: EXTENSION,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "ORT_DISABLE_TELEMETRY": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
