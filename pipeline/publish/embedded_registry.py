@@ -95,6 +95,15 @@ def serve(database: str, port: int) -> int:
     # Eight more processes would wait for jobs, which evaluate language models.
     no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with unheard_by_children():
-        server = subprocess.Popen(command, env={**os.environ, **processes.SAFE_PATH, **no_jobs})
+        server = subprocess.Popen(
+            command,
+            env={**os.environ, **processes.SAFE_PATH, **no_jobs},
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
     signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    assert server.stderr is not None
+    for line in server.stderr:  # through this process, which is mute once it is interrupted
+        sys.stderr.write(line)
     return server.wait()
