@@ -1,5 +1,8 @@
 # `make demo` runs the whole pipeline on this machine; CI runs `make test` and `make test-cluster`.
-PYTHON ?= python3.11
+# The newest that is supported and can make an environment; a shim that runs nothing is passed over.
+SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+  $$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -82,18 +85,19 @@ $(AUDIT_TOOLS): constraints/audit.txt
 
 # Install exact versions with hashes. Install the project itself as editable, without resolving.
 $(INSTALLED): constraints/all.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or run make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@[ -n "$(PYTHON)" ] || { echo "no Python 3.11, 3.12 or 3.13 with venv found: install one (on Debian and Ubuntu, apt-get install python3 python3-venv), or run make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13 with venv" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing $$(grep -c == constraints/all.txt) pinned packages into $(VENV), about two minutes the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints/all.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 # Pin the requirements of pyproject.toml again; this needs uv.
-COMPILE := uv pip compile --quiet --python-version 3.11 --generate-hashes \
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-annotate --no-header pyproject.toml
 lock:
-	$(COMPILE) --extra ingest --extra train --extra launch --extra demo --extra build --extra dev \
+	$(COMPILE) --extra ingest --extra train --extra launch --extra demo --extra build --extra docs --extra dev \
 	  -o constraints/all.txt
 	$(COMPILE) --extra ingest --extra launch --extra build -c constraints/all.txt \
 	  -o constraints/ingest.txt
