@@ -6,22 +6,57 @@ import argparse
 import socket
 from typing import TYPE_CHECKING
 
+from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 from training.config.recipes import DEFAULT_RECIPE, RECIPES
 
 if TYPE_CHECKING:
     from training.config import RunConfig
 
 
-def add_variant(parser: argparse.ArgumentParser) -> None:
-    """Add `--variant V`, which is required."""
-    parser.add_argument("--variant", required=True, help="for example mobilenet_v2_1.0_224")
+def add_variant(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add `--variant V`; `chosen_config` knows what is taken without it."""
+    shown = f"for example {default} [{default}]" if default else "for example mobilenet_v2_1.0_224"
+    parser.add_argument("--variant", help=shown)
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add `--recipe P`."""
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how to train: `--recipe`, `--epochs`, `--set` and `--config`."""
     *others, last = RECIPES
+    parser.add_argument("--recipe", help=f"{', '.join(others)} or {last} [{DEFAULT_RECIPE}]")
     parser.add_argument(
-        "--recipe", default=DEFAULT_RECIPE, help=f"{', '.join(others)} or {last} [{DEFAULT_RECIPE}]"
+        "--epochs",
+        type=positive_amount,
+        metavar="N",
+        help="passes over the training images, with the recipe's schedule in that time [as the "
+        "recipe says]",
+    )
+    add_set(parser)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="TOML file with variant, recipe and settings, such as run.toml of another run; flags "
+        "go before it",
+    )
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add `--set SECTION.FIELD=VALUE`."""
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help="change the recipe, for example optimizer.momentum=0.8; repeatable",
+    )
+
+
+def add_examples(parser: argparse.ArgumentParser) -> None:
+    """Add `--examples N`, for commands that do not read the records."""
+    parser.add_argument(
+        "--examples",
+        type=positive,
+        default=NUM_TRAIN_IMAGES,
+        help=f"training images of the records [{NUM_TRAIN_IMAGES}]",
     )
 
 
@@ -37,29 +72,52 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_set(parser: argparse.ArgumentParser) -> None:
-    """Add `--set SECTION.FIELD=VALUE`."""
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help="change the recipe, for example optimizer.momentum=0.8; repeatable",
-    )
+def resolve_settings(arguments: argparse.Namespace) -> None:
+    """Put what `--config` and `--epochs` say into `variant`, `recipe` and `set`.
+
+    Afterwards these three hold all that decides the config, for another process to be given.
+
+    Raises:
+        UsageError: The file does not exist or has another form.
+    """
+    from training.config import run_files
+
+    if arguments.config:
+        described = run_files.read(arguments.config)
+        arguments.variant = arguments.variant or described.variant
+        arguments.recipe = arguments.recipe or described.recipe
+        arguments.set = [*described.assignments, *arguments.set]
+    if arguments.epochs is not None:
+        arguments.set = [*arguments.set, f"epochs={arguments.epochs:g}"]
+    arguments.recipe = arguments.recipe or DEFAULT_RECIPE
+    arguments.config = arguments.epochs = None
 
 
-def chosen_config(arguments: argparse.Namespace) -> RunConfig:
-    """Return the config that `--recipe`, `--variant` and `--set` name.
+def chosen_config(
+    arguments: argparse.Namespace,
+    num_examples: int = NUM_TRAIN_IMAGES,
+    default_variant: str | None = None,
+) -> RunConfig:
+    """Return the config that `--variant` and the flags of `add_settings` name.
+
+    Args:
+        arguments: The parsed flags.
+        num_examples: Number of training images.
+        default_variant: The variant if neither flags nor file name one; None means that they must.
 
     Raises:
         UsageError: One of them names something that does not exist, or a value out of its range.
     """
-    from training.config import override_all
-    from training.config.recipes import recipe
+    from preprocessing.errors import UsageError
+    from training.config.recipes import configured
     from training.models.variants import Variant
 
-    config = recipe(arguments.recipe, Variant.parse(arguments.variant))
-    return override_all(config, arguments.set)
+    resolve_settings(arguments)
+    arguments.variant = arguments.variant or default_variant
+    if not arguments.variant:
+        raise UsageError("--variant is missing, for example --variant mobilenet_v2_1.0_224")
+    variant = Variant.parse(arguments.variant)
+    return configured(arguments.recipe, variant, arguments.set, num_examples)
 
 
 def add_cost(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ from pipeline.cluster.spec import COMPONENTS, GPU_RESOURCE, Layout, RunSpec, che
 from pipeline.planning.run_plan import Plan
 from preprocessing.errors import PermanentError, UsageError, did_you_mean
 from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
-from training.config import RunConfig, override_all
-from training.config.recipes import recipe
+from training.config import RunConfig
+from training.config.recipes import DEFAULT_RECIPE, configured
 from training.models.variants import Variant, published_variants
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def from_arguments(arguments: argparse.Namespace) -> list[Rendered]:
     specs = [
         RunSpec(
             variant=Variant.parse(name),
-            recipe=arguments.recipe,
+            recipe=arguments.recipe or DEFAULT_RECIPE,
             settings=tuple(arguments.set),
             layout=layout,
             overlay=arguments.overlay,
@@ -118,19 +118,25 @@ def _damage_told(overlay: str) -> Iterator[None]:
         ) from error
 
 
-def config_of(spec: RunSpec) -> RunConfig:
+def config_of(spec: RunSpec, num_examples: int = NUM_TRAIN_IMAGES) -> RunConfig:
     """Return the run's config; refuse what `mobilenet train` would refuse in the pod."""
-    return override_all(recipe(spec.recipe, spec.variant), spec.settings)
+    return configured(spec.recipe, spec.variant, spec.settings, num_examples)
 
 
 def summary(
-    spec: RunSpec, name: str, images_per_second: int | None, price_per_hour: float | None
+    spec: RunSpec,
+    name: str,
+    num_examples: int,
+    images_per_second: int | None,
+    price_per_hour: float | None,
 ) -> dict[str, Any]:
     """Return the plan of a run and, with the two figures, its cost."""
     if price_per_hour is not None and images_per_second is None:
         raise UsageError("--price-per-hour needs --images-per-second to know the hours")
     plan = Plan(
-        config=config_of(spec), num_replicas=spec.layout.replicas, num_examples=NUM_TRAIN_IMAGES
+        config=config_of(spec, num_examples),
+        num_replicas=spec.layout.replicas,
+        num_examples=num_examples,
     )
     figures = plan.summary(images_per_second, price_per_hour)
     kept = ("recipe", "replicas", "global_batch", "steps", "hours", "cost")

@@ -22,7 +22,7 @@ from pipeline.export.unfinished import REFERENCE_GRAPH, Unfinished
 from preprocessing import storage
 from training.input.inception import eval_view
 from training.input.records import Records
-from training.weights.run_weights import load_state
+from training.weights.run_weights import load_result
 from training.workdir.run_record import FILE as CONFIG_FILE
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _sources(job: Export, calibration_images: Iterable[np.ndarray]) -> ExportSou
     config = job.run.config
     return ExportSources(
         variant=job.variant,
-        state=load_state(job.workdir, job.run),
+        state=load_result(job.workdir, job.run),
         weights=job.weights,
         evaluation=config.evaluation,
         contract=input_contract(job.variant.resolution, config.evaluation, job.manifest),

@@ -63,13 +63,13 @@ def _replace(config: Any, keys: list[str], text: str, path: str) -> Any:
     key, *rest = keys
     names = [field.name for field in dataclasses.fields(config)]
     if key not in names:
-        raise UsageError(f"--set {path}: no such field; {did_you_mean(key, names)}")
+        raise UsageError(f"setting {path}: no such field; {did_you_mean(key, names)}")
     old = getattr(config, key)
     if rest and not is_section(old):
-        raise UsageError(f"--set {path}: {key} has no fields of its own")
+        raise UsageError(f"setting {path}: {key} has no fields of its own")
     if not rest and is_section(old):
         inside = ", ".join(f"{path}.{field.name}" for field in dataclasses.fields(old))
-        raise UsageError(f"--set {path} is a section; set one of {inside}")
+        raise UsageError(f"setting {path} is a section; set one of {inside}")
     new = _replace(old, rest, text, path) if rest else _parse(text, type(old), path)
     return dataclasses.replace(config, **{key: new})
 
@@ -79,12 +79,12 @@ def _parse(text: str, kind: type, path: str) -> Any:
         return Variant.parse(text)
     if kind is bool:
         if text not in ("true", "false"):
-            raise UsageError(f"--set {path} expects true or false, got {text!r}")
+            raise UsageError(f"setting {path} expects true or false, got {text!r}")
         return text == "true"
     try:
         value = kind(text)
     except ValueError:
-        raise UsageError(f"--set {path} expects {kind.__name__}, got {text!r:.100}") from None
+        raise UsageError(f"setting {path} expects {kind.__name__}, got {text!r:.100}") from None
     if kind is int and abs(value) > MAX_INTEGER:
-        raise UsageError(f"--set {path} expects at most {MAX_INTEGER}, got {text!r:.100}")
+        raise UsageError(f"setting {path} expects at most {MAX_INTEGER}, got {text!r:.100}")
     return value

@@ -116,6 +116,11 @@ class EvaluationConfig:
     precise: bool = setting(
         False, "Whether JPEGs are decoded with the accurate DCT instead of TensorFlow's fast one."
     )
+    checkpoint: Literal["newest", "best"] = setting(
+        "newest",
+        "Checkpoint of a finished run that is evaluated and exported; best is the one whose top-1 "
+        "on the validation images was highest, which flatters that figure a little.",
+    )
 
     def __post_init__(self) -> None:
         validate(self, "evaluation")
@@ -164,6 +169,16 @@ class TrainingConfig:
     )
     bn_statistics: Literal["replica0", "mean"] = setting(
         "replica0", "Whose statistics of batch normalisation evaluation and checkpoints hold."
+    )
+    head_epochs: float = setting(
+        0.0,
+        "Passes over the data in which only the classifier learns, for weights from elsewhere; "
+        "statistics of batch normalisation follow the images from the start.",
+        NOT_NEGATIVE,
+    )
+    class_weights: Literal["equal", "balanced"] = setting(
+        "equal",
+        "Weight of each image in the loss; balanced gives all classes the same total weight.",
     )
     max_corrupt_records: int = setting(
         0, "Corrupt records per worker that the record after them may replace.", NOT_NEGATIVE

@@ -26,11 +26,14 @@ from training.loop.train_job import TrainJob
 from training.monitoring.progress_report import Reporter
 from training.monitoring.summaries import Summaries
 from training.monitoring.tensorboard import TensorBoard
+from training.optimization.class_weights import class_weights
 from training.optimization.state import TrainingState
 from training.weights.at_hand import at_hand
 from training.weights.content_digest import checkpoint_digest
 from training.weights.initial import start_from
+from training.weights.run_weights import go_on_from
 from training.workdir.checkpoint import Checkpoints, named_variables
+from training.workdir.forks import fork_of
 from training.workdir.progress import Progress
 from training.workdir.run_record import Run
 from training.workers.collectives import Averages, take_from_first, without_broadcasts
@@ -100,7 +103,16 @@ def _run_of(job: TrainJob, source: Source, num_replicas: int) -> Run:
     if job.initial_checkpoint:
         with at_hand(job.initial_checkpoint) as checkpoint:
             initial = checkpoint_digest(checkpoint)
-    return Run.create(job.config, source.manifest, num_replicas, initial)
+    fork = None
+    if job.fork:
+        fork = fork_of(job.fork, job.workdir, job.config, source.manifest)
+    run = Run.create(job.config, source.manifest, num_replicas, initial, fork)
+    if fork and fork.step >= run.num_steps:
+        raise UsageError(
+            f"--fork {fork.workdir} is at step {fork.step}, and this run ends at step "
+            f"{run.num_steps}; make it longer with --epochs or training.total_images"
+        )
+    return run
 
 
 def _newest_state(
@@ -111,7 +123,10 @@ def _newest_state(
         state = TrainingState.of(run)
     checkpoints = Checkpoints(job.workdir, state, job.config.loop.checkpoints_to_keep)
     if checkpoints.restore(verbose=job.cluster.is_chief) is None:
-        if job.initial_checkpoint:
+        if run.fork:
+            with strategy.scope():
+                go_on_from(state, run.fork)
+        elif job.initial_checkpoint:
             with strategy.scope(), at_hand(job.initial_checkpoint) as checkpoint:
                 start_from(checkpoint, state)
         if job.cluster.has_peers:  # the replicas of one process have the same values anyway
@@ -144,7 +159,12 @@ class _Loop:
         self._session = session
         self._actions = actions
         self._runner = StepRunner(
-            TrainSteps(session.strategy, session.state, session.job.config),
+            TrainSteps(
+                session.strategy,
+                session.state,
+                session.job.config,
+                class_weights(session.job.config, session.source.manifest),
+            ),
             session.collectives,
             session.watchdog,
             session.job.config.loop,

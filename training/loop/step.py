@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from training.config import RunConfig
@@ -33,14 +34,27 @@ class TrainSteps:
     """
 
     def __init__(
-        self, strategy: tf.distribute.Strategy, state: TrainingState, config: RunConfig
+        self,
+        strategy: tf.distribute.Strategy,
+        state: TrainingState,
+        config: RunConfig,
+        class_weights: np.ndarray | None = None,
     ) -> None:
+        """Build the step.
+
+        Args:
+            strategy: How replicas work together.
+            state: What the step changes.
+            config: Every setting.
+            class_weights: Weight of an image in the loss by its label, `float32 [outputs]`; None
+                weighs all images equally.
+        """
         self._strategy = strategy
         self._state = state
         self._seed = config.seed
         self._calls = 0
         self._communication = compute.communication(config.compute)
-        self._gradients = Gradients(state, config, strategy.num_replicas_in_sync)
+        self._gradients = Gradients(state, config, strategy.num_replicas_in_sync, class_weights)
         self._distort = tf.function(
             distort, autograph=False, jit_compile=compute.fuses_distortion(config.compute) or None
         )
@@ -99,7 +113,7 @@ class TrainSteps:
             with tf.control_dependencies(tf.nest.flatten(element, expand_composites=True)):
                 waited += tf.timestamp() - asked
             self._strategy.run(self._replica_step, args=element)
-        return tf.add_n(self._state.model.losses), waited
+        return self._state.regularization(), waited
 
     @tf.autograph.experimental.do_not_convert
     def _replica_step(self, *element: tf.Tensor) -> None:
@@ -126,7 +140,10 @@ class TrainSteps:
         state = self._state
         step = state.optimizer.iterations.value
         learning_rate = state.schedule(step)
+        head = {id(variable) for variable in state.classifier.trainable_variables}
         for gradient, variable in zip(gradients, state.model.trainable_variables, strict=True):
+            if state.head_steps and id(variable) not in head:  # no gradient: not moved at all
+                gradient *= tf.cast(step >= state.head_steps, gradient.dtype)
             state.optimizer.update_step(gradient, variable, learning_rate)
         state.ema.update(values(state.model), step + 1)
 

@@ -20,6 +20,7 @@ class TrainJob:
         cluster: All workers and which of them this process is.
         initial_checkpoint: Weights that a run without a checkpoint starts from: a slim
             checkpoint or a Keras file.
+        fork: Folder of another run, from whose newest checkpoint a run without one goes on.
         profile_steps: Number of steps to trace for TensorBoard's profile page; 0 for none.
         data_service: `grpc://host:port` of a tf.data service; None to decode here.
     """
@@ -29,5 +30,6 @@ class TrainJob:
     workdir: Workdir
     cluster: Cluster
     initial_checkpoint: str | None = None
+    fork: str | None = None
     profile_steps: int = 0
     data_service: str | None = None

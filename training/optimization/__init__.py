@@ -1,6 +1,7 @@
 """The parts of a training step: gradients, optimizer, schedule, averages and precision."""
 
 __all__ = [
+    "class_weights",
     "compute",
     "gradients",
     "optimizer",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
@@ -46,9 +47,16 @@ class Gradients:
     Only this part and the update can be compiled; the distributed step around them cannot.
     """
 
-    def __init__(self, state: TrainingState, config: RunConfig, num_replicas: int) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        config: RunConfig,
+        num_replicas: int,
+        class_weights: np.ndarray | None = None,
+    ) -> None:
         self._state = state
         self._global_batch = config.training.batch_per_replica * num_replicas
+        self._class_weights = class_weights
         self._dropout = config.model.dropout
         self._compiled = uses_xla(config.compute)
         self._loss = keras.losses.CategoricalCrossentropy(
@@ -119,7 +127,7 @@ class Gradients:
         with tf.GradientTape() as tape:
             # Only the first replica carries the L2 term, as in slim's model_deploy: parts of it on
             # every replica would be added in another order, with other last bits.
-            decay = tf.add_n(self._state.model.losses) * is_first
+            decay = self._state.regularization() * is_first
         shrinking = tape.gradient(decay, [variable.value for variable in variables])
         return [
             gradients[id(variable)] + (0.0 if shrink is None else shrink)
@@ -132,7 +140,10 @@ class Gradients:
         state = self._state
         logits = tf.squeeze(state.classifier(tf.cast(features, tf.float32) * mask), [1, 2])
         targets = tf.one_hot(labels, state.classifier.filters)
-        cross_entropy = tf.reduce_sum(self._loss(targets, logits))
+        losses = self._loss(targets, logits)
+        if self._class_weights is not None:
+            losses *= tf.gather(self._class_weights, labels)
+        cross_entropy = tf.reduce_sum(losses)
         correct = tf.math.count_nonzero(tf.argmax(logits, axis=-1) == labels, dtype=tf.float32)
         images = tf.cast(tf.shape(labels)[0], tf.float32)
         # The loss is summed over replicas, so it is divided by the global batch.

@@ -35,8 +35,8 @@ class Schedule:
     ) -> Schedule:
         """Return the schedule for a number of replicas; every number means the same recipe."""
 
-        def steps(epochs: float) -> int:  # truncated as in slim
-            return int(num_examples * epochs / num_replicas / batch_per_replica)
+        def steps(epochs: float) -> int:
+            return steps_of(epochs, num_examples, batch_per_replica, num_replicas)
 
         return cls(
             start=config.learning_rate_per_replica * num_replicas,
@@ -53,3 +53,8 @@ class Schedule:
         """
         rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return float(self.start * self.decay_rate ** (step // self.decay_steps) * rise)
+
+
+def steps_of(epochs: float, num_examples: int, batch_per_replica: int, num_replicas: int) -> int:
+    """Return the number of updates in `epochs` passes over the data, truncated as in slim."""
+    return int(num_examples * epochs / num_replicas / batch_per_replica)

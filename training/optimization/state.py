@@ -12,7 +12,7 @@ from training.models.mobilenet import mobilenet
 from training.optimization import compute
 from training.optimization.ema import ExponentialMovingAverage
 from training.optimization.optimizer import WarmedStaircase, rmsprop
-from training.optimization.schedule import Schedule
+from training.optimization.schedule import Schedule, steps_of
 from training.workdir.run_record import Run
 
 
@@ -22,6 +22,7 @@ class TrainingState(tf.Module):
     Attributes:
         layout: The architecture that the models follow.
         averaged_model: The same network to evaluate with the averages; not checkpointed.
+        head_steps: Number of updates at the start that move only the classifier.
     """
 
     def __init__(
@@ -38,6 +39,12 @@ class TrainingState(tf.Module):
                 batch_per_replica=config.training.batch_per_replica,
                 num_replicas=num_replicas,
             )
+        )
+        self.head_steps = steps_of(
+            config.training.head_epochs,
+            num_examples,
+            config.training.batch_per_replica,
+            num_replicas,
         )
         self.optimizer = rmsprop(config.optimizer, self.schedule)
         self.optimizer.build(self.model.trainable_variables)
@@ -59,6 +66,11 @@ class TrainingState(tf.Module):
     def step(self) -> int:
         """Number of updates so far."""
         return int(self.optimizer.iterations.numpy())
+
+    def regularization(self) -> tf.Tensor:
+        """Return the L2 term of the loss, `float32 []`."""
+        losses = self.model.losses  # none without weight decay
+        return tf.add_n(losses) if losses else tf.constant(0.0)
 
     def average(self) -> None:
         """Copy the averages into `averaged_model`, in replica context."""

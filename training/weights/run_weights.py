@@ -11,7 +11,7 @@ from training.workdir.checkpoint_files import (
     newest_intact,
     read_checkpoint,
 )
-from training.workdir.run_record import Run
+from training.workdir.run_record import Fork, Run
 from training.workdir.workdir import Workdir
 
 
@@ -32,6 +32,17 @@ def load_state(workdir: Workdir, run: Run, step: int | None = None) -> TrainingS
     return state
 
 
+def load_result(workdir: Workdir, run: Run) -> TrainingState:
+    """Return the state that is evaluated and exported, as `evaluation.checkpoint` says.
+
+    Raises:
+        UsageError: The run has no checkpoint.
+        DataError: The checkpoint belongs to another run, or is corrupt.
+    """
+    is_newest = run.config.evaluation.checkpoint == "newest"
+    return load_state(workdir, run, None if is_newest else workdir.result_step(run) or None)
+
+
 def load_into(state: TrainingState, workdir: Workdir, step: int | None = None) -> None:
     """Load a checkpoint into an existing state, and its averages into `averaged_model`.
 
@@ -39,6 +50,20 @@ def load_into(state: TrainingState, workdir: Workdir, step: int | None = None) -
         UsageError: The run has no checkpoint.
         DataError: The checkpoint belongs to another run, or is corrupt.
     """
+    _restore(state, workdir, step)
+    state.average()
+
+
+def go_on_from(state: TrainingState, fork: Fork) -> None:
+    """Give `state` everything that the checkpoint of a fork holds.
+
+    Raises:
+        DataError: The checkpoint is gone, or corrupt.
+    """
+    _restore(state, Workdir(fork.workdir), fork.step)
+
+
+def _restore(state: TrainingState, workdir: Workdir, step: int | None) -> None:
     try:
         loaded = newest_intact(workdir) if step is None else (step, read_checkpoint(workdir, step))
     except CorruptCheckpointError as error:
@@ -47,4 +72,3 @@ def load_into(state: TrainingState, workdir: Workdir, step: int | None = None) -
         raise UsageError(f"{workdir} has no checkpoint yet; train it with `mobilenet train`")
     step, tensors = loaded
     assign(named_variables(state), tensors, checkpoint_path(workdir, step))
-    state.average()

@@ -5,6 +5,7 @@ __all__ = [
     "checkpoint",
     "checkpoint_files",
     "evaluations",
+    "forks",
     "lock",
     "progress",
     "recovery",

@@ -162,10 +162,7 @@ class Checkpoints:
 
     def _retain(self) -> None:
         steps = self._workdir.checkpoint_steps()
-        keep = set(steps[: self._keep])
-        evaluations = self._workdir.read_evaluations(steps)
-        if evaluations:
-            keep.add(max(evaluations, key=lambda step: (evaluations[step].top1, step)))
+        keep = {*steps[: self._keep], self._workdir.best_checkpoint_step()}
         for step in set(steps) - keep:
             remove_checkpoint(self._workdir, step)
 

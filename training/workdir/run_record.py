@@ -20,6 +20,21 @@ PACKAGES = ("keras", "mobilenet-pipeline", "tensorflow")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fork:
+    """The checkpoint of another run from which a run goes on with settings of its own.
+
+    Attributes:
+        workdir: Folder of the other run, as it was given.
+        step: Step of the checkpoint.
+        weights_digest: Digest of the checkpoint.
+    """
+
+    workdir: str
+    step: Count
+    weights_digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One training run.
 
@@ -31,6 +46,7 @@ class Run:
         records_digest: Digest of the records; None for an imported checkpoint.
         initial_checkpoint: SHA-256 of the weights that the run started from, or that were
             imported; None without any.
+        fork: Where another run was left; None for a run from its beginning.
         git_commit: Commit of the code.
         versions: Versions of the packages that decide the result, by name.
     """
@@ -43,6 +59,7 @@ class Run:
     initial_checkpoint: str | None
     git_commit: str
     versions: dict[str, str]
+    fork: Fork | None = None
 
     @classmethod
     def create(
@@ -51,6 +68,7 @@ class Run:
         manifest: Manifest,
         num_replicas: int,
         initial_checkpoint: str | None = None,
+        fork: Fork | None = None,
     ) -> Run:
         """Return a new run on the records of `manifest`."""
         return cls(
@@ -62,6 +80,7 @@ class Run:
             initial_checkpoint=initial_checkpoint,
             git_commit=git_commit(),
             versions=_versions(),
+            fork=fork,
         )
 
     @classmethod
@@ -109,10 +128,11 @@ class Run:
     def to_json(self) -> Json:
         """Return the fields by name; an empty string stands for None."""
         return {
-            **dataclasses.asdict(self),
+            **{name: value for name, value in dataclasses.asdict(self).items() if name != "fork"},
             "config": self.config.to_json(),
             "records_digest": self.records_digest or "",
             "initial_checkpoint": self.initial_checkpoint or "",
+            **({"fork": contracts.to_json(self.fork)} if self.fork else {}),
         }
 
     @classmethod
@@ -140,6 +160,7 @@ class Run:
             "records_digest": self.records_digest or "",
             # An import may be replaced by another: it lost no work of this project.
             "initial_checkpoint": (self.records_digest and self.initial_checkpoint) or "",
+            **({"fork": self.fork.weights_digest} if self.fork else {}),
         }
 
 

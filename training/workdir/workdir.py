@@ -1,4 +1,4 @@
-"""One training run on disk: `config.json`, `checkpoints/`, `tensorboard/`, `progress.json`.
+"""One training run on disk: `config.json`, `run.toml`, `checkpoints/`, `progress.json` and more.
 
 TensorFlow is not imported here, so that a finished run is recognised at once.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.contracts import ContractError, remedied
+from training.config import run_files
 from training.workdir import run_record
 from training.workdir.evaluations import Evaluation
 from training.workdir.progress import Progress
@@ -31,6 +32,11 @@ class Workdir:
     def config_file(self) -> str:
         """File that describes the run."""
         return self.file(run_record.FILE)
+
+    @property
+    def run_file(self) -> str:
+        """File with every setting, for `--config`."""
+        return self.file(run_files.FILE)
 
     @property
     def progress_file(self) -> str:
@@ -83,6 +89,8 @@ class Workdir:
         if storage.exists(self.config_file):
             self.require_same_run(self.read_run(), run)
             storage.make_folder(self.checkpoints_folder)
+            if not storage.exists(self.run_file):
+                storage.write_bytes(self.run_file, run_files.written(run.config))
             return
         foreign = [name for name in storage.list_names(self.path) if not name.startswith(".")]
         if foreign:
@@ -90,9 +98,10 @@ class Workdir:
         self.write_run(run)
 
     def write_run(self, run: Run) -> None:
-        """Write `config.json`, and make the folder of the checkpoints."""
+        """Write `config.json`, then `run.toml`, and make the folder of the checkpoints."""
         storage.make_folder(self.checkpoints_folder)
         storage.write_json(self.config_file, run.to_json())
+        storage.write_bytes(self.run_file, run_files.written(run.config))
 
     def require_same_run(self, stored: Run, wanted: Run) -> None:
         """Refuse to continue with `wanted` where `stored` is.
@@ -103,7 +112,8 @@ class Workdir:
         changed = stored.differences(wanted)
         if changed:
             raise UsageError(
-                f"{self} holds another run: {', '.join(changed)}; choose another --workdir"
+                f"{self} holds another run: {', '.join(changed)}; choose another --workdir for a "
+                f"run from the beginning, or go on from here with --workdir NEW --fork {self}"
             )
 
     def checkpoint_steps(self) -> list[int]:
@@ -115,6 +125,19 @@ class Workdir:
     def newest_checkpoint_step(self) -> int:
         """Return the step of the newest complete checkpoint, 0 if there is none."""
         return max(self.checkpoint_steps(), default=0)
+
+    def best_checkpoint_step(self) -> int:
+        """Return the step of the checkpoint with the highest top-1, 0 if none was evaluated.
+
+        The later one is the better of two that are equal.
+        """
+        evaluations = self.read_evaluations(self.checkpoint_steps())
+        return max(evaluations, key=lambda step: (evaluations[step].top1, step), default=0)
+
+    def result_step(self, run: Run) -> int:
+        """Return the step of the checkpoint that is evaluated and exported, 0 if there is none."""
+        best = self.best_checkpoint_step() if run.config.evaluation.checkpoint == "best" else 0
+        return best or self.newest_checkpoint_step()
 
     def weights_digest(self, step: int) -> str:
         """Return the digest of the checkpoint of `step`: equal for equal files; empty without one.

@@ -11,6 +11,7 @@ from pipeline.cli.cluster import common
 from pipeline.cli.command import Command, Result
 from pipeline.cluster.backends import registry
 from pipeline.cluster.spec import COMPONENTS, LAYOUTS
+from preprocessing.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +45,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say what is trained."""
-    variants = parser.add_mutually_exclusive_group(required=True)
+    variants = parser.add_mutually_exclusive_group()
     variants.add_argument("--variant", help="for example mobilenet_v2_1.0_224")
     variants.add_argument(
         "--all", action="store_true", help="all 22 variants of MobileNetV2, queued by Kueue"
     )
-    flags.add_recipe(parser)
-    flags.add_set(parser)
+    flags.add_settings(parser)
+    flags.add_examples(parser)
     parser.add_argument("--pipeline", action="store_true", help="prepare the records first")
     parser.add_argument("--name", help="name of the run [from variant and flags]")
 
@@ -91,6 +92,9 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> Result | None:
     from pipeline.cluster import launch
 
+    flags.resolve_settings(arguments)
+    if bool(arguments.variant) == arguments.all:
+        raise UsageError("launch expects --variant, for example mobilenet_v2_1.0_224, or --all")
     rendered = launch.from_arguments(arguments)
     if not arguments.render:
         common.say_addresses(arguments)
@@ -98,6 +102,7 @@ def _run(arguments: argparse.Namespace) -> Result | None:
         summary = launch.summary(
             item.record.spec,
             item.record.name,
+            arguments.examples,
             arguments.images_per_second,
             arguments.price_per_hour,
         )

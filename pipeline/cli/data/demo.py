@@ -18,12 +18,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.demo.demo import VARIANT, run_demo
-    from training.config import override_all
-    from training.config.recipes import recipe
+    from training.config.recipes import configured
     from training.models.variants import Variant
 
     # A mistake in --set is refused before anything is done.
-    override_all(recipe("demo", Variant.parse(VARIANT)), arguments.set)
+    configured("demo", Variant.parse(VARIANT), arguments.set)
     return run_demo(arguments.output, arguments.workers, arguments.set)
 
 

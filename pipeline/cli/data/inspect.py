@@ -29,10 +29,10 @@ def _run(arguments: argparse.Namespace) -> Result:
     config = None
     if arguments.recipe:
         from pipeline.local.quiet import import_tensorflow
-        from training.config.recipes import recipe
+        from training.config.recipes import configured
         from training.models.variants import Variant
 
-        config = recipe(arguments.recipe, Variant.parse(arguments.variant))
+        config = configured(arguments.recipe, Variant.parse(arguments.variant))
         import_tensorflow()
     return inspect(
         arguments.records, arguments.output, verify_bytes=arguments.verify, config=config

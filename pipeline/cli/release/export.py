@@ -111,13 +111,13 @@ def _existing(job: Export, output: str) -> ExportMetrics | None:
             "choose another --output or delete it"
         )
     directory.require_intact(output, metrics)
-    newest = job.workdir.newest_checkpoint_step()
-    if metrics.lineage.weights_digest != job.workdir.weights_digest(newest):
+    step = job.workdir.result_step(job.run)
+    if metrics.lineage.weights_digest != job.workdir.weights_digest(step):
         logger.info(
             "export: %s holds other weights, of step %d; exporting step %d in their place",
             output,
             metrics.lineage.checkpoint_step,
-            newest,
+            step,
         )
         return None
     if not job.is_covered_by(metrics):

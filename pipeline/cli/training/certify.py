@@ -12,8 +12,7 @@ VARIANT = "mobilenet_v2_1.0_224"
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", default=VARIANT, help=f"variant to train [{VARIANT}]")
-    flags.add_recipe(parser)
+    flags.add_variant(parser, VARIANT)
     flags.add_records(parser)
     parser.add_argument(
         "--output", default="certificate", help="folder for the page and the JSON [certificate]"
@@ -22,7 +21,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=flags.positive_amount, default=15.0, help="time to take, about [15]"
     )
     flags.add_price(parser)
-    flags.add_set(parser)
+    flags.add_settings(parser)
 
 
 def _run(arguments: argparse.Namespace) -> Result:
@@ -31,8 +30,9 @@ def _run(arguments: argparse.Namespace) -> Result:
     from preprocessing.records import verify
     from preprocessing.records.schema import Manifest
 
-    config = flags.chosen_config(arguments)
-    verify.check_files(arguments.records, Manifest.read(arguments.records))
+    manifest = Manifest.read(arguments.records)
+    config = flags.chosen_config(arguments, manifest.num_examples("train"), VARIANT)
+    verify.check_files(arguments.records, manifest)
     _require_folder(arguments.output)
     end_when_interrupted()
     import_tensorflow()

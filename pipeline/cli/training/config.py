@@ -13,13 +13,13 @@ MEANING_COLUMNS = 100
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--variant", default=VARIANT, help=f"variant to configure [{VARIANT}]")
-    flags.add_recipe(parser)
-    flags.add_set(parser)
+    flags.add_variant(parser, VARIANT)
+    flags.add_examples(parser)
+    flags.add_settings(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    for setting in flags.chosen_config(arguments).settings():
+    for setting in flags.chosen_config(arguments, arguments.examples, VARIANT).settings():
         changed = "" if setting.value == setting.default else f" (default {_text(setting.default)})"
         unit = f" {setting.unit}" if setting.unit else ""
         print(f"{setting.name} = {_text(setting.value)}{unit}{changed}   [{setting.allowed}]")

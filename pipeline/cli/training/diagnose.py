@@ -10,20 +10,19 @@ from pipeline.cli.command import Command, Result
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_variant(parser)
-    flags.add_recipe(parser)
     flags.add_records(parser)
     parser.add_argument(
         "--steps", type=flags.positive, default=20, help="steps to time of each kind [20]"
     )
-    flags.add_set(parser)
+    flags.add_settings(parser)
 
 
 def _run(arguments: argparse.Namespace) -> Result:
     from pipeline.local.quiet import import_tensorflow
     from preprocessing.records.schema import Manifest
 
-    config = flags.chosen_config(arguments)
-    Manifest.read(arguments.records)
+    manifest = Manifest.read(arguments.records)
+    config = flags.chosen_config(arguments, manifest.num_examples("train"))
     import_tensorflow()
     from pipeline.planning.diagnosis import diagnose
     from training.workers.failures import explained

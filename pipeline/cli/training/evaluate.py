@@ -47,10 +47,10 @@ def _run(arguments: argparse.Namespace) -> Result:
         # Damage is not an obstacle: the run is evaluated again.
         with contextlib.suppress(DataError):
             known = FinalEvaluation.from_json(storage.read_json(path), path)
-            newest = workdir.newest_checkpoint_step()
-            wanted = (newest, manifest.digest, workdir.weights_digest(newest))
+            step = workdir.result_step(run)
+            wanted = (step, manifest.digest, workdir.weights_digest(step))
             if (known.step, known.records_digest, known.weights_digest) == wanted:
-                logger.info("evaluate: step %d was evaluated before; nothing to do", newest)
+                logger.info("evaluate: step %d was evaluated before; nothing to do", step)
                 return known.to_json()
     evaluation = _evaluate(workdir, run, arguments.records, manifest)
     logger.info(
@@ -77,7 +77,7 @@ def _follow(workdir: Workdir, records: str, manifest: Manifest) -> Evaluation | 
 
 
 def _evaluate(workdir: Workdir, run: Run, records: str, manifest: Manifest) -> FinalEvaluation:
-    """Evaluate the averaged weights of the newest checkpoint."""
+    """Evaluate the averaged weights of the checkpoint that the recipe chooses."""
     from pipeline.local.quiet import import_tensorflow
     from training.workdir.evaluations import FinalEvaluation
 
@@ -87,11 +87,11 @@ def _evaluate(workdir: Workdir, run: Run, records: str, manifest: Manifest) -> F
     from training.input.data import EVALUATION_BATCH
     from training.input.records import Records
     from training.loop.evaluate import Evaluator
-    from training.weights.run_weights import load_state
+    from training.weights.run_weights import load_result
     from training.workers.failures import explained
 
     with explained(records):
-        state = load_state(workdir, run)
+        state = load_result(workdir, run)
         counts = Evaluator(
             tf.distribute.get_strategy(),
             state.averaged_model,

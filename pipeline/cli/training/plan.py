@@ -7,7 +7,6 @@ import logging
 
 from pipeline.cli import flags
 from pipeline.cli.command import Command, Result
-from preprocessing.records.imagenet import NUM_TRAIN_IMAGES
 
 logger = logging.getLogger(__name__)
 
@@ -17,13 +16,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=flags.positive, required=True, help="number of GPUs, one replica on each"
     )
-    flags.add_recipe(parser)
-    parser.add_argument(
-        "--examples",
-        type=flags.positive,
-        default=NUM_TRAIN_IMAGES,
-        help=f"training images [{NUM_TRAIN_IMAGES}]",
-    )
+    flags.add_examples(parser)
     flags.add_cost(parser)
     parser.add_argument(
         "--gigabits-per-second",
@@ -32,7 +25,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="speed of a GPU's link to the others, for the model of their scaling [100]",
     )
     parser.add_argument("--plot", metavar="FILE", help="draw the schedule into this picture")
-    flags.add_set(parser)
+    flags.add_settings(parser)
 
 
 def _run(arguments: argparse.Namespace) -> Result:
@@ -40,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> Result:
 
     flags.require_hours_for_cost(arguments)
     planned = Plan(
-        config=flags.chosen_config(arguments),
+        config=flags.chosen_config(arguments, arguments.examples),
         num_replicas=arguments.gpus,
         num_examples=arguments.examples,
     )

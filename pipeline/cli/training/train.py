@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_variant(parser)
-    flags.add_recipe(parser)
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--records", help="folder that `prepare` wrote")
     images.add_argument(
@@ -39,11 +38,18 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=flags.positive, default=1, help="processes to start here [1]"
     )
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         "--initial-checkpoint",
         default="",
         metavar="CKPT",
         help="slim checkpoint (prefix, folder or .tgz) or Keras .weights.h5 to fine-tune",
+    )
+    start.add_argument(
+        "--fork",
+        default="",
+        metavar="WORKDIR",
+        help="go on from the newest checkpoint of another run, with these settings",
     )
     parser.add_argument(
         "--profile",
@@ -52,7 +58,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="trace about this many steps for TensorBoard's profile page [0]",
     )
-    flags.add_set(parser)
+    flags.add_settings(parser)
 
 
 def _run(arguments: argparse.Namespace) -> Result:
@@ -61,14 +67,14 @@ def _run(arguments: argparse.Namespace) -> Result:
     from training.workdir.workdir import Workdir
     from training.workers.cluster import Cluster
 
-    config = flags.chosen_config(arguments)
     manifest = synthetic.read_manifest(arguments.records)
+    config = flags.chosen_config(arguments, manifest.num_examples("train"))
     cluster = Cluster.from_environment()
     if arguments.workers > 1 and cluster.has_peers:
         raise UsageError("--workers starts local processes; in a cluster TF_CONFIG says who works")
     initial_digest = _initial_digest(arguments.initial_checkpoint)
     workdir = Workdir(arguments.workdir)
-    progress = _finished_training(workdir, config, manifest, initial_digest)
+    progress = _finished_training(workdir, config, manifest, initial_digest, arguments.fork)
     if not progress and arguments.workers > 1:
         progress = _train_with_workers(arguments, config, workdir)
     elif not progress:
@@ -86,7 +92,7 @@ def _train_with_workers(
     from preprocessing import storage
     from training.workdir.lock import exclusive_here
 
-    paths = (arguments.records, arguments.workdir, arguments.initial_checkpoint)
+    paths = (arguments.records, arguments.workdir, arguments.initial_checkpoint, arguments.fork)
     with exclusive_here(workdir):
         code = processes.run_workers(
             _as_worker(arguments),
@@ -121,6 +127,7 @@ def _train_here(
         workdir=workdir,
         cluster=cluster,
         initial_checkpoint=arguments.initial_checkpoint or None,
+        fork=arguments.fork or None,
         profile_steps=arguments.profile,
         data_service=arguments.data_service or None,
     )
@@ -138,7 +145,12 @@ def _as_worker(arguments: argparse.Namespace) -> list[str]:
         f"--recipe={arguments.recipe}",
         f"--records={arguments.records}",
         f"--workdir={arguments.workdir}",
-        f"--initial-checkpoint={arguments.initial_checkpoint}",
+        *(
+            [f"--initial-checkpoint={arguments.initial_checkpoint}"]
+            if arguments.initial_checkpoint
+            else []
+        ),
+        *([f"--fork={arguments.fork}"] if arguments.fork else []),
         f"--profile={arguments.profile}",
         f"--data-service={arguments.data_service}",
         *(f"--set={assignment}" for assignment in arguments.set),
@@ -164,16 +176,22 @@ def _initial_digest(path: str) -> str | None:
 
 
 def _finished_training(
-    workdir: Workdir, config: RunConfig, manifest: Manifest, initial_digest: str | None
+    workdir: Workdir,
+    config: RunConfig,
+    manifest: Manifest,
+    initial_digest: str | None,
+    origin: str,
 ) -> Progress | None:
     """Return the progress of a finished run of this very config, if `workdir` holds it."""
+    from training.workdir.forks import fork_of
     from training.workdir.run_record import Run
 
     progress = workdir.read_progress()
     if not progress.complete:
         return None
     run = workdir.read_run()
-    wanted = Run.create(config, manifest, run.num_replicas, initial_digest)
+    fork = fork_of(origin, workdir, config, manifest) if origin else None
+    wanted = Run.create(config, manifest, run.num_replicas, initial_digest, fork)
     workdir.require_same_run(run, wanted)
     return progress
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from preprocessing.errors import UsageError
 from training.config import RunConfig, differences, override
-from training.config.recipes import RECIPES, recipe
+from training.config.recipes import RECIPES, configured, recipe
 from training.config.setting import Setting
 from training.models.variants import Variant
+from training.optimization.schedule import Schedule
 
 VARIANT = Variant.parse("mobilenet_v2_1.0_224")
 
@@ -97,3 +100,67 @@ def test_every_setting_refuses_what_it_cannot_be_by_its_name(setting: Setting, v
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'published'"):
         recipe("publish", VARIANT)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_epochs_change_the_length_of_any_recipe_and_keep_the_shape_of_its_schedule(
+    name: str,
+) -> None:
+    examples = RECIPES[name].num_examples or 500
+    usual = configured(name, VARIANT, num_examples=examples)
+    short = configured(name, VARIANT, ["epochs=7"], examples)
+    assert short.training.total_images == 7 * examples
+    factor = usual.training.total_images / short.training.total_images
+    for section, field in (
+        ("optimizer", "decay_epochs"),
+        ("optimizer", "warmup_epochs"),
+        ("training", "head_epochs"),
+    ):
+        of_usual = getattr(getattr(usual, section), field)
+        assert getattr(getattr(short, section), field) * factor == pytest.approx(of_usual)
+    ratio = _last_learning_rate(short, examples) / _last_learning_rate(usual, examples)
+    four_stairs = usual.optimizer.decay_rate**4  # a short run has stairs of few steps
+    assert four_stairs <= ratio * 1.001
+    assert ratio <= 1.001 / four_stairs
+
+
+def _last_learning_rate(config: RunConfig, examples: int) -> float:
+    schedule = Schedule.of(
+        config.optimizer,
+        num_examples=examples,
+        batch_per_replica=config.training.batch_per_replica,
+        num_replicas=1,
+    )
+    return schedule.at(config.num_steps(1) - 1)
+
+
+def test_the_usual_length_in_epochs_is_the_usual_config_but_for_the_rhythm() -> None:
+    usual = configured("improved", VARIANT)
+    same = configured("improved", VARIANT, ["epochs=450"])
+    assert dataclasses.replace(same, loop=usual.loop) == usual
+
+
+@pytest.mark.parametrize("examples", [50, 500, 3_000, 50_000])
+def test_fine_tuning_follows_the_data(examples: int) -> None:
+    config = configured("finetune", VARIANT, num_examples=examples)
+    epochs = config.training.total_images / examples
+    assert 10 <= epochs <= 100
+    assert 0 < config.training.head_epochs < epochs / 2
+    steps = config.num_steps(1)
+    assert 5 <= steps // config.loop.evaluate_every_steps <= 20
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["epochs=0"], "above 0"),
+        (["epochs=-3"], "above 0"),
+        (["epochs=nan"], "above 0"),
+        (["epochs=inf"], "above 0"),
+        (["epochs=ten"], "got 'ten'"),
+        (["epochs=3", "training.total_images=100"], "keep one of them"),
+    ],
+)
+def test_an_impossible_length_is_refused(assignments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        configured("published", VARIANT, assignments)
