@@ -120,6 +120,11 @@ def chosen_config(
     return configured(arguments.recipe, variant, arguments.set, num_examples)
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
 def add_cost(parser: argparse.ArgumentParser) -> None:
     """Add `--images-per-second` and `--price-per-hour`."""
     parser.add_argument(

@@ -25,7 +25,10 @@ from pipeline.cli.training import (
     evaluate,
     import_checkpoint,
     plan,
+    recipes,
+    runs,
     train,
+    variants,
 )
 
 # In the order of the help.
@@ -33,8 +36,8 @@ COMMANDS: list[Command] = [
     module.COMMAND
     for module in (
         *(demo, sample, prepare, adopt, inspect),
-        *(config, plan, diagnose, certify, train, evaluate),
-        *(dashboard, data_service, import_checkpoint),
+        *(variants, recipes, config, plan, diagnose, certify, train, evaluate),
+        *(runs, dashboard, data_service, import_checkpoint),
         *(export, benchmark, publish, register, fetch, compare, report, table, registry),
         *(launch, jobs, logs, stop, resume, watch, doctor),
     )

@@ -160,6 +160,14 @@ def test_a_checkpoint_there_is_imported_into_a_run_there(here: Place, there: Pla
     assert len({Workdir(place.imported).weights_digest(6) for place in (here, there)}) == 1
 
 
+def test_the_runs_there_are_listed_as_here(here: Place, there: Place) -> None:
+    listed = []
+    for place in (here, there):
+        rows = json.loads(place.run("runs", "--json", place.folder).out)
+        listed.append({row.pop("run"): row for row in rows}[place.workdir])
+    assert listed[0] == listed[1]
+
+
 def test_the_dashboard_shows_both_runs(here: Place, there: Place) -> None:
     for place, folder, name in (
         (here, here.workdir, "."),

@@ -7,6 +7,7 @@ __all__ = [
     "evaluations",
     "forks",
     "lock",
+    "overview",
     "progress",
     "recovery",
     "run_record",

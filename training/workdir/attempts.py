@@ -58,6 +58,14 @@ def note_failure(workdir: Workdir, error: BaseException) -> None:
         _write(workdir, dataclasses.replace(before, last_failure=str(error)))
 
 
+def last_failure(workdir: Workdir) -> str:
+    """Return how the last attempt failed; empty if it did not, or has made progress before."""
+    before = _read(workdir)
+    if before is None or before.step != workdir.newest_checkpoint_step() or not before.attempts:
+        return ""
+    return before.last_failure
+
+
 def uncount(workdir: Workdir) -> None:
     """Take this attempt out of the count: it was ended from outside before any progress."""
     before = _read(workdir)

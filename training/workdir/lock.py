@@ -65,6 +65,23 @@ def exclusive_between_machines(
         ) from None
 
 
+def is_held(workdir: Workdir) -> bool:
+    """Return whether a trainer holds `workdir`; on other machines, whether one has not let it go.
+
+    A trainer that was killed there has not.
+    """
+    if storage.exists(workdir.file(LEASE)):
+        return True
+    lock = workdir.file(".lock")
+    if storage.is_remote(lock) or not storage.exists(lock):
+        return False
+    try:
+        with storage.lock_file(lock, timeout_seconds=0):
+            return False
+    except storage.LockedError:
+        return True
+
+
 def require_ours(workdir: Workdir) -> None:
     """Check that no other machine took `workdir` over while this process was frozen or cut off.
 

@@ -157,6 +157,12 @@ class Workdir:
         ):
             storage.remove(path)
 
+    def evaluated_steps(self) -> list[int]:
+        """Return the steps that were evaluated, whether or not their checkpoints still exist."""
+        names = storage.list_names(self.file("evaluations"))
+        matches = (re.fullmatch(r"(\d+)\.json", name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
+
     def read_evaluations(self, steps: Iterable[int]) -> dict[int, Evaluation]:
         """Return the evaluations of those of `steps` that were evaluated, by step.
 

@@ -65,6 +65,8 @@ def calls(demo: Path, folder: Path) -> Iterator[Call]:
     (adopted / "dataset.json").unlink()
     database = f"{folder}/mlflow.db"
     dispatcher = "grpc://localhost:5050"
+    yield Call(("variants",))
+    yield Call(("recipes",))
     yield Call(("config",))
     yield Call(("plan", *SMALL[:2], "--gpus=8", f"--plot={folder}/plan.svg"))
     yield Call(("adopt", str(adopted)))
@@ -73,6 +75,7 @@ def calls(demo: Path, folder: Path) -> Iterator[Call]:
     yield Call(
         ("certify", *SMALL, f"--records={records}", "--minutes=0.01", f"--output={folder}/c")
     )
+    yield Call(("runs", str(demo)))
     yield Call(("dashboard", f"{demo}/runs"), port=6006)
     yield Call(
         ("data-service", "--role=dispatcher", "--port=5050", f"--work-dir={folder}/jobs"), port=5050
