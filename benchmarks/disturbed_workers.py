@@ -103,7 +103,7 @@ class Cluster:
         self._result = result
         self._starts = 0
         self._port = PORT
-        self._away: list[subprocess.Popen[bytes]] = []
+        self._away: list[tuple[subprocess.Popen[bytes], bool]] = []  # and if it was missed
         self._moved = time.monotonic()
         self._step = 0
         self._workers = [self._start(index) for index in range(len(prefixes))]
@@ -126,12 +126,14 @@ class Cluster:
                 self._inflict(fault)
             while any(worker.poll() != 0 for worker in self._workers):
                 self._look()
-            for worker in self._away:
+            for worker, missed in self._away:
                 worker.send_signal(signal.SIGCONT)
-                # Its watchdog may end it by a signal, because all that time has passed.
-                assert worker.wait(HANG_SECONDS) != 0, "a worker that was given up went on"
+                # Its watchdog may end it by a signal, because all that time has passed. If the
+                # others had only waited for it, they still do, and it trains with them.
+                code = worker.wait(HANG_SECONDS)
+                assert code != 0 or not missed, "a worker that was given up went on"
         finally:
-            for worker in [*self._workers, *self._away]:
+            for worker in [*self._workers, *(worker for worker, _ in self._away)]:
                 worker.kill()
                 worker.wait()
         left = [process for prefix in self._prefixes for process in processes_on(prefix)]
@@ -177,16 +179,16 @@ class Cluster:
         if all(worker.poll() is not None for worker in others):
             fault.notice_seconds = round(time.monotonic() - at, 1)
         if kind == "give":
-            self._replace(fault.worker)
+            self._replace(fault.worker, missed=fault.notice_seconds is not None)
         if kind == "freeze":
             time.sleep(max(0.0, until - time.monotonic()))
             target.send_signal(signal.SIGCONT)
         self._moved = time.monotonic()
 
-    def _replace(self, index: int) -> None:
+    def _replace(self, index: int, *, missed: bool) -> None:
         """Start another worker in the place of one that does not answer, on other ports."""
         away = self._workers[index]
-        self._away.append(away)
+        self._away.append((away, missed))
         back = threading.Timer(AWAY_SECONDS, away.send_signal, [signal.SIGCONT])
         back.daemon = True
         back.start()

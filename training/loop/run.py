@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import tensorflow as tf
 
@@ -12,12 +13,14 @@ from training.loop.train_job import TrainJob
 from training.workdir import attempts, recovery
 from training.workdir.lock import exclusive_between_machines
 from training.workdir.progress import Progress
+from training.workdir.workdir import Workdir
 from training.workers.failures import explained
 from training.workers.heartbeats import bear_silence
 from training.workers.rendezvous import rendezvous
 from training.workers.watchdog import ProcessWatchdog, StoppedError, raise_if_signalled
 
 LEAVING_SECONDS = 20.0  # TensorFlow may wait for a peer that is gone
+LOOK_SECONDS = 10.0  # between two looks at the workdir while waiting for peers
 
 
 def run_training(job: TrainJob) -> Progress:
@@ -32,7 +35,9 @@ def run_training(job: TrainJob) -> Progress:
     shared = is_chief and job.cluster.has_peers
     with exclusive_between_machines(job.workdir) if shared else contextlib.nullcontext():
         with explained(job.records, has_peers=job.cluster.has_peers):
-            rendezvous(job.cluster, limits.startup_timeout_seconds, raise_if_signalled)
+            rendezvous(
+                job.cluster, limits.startup_timeout_seconds, _WaitingCheck(job.workdir).check
+            )
         if is_chief:  # only now: to wait for the others in vain is no attempt
             attempts.begin(job.workdir, limits.max_attempts)
         try:
@@ -56,6 +61,31 @@ def run_training(job: TrainJob) -> Progress:
             raise
         finally:
             watchdog.expect("leaving TensorFlow", LEAVING_SECONDS)
+
+
+class _WaitingCheck:
+    """What ends the wait for peers: a signal, or the end of the run without this worker."""
+
+    def __init__(self, workdir: Workdir) -> None:
+        self._workdir = workdir
+        self._look_at = time.monotonic() + LOOK_SECONDS
+
+    def check(self) -> None:
+        """Raise if waiting has become pointless.
+
+        Raises:
+            StoppedError: This process was asked to stop.
+            RetryError: The run is complete, with another worker in the place of this one.
+        """
+        raise_if_signalled()
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        if self._workdir.read_progress().complete:
+            raise RetryError(
+                f"the run in {self._workdir} was completed while this worker waited for the "
+                "others; run the same command again, it will find that nothing is left to do"
+            )
 
 
 def _train_together(job: TrainJob, watchdog: ProcessWatchdog) -> Progress:
