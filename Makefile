@@ -17,7 +17,7 @@ AUDIT_TOOLS := $(AUDIT)/.installed
 # What the images install; `worker` has what `ingest` has.
 AUDITED := ingest train train-gpu registry
 
-.PHONY: check demo test test-cluster test-kubelet lint format lock sbom audit clean
+.PHONY: check demo test test-cluster test-kubelet docs lint format lock sbom audit clean
 .PHONY: cluster-runs cluster-disturbances cluster-gke
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,10 @@ cluster-gke:
 # images (CONTRIBUTING.md).
 test-kubelet: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.kubelet $(IMAGES)
+
+# Build the documentation into site/; open site/index.html.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -108,4 +112,4 @@ lock:
 	$(COMPILE:pyproject.toml=--group audit) -o constraints/audit.txt
 
 clean:
-	rm -rf $(VENV) $(AUDIT) demo
+	rm -rf $(VENV) $(AUDIT) demo site
