@@ -28,6 +28,7 @@ from mkdocs.structure.pages import Page
 from pipeline.cli.command import Command
 from pipeline.cli.entry_point import parser
 from pipeline.cli.registry import COMMANDS
+from pipeline.export.formats.registry import EXPORT_FORMATS
 from preprocessing.errors import ERRORS, PermanentError
 from training.config import RunConfig
 from training.config.recipes import RECIPES
@@ -109,7 +110,13 @@ def _table(*columns: str) -> list[str]:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    """Return a row, in which a bar outside of code is escaped."""
+    lines = (" ".join(cell.split()) for cell in cells)
+    escaped = (
+        re.sub(r"`[^`]*`|\|", lambda found: "\\|" if found[0] == "|" else found[0], line)
+        for line in lines
+    )
+    return f"| {' | '.join(escaped)} |"
 
 
 def commands() -> Iterator[str]:
@@ -188,6 +195,7 @@ def contract(place: str) -> Iterator[str]:
     for kind in _with_parts(getattr(importlib.import_module(module), name)):
         described = griffe.Docstring(str(inspect.getdoc(kind)), lineno=1).parse("google")
         meanings: dict[str, str] = {}
+        hints = typing.get_type_hints(kind)
         for section in described:
             if section.kind is griffe.DocstringSectionKind.attributes:
                 meanings = {item.name: item.description for item in section.value}
@@ -195,7 +203,15 @@ def contract(place: str) -> Iterator[str]:
                 yield from ("", f"**{kind.__name__}**: {section.value}")
         yield from _table("field", "type", "meaning")
         for field in dataclasses.fields(kind):
-            yield _row(f"`{field.name}`", f"`{field.type}`", meanings.get(field.name, ""))
+            shown = _type_text(hints[field.name], str(field.type))
+            yield _row(f"`{field.name}`", f"`{shown}`", meanings.get(field.name, ""))
+
+
+def _type_text(hint: Any, written: str) -> str:
+    """Return a field's type as it is written, or its choices."""
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(repr(choice) for choice in typing.get_args(hint))
+    return re.sub(r"Annotated\[(\w+), AsText\]", r"\1", written)
 
 
 def _with_parts(kind: Any) -> list[Any]:
@@ -211,6 +227,17 @@ def _with_parts(kind: Any) -> list[Any]:
     return found
 
 
+def export_formats() -> Iterator[str]:
+    """Yield every export format and its file."""
+    yield from _table("format", "file", "may lose of the checkpoint's top-1")
+    for item in EXPORT_FORMATS:
+        most = item.tolerance.max_top1_loss
+        lost = "nothing: the same answers" if most is None else f"{most:g}"
+        adjustable = ", or what `--int8-tolerance` says" if item.tolerance.adjustable else ""
+        yield _row(f"`{item.name}`", f"`{item.file_of('VARIANT')}`", lost + adjustable)
+
+
 GENERATORS: dict[str, Callable[..., Iterator[str]]] = {
-    function.__name__: function for function in (commands, settings, recipes, exit_codes, contract)
+    function.__name__: function
+    for function in (commands, settings, recipes, exit_codes, contract, export_formats)
 }
