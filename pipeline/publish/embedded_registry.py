@@ -33,8 +33,8 @@ def sqlite_uri(folder: str) -> str:
 
 
 def sqlite_file(uri: str) -> str | None:
-    """Return the file of an embedded registry; None for a server."""
-    return uri.removeprefix(_SCHEME) if uri.startswith(_SCHEME) else None
+    """Return the file of an embedded registry, as an absolute path; None for a server."""
+    return os.path.abspath(uri.removeprefix(_SCHEME)) if uri.startswith(_SCHEME) else None
 
 
 def browse_command(uri: str, program: str = "mobilenet") -> str:

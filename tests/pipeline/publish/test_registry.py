@@ -185,6 +185,17 @@ def test_the_registry_is_made_anew_from_the_exports(tmp_path: Path, uri: str) ->
     assert register_all(sqlite_uri(str(tmp_path / "another"))) == register_all(uri)
 
 
+@pytest.mark.parametrize("file", ["mine.db", "a/folder/mine.db"])
+def test_its_file_may_be_named_from_the_working_folder(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    export = make_export(tmp_path / "e")
+    here = register(str(export), metrics_of(export), f"sqlite:///{file}")
+    assert here == register(str(export), metrics_of(export), f"sqlite:///{tmp_path}/mine/{file}")
+
+
 def test_what_a_killed_process_left_is_completed(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
