@@ -49,7 +49,7 @@ LINK = re.compile(
     rf"(?P<code>{CODE})|(?P<before>\]\(|\bsrc=\")(?P<target>[^)\s\"]+)", re.DOTALL | re.MULTILINE
 )
 MARK = re.compile(r"^<!-- generated: (\w+)(?: (\S+))? -->$", re.MULTILINE)
-USAGE_COLUMNS = 94
+USAGE_COLUMNS = 80
 SHOWN_VARIANT = Variant.parse("mobilenet_v2_1.0_224")
 GROUPS = {
     "data": "Data",
@@ -133,10 +133,10 @@ def commands() -> Iterator[str]:
 
 def _command(command: Command, own: argparse.ArgumentParser) -> Iterator[str]:
     own.formatter_class = functools.partial(argparse.HelpFormatter, width=USAGE_COLUMNS)
-    usage = own.format_usage().removeprefix("usage: ")
+    first, *others = own.format_usage().removeprefix("usage: ").splitlines()
     summary = command.summary[0].upper() + command.summary[1:]
     yield from ("", f"### mobilenet {command.name}", "", f"{summary}.")
-    yield from ("", "```text", inspect.cleandoc(usage), "```")
+    yield from ("", "```text", first, *(f"    {line.strip()}" for line in others), "```")
     yield from _table("flag", "meaning")
     for action in own._actions:
         if isinstance(action, argparse._HelpAction) or action.dest == "log_format":
