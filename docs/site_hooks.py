@@ -1,8 +1,9 @@
 """Hooks of MkDocs: pages from other folders, links, and what is generated from the code.
 
-A page asks for generated text by a comment on a line of its own, `<!-- generated: NAME -->`, or
-`<!-- generated: contract MODULE.CLASS -->`. The same page is read in the repository, so its links
-are those of the repository; here they lead to the pages of the site.
+A page asks for generated text by a comment at the end of a line, `<!-- generated: NAME -->`, or
+`<!-- generated: contract MODULE.CLASS -->`; the text takes the place of the line. The same page is
+read in the repository, where the line says where to find the text, and so its links are those of
+the repository; here they lead to the pages of the site.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ CODE = r"^```.*?^```$|`[^`]+`"  # in which nothing is a link
 LINK = re.compile(
     rf"(?P<code>{CODE})|(?P<before>\]\(|\bsrc=\")(?P<target>[^)\s\"]+)", re.DOTALL | re.MULTILINE
 )
-MARK = re.compile(r"^<!-- generated: (\w+)(?: (\S+))? -->$", re.MULTILINE)
+MARK = re.compile(r"^.*<!-- generated: (\w+)(?: (\S+))? -->$", re.MULTILINE)
 USAGE_COLUMNS = 80
 SHOWN_VARIANT = Variant.parse("mobilenet_v2_1.0_224")
 GROUPS = {
