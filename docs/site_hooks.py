@@ -32,7 +32,7 @@ from pipeline.cli.registry import COMMANDS
 from pipeline.export.formats.registry import EXPORT_FORMATS
 from preprocessing.errors import ERRORS, PermanentError
 from training.config import RunConfig
-from training.config.recipes import RECIPES
+from training.config.recipes import RECIPES, configured
 from training.config.setting import settings_of
 from training.models.variants import Variant
 
@@ -52,6 +52,7 @@ LINK = re.compile(
 MARK = re.compile(r"^.*<!-- generated: (\w+)(?: (\S+))? -->$", re.MULTILINE)
 USAGE_COLUMNS = 80
 SHOWN_VARIANT = Variant.parse("mobilenet_v2_1.0_224")
+SHOWN_EXAMPLES = 500  # for a recipe that follows the data
 GROUPS = {
     "data": "Data",
     "training": "Training",
@@ -164,9 +165,10 @@ def settings() -> Iterator[str]:
 
 def recipes() -> Iterator[str]:
     """Yield every recipe: its docstring, and the settings in which it is not the default."""
-    for name, build in RECIPES.items():
-        yield from ("", f"### {name}", "", str(inspect.getdoc(build)))
-        changed = [item for item in build(SHOWN_VARIANT).settings() if item.value != item.default]
+    for name, recipe in RECIPES.items():
+        yield from ("", f"### {name}", "", str(inspect.getdoc(recipe.build)))
+        config = configured(name, SHOWN_VARIANT, num_examples=recipe.num_examples or SHOWN_EXAMPLES)
+        changed = [item for item in config.settings() if item.value != item.default]
         if changed:
             yield from _table("setting", "here", "default")
         for item in changed:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="?", default=".", help="folder of runs, local or gs:// [this one]"
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        default=".",
+        help="folder of runs, local or gs:// [this one]",
     )
     flags.add_json(parser)
 
