@@ -46,6 +46,7 @@ def prepare(
     *,
     num_shards: dict[str, int],
     seed: int,
+    validation_fraction: float = 0.0,
     image: ImageOptions,
     max_rejects: int,
     overwrite: bool,
@@ -61,6 +62,8 @@ def prepare(
         records: Folder to write, local or a URL.
         num_shards: Number of shards per split; 0 chooses it by size.
         seed: Seed of the global shuffle.
+        validation_fraction: Fraction of each class to hold out as validation images, for a folder
+            per class that has none.
         image: Options for each image besides its repair.
         max_rejects: More rejected images than this fail the whole ingest.
         overwrite: Write the records again, whatever the folder holds of them.
@@ -78,7 +81,7 @@ def prepare(
             "pass only one of them"
         )
     beam_arguments = beam_options(beam_arguments, source_folder, records)
-    source = find_source(source_folder)
+    source = find_source(source_folder, validation_fraction)
     earlier_runs.refuse_foreign(records)
     with storage.exclusive(records, "prepare"):
         with _scratch(records) as scratch:

@@ -209,6 +209,14 @@ def positive_amount(text: str) -> float:
     return value
 
 
+def part(text: str) -> float:
+    """Return a fraction above 0 and below 1."""
+    value = positive_amount(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"expects a fraction between 0 and 1, got {text!r}")
+    return value
+
+
 def natural(text: str) -> int:
     """Return a whole number from 0."""
     if not text.isdecimal():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
 
 from preprocessing import storage
@@ -18,6 +18,7 @@ from preprocessing.storage.map_ahead import map_ahead
 
 TRAIN = "train"
 VALIDATION = ("validation", "val")
+REMEDY = "pass --validation-fraction 0.1 to hold out a tenth of each class"
 LOOKED_FOR = (
     f"a folder per class ({TRAIN}/<class>/ and "
     f"{' or '.join(f'{name}/<class>/' for name in VALIDATION)})"
@@ -29,13 +30,18 @@ def entries(folder: str, ignored: IgnoredFiles) -> list[Entry]:
     return [entry for entry in storage.list_entries(folder) if ignored.keeps(entry.name)]
 
 
-def classes_in(folder: str, ignored: IgnoredFiles) -> list[str]:
+def classes_in(folder: str, ignored: IgnoredFiles, beside: Container[str] = ()) -> list[str]:
     """Return the sorted names of the class folders in `folder`.
+
+    Args:
+        folder: Folder of the classes.
+        ignored: Counter of the skipped files.
+        beside: Files that may lie beside the classes.
 
     Raises:
         DataError: The folder has none, or holds something else as well.
     """
-    listed = entries(folder, ignored)
+    listed = [entry for entry in entries(folder, ignored) if entry.name not in beside]
     stray = [entry.name for entry in listed if not entry.is_folder]
     if stray:
         raise DataError(
@@ -99,13 +105,13 @@ def find(folder: str) -> Source:
     if not existing:
         raise UsageError(
             f"source {folder} has {TRAIN}/ but neither of {VALIDATION[0]}/ and {VALIDATION[1]}/; "
-            "expected one folder per class in each"
+            f"expected one folder per class in each, or {REMEDY}"
         )
     (validation,) = existing
     names = classes_in(train, IgnoredFiles())
     labels = {name: index for index, name in enumerate(names, start=1)}
     in_validation = classes_in(validation, IgnoredFiles())
-    _refuse_two_spellings(sorted({*names, *in_validation}), folder)
+    refuse_two_spellings(sorted({*names, *in_validation}), folder)
     unknown = sorted(set(in_validation) - labels.keys())
     if unknown:
         raise DataError(
@@ -129,7 +135,7 @@ def find(folder: str) -> Source:
     )
 
 
-def _refuse_two_spellings(names: list[str], folder: str) -> None:
+def refuse_two_spellings(names: list[str], folder: str) -> None:
     """Refuse names that look alike but differ in bytes, as different systems write accents."""
     spellings: dict[str, str] = {}
     for name in names:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+from typing import TYPE_CHECKING
 
 from pipeline.cli import flags
 from pipeline.cli.command import Command, Result
+
+if TYPE_CHECKING:
+    from preprocessing.records.schema import Manifest
+
+IMBALANCE = 3  # times as many images as another class
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +27,14 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
             default=0,
             help=f"number of {split} shards [{most}, fewer for small data]",
         )
+    parser.add_argument(
+        "--validation-fraction",
+        type=flags.part,
+        default=0.0,
+        metavar="F",
+        help="hold out this fraction of each class as validation images, for a folder per class "
+        "that has none; the draw follows from class and file name",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the global shuffle [0]")
     parser.add_argument(
         "--max-rejects", type=flags.natural, default=100, help="unreadable images to accept [100]"
@@ -68,6 +82,7 @@ def _run(arguments: argparse.Namespace) -> Result:
         arguments.records,
         num_shards={"train": arguments.train_shards, "validation": arguments.validation_shards},
         seed=arguments.seed,
+        validation_fraction=arguments.validation_fraction,
         image=ImageOptions(
             decode_check=arguments.decode_check,
             short_side=arguments.short_side,
@@ -90,6 +105,7 @@ def _run(arguments: argparse.Namespace) -> Result:
             if arguments.apply_orientation
             else "which is ignored, as in the original; --apply-orientation turns them upright",
         )
+    _tell_imbalance(manifest)
     verdict = imagenet.verdict(manifest)
     if verdict:
         differences = "; ".join(verdict.differences)
@@ -105,6 +121,18 @@ def _run(arguments: argparse.Namespace) -> Result:
         "duplicates": manifest.statistics.duplicates.counts(),
         "imagenet": contracts.to_json(verdict) if verdict else None,
     }
+
+
+def _tell_imbalance(manifest: Manifest) -> None:
+    """Say how many images the classes have, if the numbers differ much."""
+    counts = manifest.statistics.train.class_counts
+    if counts and max(counts) >= IMBALANCE * max(1, min(counts)):
+        logger.warning(
+            "prepare: the classes have %d (%s) to %d (%s) training images; train with "
+            "--set training.class_weights=balanced to let all weigh the same",
+            *(min(counts), manifest.classes[counts.index(min(counts))].text),
+            *(max(counts), manifest.classes[counts.index(max(counts))].text),
+        )
 
 
 COMMAND = Command(
