@@ -10,6 +10,7 @@ from pipeline.cli.release import (
     compare,
     export,
     fetch,
+    predict,
     publish,
     register,
     registry,
@@ -38,7 +39,7 @@ COMMANDS: list[Command] = [
         *(demo, sample, prepare, adopt, inspect),
         *(variants, recipes, config, plan, diagnose, certify, train, evaluate),
         *(runs, dashboard, data_service, import_checkpoint),
-        *(export, benchmark, publish, register, fetch, compare, report, table, registry),
+        *(export, predict, benchmark, publish, register, fetch, compare, report, table, registry),
         *(launch, jobs, logs, stop, resume, watch, doctor),
     )
 ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.export.metrics import InputContract
+from preprocessing.errors import DataError
 from preprocessing.records.schema import Manifest
 from training.config import EvaluationConfig
 from training.input.inception import EVAL_CROP_FRACTION, RESIZE_TO_CROP
 
-_CROPS: dict[str, dict[str, Any]] = {
+_CROPS: dict[Literal["inception", "resize_256"], dict[str, Any]] = {
     "inception": {
         "crop": "the centre, crop_fraction of each side, then resize; aspect ratio not kept",
         "crop_fraction": EVAL_CROP_FRACTION,
@@ -22,6 +23,7 @@ _CROPS: dict[str, dict[str, Any]] = {
         "resize": "bilinear with antialiasing (TF2 tf.image.resize)",
     },
 }
+ACCURATE, FAST = "accurate DCT", "fast DCT"
 LABELS_RULE = (
     "output i is named by line i of labels.txt when lines are counted from 0, "
     "which is line i + 1 of an editor"
@@ -48,13 +50,25 @@ def input_contract(size: int, config: EvaluationConfig, manifest: Manifest) -> I
         mean=127.5,
         std=127.5,
         **_CROPS[config.crop],
-        jpeg_decoder="accurate DCT" if config.precise else "fast DCT",
+        jpeg_decoder=ACCURATE if config.precise else FAST,
         outputs=len(manifest.classes) + 1,
         label_offset=1,
         labels=f"output 0 is the background; {LABELS_RULE}",
         orientation=APPLIED if manifest.options.get("apply_orientation") else IGNORED,
         quantized="a uint8 file takes the pixels as they are, an int8 file the pixels minus 128",
     )
+
+
+def evaluation_of(contract: InputContract) -> EvaluationConfig:
+    """Return how images are prepared for a model, as its contract says.
+
+    Raises:
+        DataError: The contract speaks of another way.
+    """
+    for crop, rule in _CROPS.items():
+        if contract.crop == rule["crop"]:
+            return EvaluationConfig(crop=crop, precise=contract.jpeg_decoder == ACCURATE)
+    raise DataError(f"this version does not know how to prepare an image by {contract.crop!r:.100}")
 
 
 def labels(manifest: Manifest) -> bytes:

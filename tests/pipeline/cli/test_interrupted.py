@@ -31,6 +31,7 @@ from tests.sessions import members, wait_until_gone
 LINE = "mobilenet: interrupted; run the same command again, it continues"
 TRAINING_LINE = re.compile(r"mobilenet: (terminated|interrupted twice);.* to continue")
 NEVER = ("Traceback", "Exception ignored", "leaked", "Fatal", "core dumped")
+IMAGE = Path(__file__).parents[2] / "data" / "image0.jpg"
 SOON_SECONDS = 5.0
 SAVING_SECONDS = 20.0  # loop.grace_seconds and the reserve, for a training that has begun
 SCALES_SECONDS = (0.3, 2.0, 6.0)  # imports, preparations, work
@@ -176,6 +177,7 @@ def command_lines(
         ],
         "import-checkpoint": [export, f"--variant={variant}", workdir],
         "export": [records, f"--workdir={run.path}", f"--output={folder}/export"],
+        "predict": [str(IMAGE), f"--model={export}"],
         "benchmark": [export],
         "publish": [export, f"--to={folder}/published", f"--registry={uri}"],
         "register": [export, f"--registry={uri}"],

@@ -19,6 +19,7 @@ CLUSTER = "cluster.test"
 PUBLISHED = "published.test"
 BUCKETS = "storage.googleapis.com"  # whom a path in gs:// names
 VARIANT = "mobilenet_v2_0.35_64"
+IMAGE = Path(__file__).parents[2] / "data" / "image0.jpg"
 SMALL = (
     *("--variant=shallow_0.35_32", "--recipe=demo"),
     "--set=training.batch_per_replica=4",
@@ -86,6 +87,7 @@ def calls(demo: Path, folder: Path) -> Iterator[Call]:
     yield Call(
         ("import-checkpoint", export, f"--variant={VARIANT}", f"--workdir={folder}/imported")
     )
+    yield Call(("predict", str(IMAGE), f"--model={export}"))
     yield Call(("benchmark", export))
     yield Call(("register", export, f"--registry=sqlite:///{database}"))
     yield Call(("registry", f"--database={database}"), port=5000)

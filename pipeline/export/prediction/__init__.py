@@ -1,0 +1,3 @@
+"""Prediction: exported models classify images of one's own."""
+
+__all__ = ["classifier", "opening"]
