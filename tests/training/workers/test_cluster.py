@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import socket
 import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
@@ -117,6 +121,99 @@ def test_all_workers_meet_whenever_each_of_them_comes() -> None:
     threads[2].start()
     for thread in threads:
         thread.join(30)
+    assert sorted(arrived) == [0, 1, 2]
+
+
+@contextlib.contextmanager
+def losing(address: str, lost: float, seed: int) -> Iterator[str]:
+    """Provide an address that leads to another one, from which a part of the answers is lost."""
+    host, _, port = address.rpartition(":")
+    draws = random.Random(seed)
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def forward() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                try:
+                    with socket.create_connection((host, int(port)), 1) as behind:
+                        behind.settimeout(1)
+                        behind.sendall(connection.recv(1000))
+                        answer = behind.recv(1000)
+                except OSError:
+                    connection.close()
+                    continue
+                if draws.random() < lost:
+                    kept.append(connection)  # silent, until the caller gives up
+                else:
+                    connection.sendall(answer)
+                    connection.close()
+
+        thread = threading.Thread(target=forward, daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_all_meet_although_answers_are_lost(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Whoever has met all others must not close the door on one that has not heard it."""
+    monkeypatch.setattr("training.workers.rendezvous.CALL_SECONDS", 0.15)
+    workers = addresses(4)
+    arrived: list[int] = []
+
+    def arrive(index: int, seen: tuple[str, ...]) -> None:
+        rendezvous(Cluster(seen, index), 30, nobody_stops)
+        arrived.append(index)
+
+    with contextlib.ExitStack() as stack:
+        threads = []
+        for index in range(4):
+            seen = tuple(
+                address
+                if peer == index
+                else stack.enter_context(losing(address, 0.5, seed * 100 + index * 10 + peer))
+                for peer, address in enumerate(workers)
+            )
+            threads.append(threading.Thread(target=arrive, args=(index, seen)))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(35)
+    assert sorted(arrived) == [0, 1, 2, 3]
+
+
+def test_a_worker_that_was_started_again_is_met_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker 1 comes, meets worker 0, ends before worker 2 comes, and comes again."""
+    workers = addresses(3)
+    arrived: list[int] = []
+
+    def arrive(index: int) -> None:
+        rendezvous(Cluster(workers, index), 30, nobody_stops)
+        arrived.append(index)
+
+    def stop_soon() -> None:
+        if time.monotonic() > end:
+            raise StoppedError("terminated")
+
+    threads = [threading.Thread(target=arrive, args=(index,)) for index in (0, 1, 2)]
+    threads[0].start()
+    end = time.monotonic() + 1.0
+    with pytest.raises(StoppedError):
+        rendezvous(Cluster(workers, 1), 30, stop_soon)
+    assert not arrived
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join(35)
     assert sorted(arrived) == [0, 1, 2]
 
 
