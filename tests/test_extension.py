@@ -98,8 +98,8 @@ def _require_shown(folder: str, metrics: ExportMetrics, tmp_path: Path) -> None:
     assert "arrays difference" in beside_original([entry]).splitlines()[0]
     report(folder, str(tmp_path / "report.html"), None)
     page = (tmp_path / "report.html").read_text()
-    assert "<th>arrays top-1</th>" in page
-    assert "<td>arrays</td>" in page
+    assert '<th scope="col">arrays<br>top-1</th>' in page
+    assert '<th scope="row">arrays</th>' in page
 
 
 @pytest.mark.parametrize(

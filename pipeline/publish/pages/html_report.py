@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import os
 from collections.abc import Callable
@@ -65,9 +66,15 @@ def report(folder: str, output: str, records: str | None) -> dict[str, Any]:
         "percent": accuracy_table.percent,
         "milliseconds": accuracy_table.milliseconds,
         "short_commit": index_page.short_commit,
+        "breakable": _breakable,
     }
     storage.update_bytes(output, templates.render(TEMPLATE, content, filters))
     return {"report": output, "models": [entry.name for entry in content["entries"]]}
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a narrow table may break at its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _of_published(folder: str) -> dict[str, Any]:
@@ -108,14 +115,7 @@ def _of_export(folder: str, records: str | None) -> dict[str, Any]:
                 for name, figures in metrics.formats.items()
             ],
             "files": sorted(entry.file_bytes.items()),
-            "curves": [
-                _svg(plots.curves(curves, chosen, ylabel))
-                for chosen, ylabel in (
-                    (("train/loss", "train/regularization"), "loss"),
-                    (("train/top1", "validation/top1", "validation/top5"), "accuracy"),
-                )
-                if any(curves.get(name) for name in chosen)
-            ],
+            "curves": _curves(curves),
             "classes": _classes(answers, names),
             "confusion": _confusion(answers, names),
             "pairs": _pairs(answers, names),
@@ -133,21 +133,46 @@ def _figures(entries: list[PublishedEntry]) -> dict[str, Any]:
     return {
         "entries": entries,
         "originals": {
-            entry.name: accuracy_table.original(entry.name)
+            entry.name: theirs
             for entry in entries
             if accuracy_table.is_comparable(entry)
+            and (theirs := accuracy_table.original(entry.name))
         },
         "accuracy_columns": accuracy_columns(),
         "latency_columns": latency_columns(),
-        "macs_plot": _svg(plots.accuracy_over_macs(entries)),
-        "latency_plot": _svg(plots.latency(entries)),
+        "macs_plot": plots.on_a_page(
+            functools.partial(plots.draw_accuracy_over_macs, entries=entries),
+            "Top-1 accuracy on ImageNet over multiply-accumulates of published networks and ours",
+        ),
+        "published_latency_plot": plots.on_a_page(
+            plots.draw_published_latency,
+            "Top-1 accuracy on ImageNet over the published latency on a Pixel 1",
+        ),
+        "measured_latency_plot": plots.on_a_page(
+            functools.partial(plots.draw_measured_latency, entries=entries),
+            f"Measured latency of {', '.join(entry.name for entry in entries)}; the table has it",
+        ),
     }
 
 
-def _svg(content: bytes) -> Any:
-    """Return an SVG for use inside the page, without the prologue of a separate file."""
-    text = content.decode()
-    return Markup(text[text.index("<svg") :])
+def _curves(curves: history.History) -> list[dict[str, Any]]:
+    """Return the plots of a run's losses and accuracies, of those that it has."""
+    return [
+        {
+            "title": title,
+            "plot": plots.on_a_page(
+                functools.partial(
+                    plots.draw_curves, history=curves, names=names, ylabel=title.lower()
+                ),
+                f"{title} over the steps of the training: {', '.join(names)}",
+            ),
+        }
+        for title, names in (
+            ("Loss", ("train/loss", "train/regularization")),
+            ("Accuracy", ("train/top1", "validation/top1", "validation/top5")),
+        )
+        if any(curves.get(name) for name in names)
+    ]
 
 
 def _classes(answers: per_image.PerImage, names: list[str]) -> list[dict[str, Any]]:

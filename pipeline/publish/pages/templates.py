@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-FOLDER = os.path.dirname(__file__)  # of `style.html` and `bars.html`, which templates include
+FOLDER = os.path.dirname(__file__)  # of `style.html` and `parts.html`, which templates include
 
 
 def render(

@@ -18,7 +18,7 @@ from preprocessing.records.schema import Manifest
 from tests.pipeline.an_export import VARIANT, make_export, metrics_of, write_metrics
 from tests.pipeline.publish.publishing import publish_to
 
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "wbr"}
 
 
 class Page(HTMLParser):
