@@ -47,18 +47,10 @@ class Page(HTMLParser):
             self.text += data
 
 
-def test_an_export_without_its_records(tmp_path: Path) -> None:
-    report(str(make_export(tmp_path / "e")), str(tmp_path / "report.html"), None)
-    page = Page(tmp_path / "report.html")
-    for text in ("Worst mistakes", "3 of 100 images are wrong", "Pass --records", "r" * 64):
-        assert text in page.text
-    assert all(address.startswith("#") for address in page.addresses), "not self-contained"
-
-
-def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
-    """The page shows the most confident mistakes, with their own pictures."""
+def pictured_export(records: Path, folder: Path) -> tuple[Path, Predictions]:
+    """Make an export whose answers on the validation images of `records` are random."""
     manifest = Manifest.read(str(records))
-    export = make_export(tmp_path / "e")
+    export = make_export(folder)
     (export / "labels.txt").write_text(
         "".join(f"{name}\n" for name in ("<background>", *(c.text for c in manifest.classes)))
     )
@@ -73,6 +65,21 @@ def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
         files=directory.file_digests(str(export)),
     )
     write_metrics(export, metrics)
+    return export, predictions
+
+
+def test_an_export_without_its_records(tmp_path: Path) -> None:
+    report(str(make_export(tmp_path / "e")), str(tmp_path / "report.html"), None)
+    page = Page(tmp_path / "report.html")
+    for text in ("Worst mistakes", "3 of 100 images are wrong", "Pass --records", "r" * 64):
+        assert text in page.text
+    assert all(address.startswith("#") for address in page.addresses), "not self-contained"
+
+
+def test_an_export_with_its_images(records: Path, tmp_path: Path) -> None:
+    """The page shows the most confident mistakes, with their own pictures."""
+    export, predictions = pictured_export(records, tmp_path / "e")
+    labels = predictions.labels
     report(str(export), str(tmp_path / "report.html"), str(records))
     page = Page(tmp_path / "report.html")
     pictures = [
@@ -92,6 +99,19 @@ def test_other_records_are_refused(records: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not the records this export was measured on"):
         report(str(export), str(tmp_path / "report.html"), str(records))
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_latency_of_the_only_network_is_shown_format_by_format(tmp_path: Path) -> None:
+    export = make_export(tmp_path / "e")
+    publish_to(export, tmp_path / "published")
+    report(str(tmp_path / "published"), str(tmp_path / "report.html"), None)
+    page = Page(tmp_path / "report.html")
+    plot = page.text[page.text.index("Latency as measured") :].split("Latency as published")[0]
+    latencies = metrics_of(export).latency.formats
+    assert len(latencies) == 2
+    for name, latency in latencies.items():
+        assert name in plot
+        assert plot.split().count(f"{latency.median_ms:.2f}") >= len(latencies)
 
 
 def test_a_published_folder_with_originals_beside(tmp_path: Path) -> None:
