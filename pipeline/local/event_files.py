@@ -23,6 +23,9 @@ class EventFiles:
     """The event files of a run, or of every run in a folder.
 
     Local ones are linked, and those in a bucket are copied: only the bytes that are new.
+
+    Attributes:
+        logdir: The local folder for TensorBoard, whose folders are named after the runs.
     """
 
     def __init__(self, folder: str, copy: str) -> None:
@@ -32,21 +35,14 @@ class EventFiles:
             folder: A run, or a folder of runs.
             copy: An empty local folder.
         """
-        self._folder, self._copy = folder, copy
+        self._folder, self.logdir = folder, copy
         self._is_run = storage.exists(_events_of(folder))
-
-    @property
-    def logdir(self) -> str:
-        """The local folder for TensorBoard, whose folders are named after the runs."""
-        if self._is_run and not storage.is_remote(self._folder):
-            return _events_of(self._folder)
-        return self._copy
 
     def refresh(self) -> list[str]:
         """Bring `logdir` up to date and return the names of the runs that have events."""
         with_events = []
         for name, events in self._runs().items():
-            copy = os.path.join(self._copy, name)
+            copy = os.path.join(self.logdir, name)
             is_there = _fetch(events, copy) if storage.is_remote(events) else _link(events, copy)
             if is_there:
                 with_events.append(name)
@@ -67,12 +63,17 @@ class EventFiles:
     def _runs(self) -> dict[str, str]:
         """Return the folder of events of every run by its name."""
         if self._is_run:
-            return {".": _events_of(self._folder)}
+            return {_name_of(self._folder): _events_of(self._folder)}
         return {
             entry.name: _events_of(storage.join(self._folder, entry.name))
             for entry in storage.list_entries(self._folder)
             if entry.is_folder
         }
+
+
+def _name_of(run: str) -> str:
+    path = run if storage.is_remote(run) else os.path.abspath(run)
+    return os.path.basename(path.rstrip("/"))
 
 
 def _events_of(run: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ TRAIN = (
     "--set=loop.steps_per_loop=2",
     "--set=loop.checkpoint_every_steps=2",
     "--set=loop.evaluate_every_steps=4",
+    "--set=loop.histograms_every_steps=4",
     "--set=training.batch_per_replica=8",
     "--set=training.total_images=96",  # 6 steps of two replicas
     "--workers=2",
@@ -168,12 +170,14 @@ def test_the_runs_there_are_listed_as_here(here: Place, there: Place) -> None:
     assert listed[0] == listed[1]
 
 
-def test_the_dashboard_shows_both_runs(here: Place, there: Place) -> None:
-    for place, folder, name in (
-        (here, here.workdir, "."),
-        (here, here.folder, "workdir"),
-        (there, there.workdir, "."),
-        (there, there.folder, "workdir"),
+def test_the_dashboard_shows_both_runs_by_name_with_what_decides_first(
+    here: Place, there: Place
+) -> None:
+    for place, folder in (
+        (here, here.workdir),
+        (here, here.folder),
+        (there, there.workdir),
+        (there, there.folder),
     ):
         (port,) = free_ports(1)
         with subprocess.Popen(
@@ -182,9 +186,18 @@ def test_the_dashboard_shows_both_runs(here: Place, there: Place) -> None:
             stderr=subprocess.DEVNULL,
         ) as process:
             try:
-                address = f"http://127.0.0.1:{port}/data/plugin/scalars/tags"
-                tags = first_answer(address)
-                assert "train/loss" in json.dumps(tags[name]), tags
+                address = f"http://127.0.0.1:{port}/data"
+                tags = first_answer(f"{address}/plugin/scalars/tags")
+                assert first_answer(f"{address}/runs") == ["workdir"]
+                layout = first_answer(f"{address}/plugin/custom_scalars/layout")
+                charts = [chart for part in layout["category"] for chart in part["chart"]]
+                assert [chart["title"] for chart in charts[:2]] == ["loss", "top-1"]
+                for chart in charts:
+                    assert any(
+                        re.search(pattern, tag)
+                        for pattern in chart["multiline"]["tag"]
+                        for tag in tags["workdir"]
+                    ), chart
             finally:
                 process.kill()
 

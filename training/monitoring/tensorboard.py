@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalars
 from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import summary_v2 as hparams
 
@@ -26,6 +28,45 @@ from training.workdir.run_record import Run
 logger = logging.getLogger(__name__)
 
 GIB = 2.0**30
+
+
+def _chart(title: str, *tags: str) -> layout_pb2.Chart:
+    return layout_pb2.Chart(
+        title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
+    )
+
+
+# The page "Custom Scalars", on which every run has the same charts: what decides comes first.
+LAYOUT = layout_pb2.Layout(
+    category=[
+        layout_pb2.Category(
+            title="loss and accuracy",
+            chart=[
+                _chart("loss", "train/loss"),
+                _chart("top-1", "train/top1", "validation/top1", "validation_raw/top1"),
+                _chart("top-5", "validation/top5", "validation_raw/top5"),
+            ],
+        ),
+        layout_pb2.Category(
+            title="schedule and speed",
+            chart=[
+                _chart("learning rate", "train/learning_rate"),
+                _chart("images per second", "speed/images_per_second"),
+                _chart("milliseconds per step", "speed/milliseconds_per_step"),
+                _chart("share of time waiting for input", "train/input_wait"),
+                _chart("epoch", "train/epoch"),
+            ],
+        ),
+        layout_pb2.Category(
+            title="gradients and memory",
+            chart=[
+                _chart("gradient norm", "train/gradient_norm"),
+                _chart("loss with regularization", "train/total_loss", "train/regularization"),
+                _chart("peak memory (GiB)", "memory/.*"),
+            ],
+        ),
+    ]
+)
 
 
 class TensorBoard:
@@ -68,6 +109,7 @@ class TensorBoard:
             hparams.hparams_config_pb([hparams_api.HParam(name) for name in settings], metrics),
             hparams.hparams_pb(settings, trial_id=self._run.config_digest[:12]),
         )
+        self._summaries.raw(step, custom_scalars.pb(LAYOUT))
         rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
         self._summaries.text(step, "config", f"| setting | value |\n|---|---|\n{rows}")
         config = self._run.config

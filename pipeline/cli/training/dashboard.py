@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 "--wait"
             )
         flags.require_free_port(arguments.port)
-        logger.info("dashboard: showing %d runs of %s", len(runs), arguments.folder)
+        logger.info("dashboard: showing %s of %s", ", ".join(runs) or "no run", arguments.folder)
         events.keep_fresh()
         sys.exit(_serve(events.logdir, arguments.host, arguments.port))
 

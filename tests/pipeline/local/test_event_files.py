@@ -61,14 +61,17 @@ def test_the_copy_has_the_events_of_every_run_under_its_name(
 
 
 @pytest.mark.parametrize("medium", ["disk", "bucket"])
-def test_a_single_run_has_no_name(medium: str, tmp_path: Path, emulator: Emulator) -> None:
+def test_a_single_run_has_its_name_too(medium: str, tmp_path: Path, emulator: Emulator) -> None:
     runs = str(tmp_path / "runs") if medium == "disk" else f"{emulator.bucket}/runs"
     write_runs(runs, 1)
     copy = tmp_path / "copy"
     copy.mkdir()
-    events = EventFiles(storage.join(runs, "run-00"), str(copy))
-    assert events.refresh()
-    assert {*contents(events.logdir)} == {"events.out.tfevents.1", "plugins/profile/1/trace"}
+    for run in ("run-00", "run-00/"):
+        events = EventFiles(storage.join(runs, run), str(copy))
+        assert events.refresh() == ["run-00"]
+        assert {*contents(events.logdir)} == {
+            f"run-00/{name}" for name in ("events.out.tfevents.1", "plugins/profile/1/trace")
+        }
 
 
 def test_a_refresh_asks_once_per_folder_of_events_and_fetches_what_is_new(
