@@ -7,20 +7,19 @@ then `record_offsets.npz` and, last, `dataset.json` are written beside the shard
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from preprocessing import limits, storage
 from preprocessing.assemble import FinishedShards, manifest_of
 from preprocessing.errors import DataError, UsageError
 from preprocessing.images.orientation import UPRIGHT
 from preprocessing.images.repair import RejectedImageError, repair
+from preprocessing.progress import progress_bar
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.records_folder import is_ours, key_of
 from preprocessing.records.schema import SPLITS, ImageClass, Manifest, Shard
@@ -149,7 +148,7 @@ def _read_all(records: str, files: dict[str, list[storage.Entry]]) -> dict[str, 
     total = sum(file.size for named in files.values() for file in named)
     read: dict[str, list[_ReadShard]] = {split: [] for split in SPLITS}
     with (
-        tqdm(total=total, desc="adopt", unit="B", unit_scale=True, file=sys.stderr) as bar,
+        progress_bar(total=total, desc="adopt", unit="B", unit_scale=True) as bar,
         ThreadPoolExecutor(limits.num_cores()) as pool,
     ):
         submitted = [

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tqdm import tqdm
-
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
 from preprocessing.ingest_plan import IngestPlan, ShardPlan
+from preprocessing.progress import progress_bar
 from preprocessing.records import schema, verify
 from preprocessing.records.schema import SPLITS, Manifest
 from preprocessing.shards import REPORTS, read_reports
@@ -84,7 +83,7 @@ def missing_shards(records: str, plan: IngestPlan, plans: str) -> list[ShardPlan
     """Return the shards to write: those that are lost, cut or of images that have changed."""
     current: set[str] = set()
     shards = {shard.file: shard for shard in plan.shards}
-    with tqdm(total=plan.num_images, desc="compare", unit=" images", delay=5) as bar:
+    with progress_bar(total=plan.num_images, desc="compare", unit=" images", delay=5) as bar:
         for report in read_reports(records, list(shards)):
             shard = shards[report.shard.file]
             contents = report.source.compared(shard.images(plans))

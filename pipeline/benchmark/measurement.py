@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from pipeline.benchmark import op_profile
 from pipeline.benchmark.adb import Phone, PhoneTiming
 from pipeline.benchmark.op_profile import OperatorSummary, OperatorTime
@@ -19,6 +17,7 @@ from pipeline.export.formats import registry
 from pipeline.export.metrics import FormatLatency, Host
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from preprocessing.progress import progress_bar
 from preprocessing.storage import contracts
 from training.models.variants import Variant
 
@@ -94,7 +93,7 @@ def benchmark(folder: str, *, profile: bool = False, phone: Phone | None = None)
     if not files:
         raise UsageError(f"{folder} has no TF-Lite file; export the run with one, or again")
     properties = phone.prepare() if phone else None
-    progress = tqdm(files.items(), desc="benchmark", unit=" formats")
+    progress = progress_bar(files.items(), desc="benchmark", unit=" formats")
     result = BenchmarkResult(
         export=folder,
         variant=metrics.variant,

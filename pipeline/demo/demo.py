@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.local import processes
 from pipeline.publish.embedded_registry import browse_command, sqlite_uri
-from pipeline.publish.pages import accuracy_table
+from pipeline.publish.pages import accuracy_table, terminal
 from pipeline.publish.passwords import without_password
 from pipeline.publish.published_index import read_index
 
@@ -84,6 +84,7 @@ def run_demo(output: str, workers: int, overrides: list[str]) -> dict[str, Any]:
     started = time.monotonic()
     folders = DemoFolders(output=output)
     os.makedirs(f"{output}/exports", exist_ok=True)
+    logger.info("%s", f"The demo writes everything below {output}:\n{_places(folders)}")
     prepared, published = _run_stages(folders, workers, overrides)
     _print_summary(folders)
     return {
@@ -132,14 +133,20 @@ def _run_stages(
 
 
 def _print_summary(folders: DemoFolders) -> None:
-    logger.info(
-        "%s",
-        f"\n{accuracy_table.ours(read_index(folders.published))}\n"
-        f"table       {folders.published}/README.md\n"
+    table = terminal.shown(accuracy_table.ours(read_index(folders.published)), sys.stderr)
+    logger.info("%s", f"\n{table}\n{_places(folders)}")
+
+
+def _places(folders: DemoFolders) -> str:
+    """Return where everything is, and the commands that show it."""
+    return (
+        f"records     {folders.records}\n"
+        f"run         {folders.workdir}\n"
         f"models      {folders.export}\n"
+        f"table       {folders.published}/README.md\n"
         f"report      {folders.report}\n"
         f"TensorBoard {_program()} dashboard {shlex.quote(folders.workdir)}\n"
-        f"registry    {browse_command(folders.registry, _program())}\n",
+        f"registry    {browse_command(folders.registry, _program())}\n"
     )
 
 

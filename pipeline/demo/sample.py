@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
+from preprocessing.progress import progress_bar
 from preprocessing.sources import archives, words
 
 NUM_VALIDATION = 360
@@ -65,7 +65,7 @@ def _write(folder: str) -> dict[str, Any]:
     sides = random.integers(SIDES[0], SIDES[1], size=(len(order), 2), endpoint=True)
     images = [
         _scan(digits.images[index], *sides[index])
-        for index in tqdm(order, desc="sample", unit=" images")
+        for index in progress_bar(order, desc="sample", unit=" images")
     ]
     labels = [int(digits.target[index]) for index in order]
 

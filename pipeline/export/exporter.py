@@ -11,8 +11,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 
-from tqdm import tqdm
-
 from pipeline.export import directory, latency, per_image, unfinished
 from pipeline.export.conversion import litert
 from pipeline.export.job import CHUNK, VERSIONED_PACKAGES, Converted, Export
@@ -29,6 +27,7 @@ from pipeline.export.unfinished import Unfinished
 from pipeline.local.quiet import import_tensorflow
 from preprocessing import storage
 from preprocessing.errors import CheckFailedError, StorageFullError
+from preprocessing.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +150,7 @@ def _predictions(work: Stages, contract: InputContract) -> dict[str, Predictions
     """Return the predictions of the reference and of every format on every image."""
     job, kept = work.job, work.unfinished
     missing = sorted({*range(job.num_chunks)} - {*kept.chunk_numbers()})
-    with tqdm(total=job.num_images, desc="export: comparing", unit=" images") as progress:
+    with progress_bar(total=job.num_images, desc="export: comparing", unit=" images") as progress:
         progress.update(job.num_images - sum(_size(job, number) for number in missing))
         for number in work.compare(contract, missing):
             progress.update(_size(job, number))
@@ -165,7 +164,7 @@ def _size(job: Export, number: int) -> int:
 
 
 def _latencies(flatbuffers: Mapping[str, bytes]) -> Latencies:
-    progress = tqdm(flatbuffers.items(), desc="export: timing", unit=" formats")
+    progress = progress_bar(flatbuffers.items(), desc="export: timing", unit=" formats")
     return Latencies(
         host=latency.host(),
         threads=1,

@@ -6,15 +6,13 @@ It is read from the shard reports, so it is right for every runner, local or rem
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from preprocessing import storage
 from preprocessing.ingest_plan import IngestPlan
+from preprocessing.progress import progress_bar
 from preprocessing.shards import REPORTS
 
 SECONDS_BETWEEN_LOOKS = {False: 0.5, True: 5.0}  # for a local folder, for a bucket
@@ -36,8 +34,8 @@ def shown_progress(plan: IngestPlan, records: str) -> Iterator[None]:
     already, already_bytes = done()
     started = time.monotonic()
     stopped = threading.Event()
-    with tqdm(
-        total=plan.num_images, initial=already, desc="prepare", unit=" images", file=sys.stderr
+    with progress_bar(
+        total=plan.num_images, initial=already, desc="prepare", unit=" images"
     ) as bar:
 
         def show() -> None:

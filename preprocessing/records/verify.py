@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, cast
 
 import numpy as np
-from tqdm import tqdm
 
 from preprocessing import limits, storage
 from preprocessing.errors import DataError, describe_os_error
+from preprocessing.progress import progress_bar
 from preprocessing.records import schema, tfrecord
 from preprocessing.records.schema import SPLITS, ImageClass, Manifest, Shard
 
@@ -71,12 +70,8 @@ def verify(records: str, manifest: Manifest) -> None:
     counted = {split: Counter[int]() for split in SPLITS}
     problems = []
     with (
-        tqdm(
-            total=sum(shard.bytes for shard in shards),
-            desc="verify",
-            unit="B",
-            unit_scale=True,
-            file=sys.stderr,
+        progress_bar(
+            total=sum(shard.bytes for shard in shards), desc="verify", unit="B", unit_scale=True
         ) as bar,
         ThreadPoolExecutor(limits.num_cores()) as pool,
     ):

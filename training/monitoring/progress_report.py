@@ -8,6 +8,7 @@ import sys
 
 from tqdm import tqdm
 
+from preprocessing.progress import progress_bar
 from training.metrics.accuracy import Accuracy
 from training.workdir.progress import Progress
 from training.workdir.run_record import Run
@@ -27,12 +28,11 @@ class Reporter:
         if start_step:
             self._log(f"train: resuming at step {start_step} of {run.num_steps}")
         # Only in a terminal, and below the lines.
-        self._live = tqdm(
+        self._live = progress_bar(
             total=run.num_steps,
             initial=start_step,
+            desc="train",
             unit="step",
-            file=sys.stderr,
-            dynamic_ncols=True,
             leave=False,
             disable=None if cluster.is_chief else True,
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from pipeline.local.quiet import chatter_hidden
 from preprocessing import storage
 from preprocessing.errors import DataError
 
@@ -20,7 +23,8 @@ class LiteRTModel:
     """
 
     def __init__(self, flatbuffer: bytes, num_threads: int = 1, name: str = "the model") -> None:
-        self._interpreter = _interpreter(flatbuffer, name, num_threads=num_threads)
+        with _first_words_hidden():
+            self._interpreter = _interpreter(flatbuffer, name, num_threads=num_threads)
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
 
@@ -107,6 +111,18 @@ def _undelegated(flatbuffer: bytes) -> Any:
         "the model",
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
+
+
+_has_spoken = False
+
+
+@contextlib.contextmanager
+def _first_words_hidden() -> Iterator[None]:
+    """Hide that LiteRT creates its delegate, which it tells once in a process."""
+    global _has_spoken
+    with contextlib.nullcontext() if _has_spoken else chatter_hidden():
+        yield
+    _has_spoken = True
 
 
 def _interpreter(flatbuffer: bytes, name: str, **options: Any) -> Any:

@@ -83,6 +83,9 @@ def test_every_format_reaches_the_accuracy_and_the_result_is_complete(
 
 def test_progress_and_where_to_look_are_on_stderr(demo: tuple[Path, Outcome]) -> None:
     output, outcome = demo
+    before, _, _ = outcome.err.partition("$ mobilenet ")
+    for place in ("records", f"runs/{VARIANT}", f"exports/{VARIANT}", "report.html"):
+        assert f" {output}/{place}\n" in before
     for stage in STAGES:
         assert f"$ mobilenet {stage} " in outcome.err
     assert "rejected train/n99900003/n99900003_144.JPEG" in outcome.err

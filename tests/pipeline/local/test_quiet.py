@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+SHORT = (
+    "--set=training.total_images=32",
+    "--set=training.batch_per_replica=8",
+    "--set=loop.steps_per_loop=2",
+)
+FEW_FORMATS = ("--formats=saved_model,tflite_float32,tflite_int8", "--int8-tolerance=1")
 SCRIPT = """
 import sys
 import pandas
@@ -24,3 +34,29 @@ def test_large_packages_are_left_out_and_can_be_imported_later() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['pandas']\nTrue\n"
+
+
+@pytest.mark.slow
+def test_only_our_lines_are_on_stderr(records: Path, tmp_path: Path) -> None:
+    """Training, evaluation and LiteRT print nothing of their own, at any of their log levels."""
+    workdir = f"--workdir={tmp_path / 'run'}"
+    for command, said in (
+        (
+            ("train", "--variant=shallow_1.0_96", "--recipe=demo", workdir, *SHORT),
+            "train: step 4/4  ",
+        ),
+        (("evaluate", workdir), "evaluate: top-1 "),
+        (("export", workdir, f"--output={tmp_path / 'export'}", *FEW_FORMATS), "export: "),
+    ):
+        environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *command, f"--records={records}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = done.stderr.splitlines()
+        assert any(line.startswith(said) for line in lines)
+        assert [line for line in lines if not line.startswith(f"{command[0]}: ")] == []
