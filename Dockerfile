@@ -5,10 +5,9 @@
 #   train-gpu  the same with CUDA: stage `train`
 #   registry   the MLflow server with its PostgreSQL driver
 # Build one with: docker build --target train -t mobilenet-train .
-# BASE is any Debian image with Python 3.11 and venv; GO is one with Go 1.26; MAVEN is one with Maven, for `worker`.
+# BASE is any Debian image with Python 3.11 and venv; GO is one with Go 1.26.
 ARG BASE=python:3.11-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 ARG GO=golang:1.26.8-bookworm@sha256:f4191582e1522dfc5980a6bdc0309a756f9697f3e7d0f199c7e26fc82ab324fd
-ARG MAVEN=maven:3.9-eclipse-temurin-17@sha256:42a3ac393abbc64dae6c96703e5ead2e921fe9103371ac58b5b404b0d6a26502
 
 # Each module's go.sum has the digest of everything that goes into the program.
 FROM ${GO} AS kustomize
@@ -19,13 +18,6 @@ FROM ${GO} AS beam-boot
 WORKDIR /src
 COPY constraints/go/beam_boot ./
 RUN CGO_ENABLED=0 go build -trimpath -o /out/boot github.com/apache/beam/sdks/v2/python/container
-
-# Beam would download its job server when `prepare` submits to Flink; pods of the cluster cannot.
-FROM ${MAVEN} AS flink-job-server
-WORKDIR /src
-COPY preprocessing/execution/flink ./
-RUN mvn --quiet --batch-mode package \
-    && cd target/libraries && sha256sum * | LC_ALL=C sort -k2 | diff - /src/libraries.sha256
 
 FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -52,6 +44,11 @@ USER 10001
 ENTRYPOINT ["mlflow"]
 CMD ["server", "--help"]
 
+# Beam would download its job server when `prepare` submits to Flink; pods of the cluster cannot.
+FROM ingest-dependencies AS flink-job-server
+COPY preprocessing/execution/flink /src/
+RUN python /src/job_server.py /out/flink-job-server.jar
+
 # The project is built once, for the Python that every image has.
 FROM base AS project
 WORKDIR /src
@@ -77,7 +74,7 @@ CMD ["prepare", "--help"]
 # with Beam's entry point, which has nothing left to install, and with the jar that `prepare` submits to Flink.
 FROM ingest AS worker
 COPY --from=beam-boot /out/boot /opt/apache/beam/boot
-COPY --from=flink-job-server /src/target/flink-job-server.jar /opt/mobilenet/flink-job-server.jar
+COPY --from=flink-job-server /out/flink-job-server.jar /opt/mobilenet/flink-job-server.jar
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 ENTRYPOINT ["/opt/apache/beam/boot"]
 CMD []

@@ -32,10 +32,10 @@ test: lint
 check: lint
 	$(BIN)/pytest -m "not slow" $(FAST_TESTS)
 
-# Test on a real Kubernetes on this machine, which the first run builds from source; this needs Go and
-# root. Each group of tests has a cluster of its own, and two groups run at a time, because most of
-# the time is waiting. With KUBECONFIG, test on that cluster, which must have the Training Operator;
-# this needs Go and administrator rights, and the groups that need a cluster of their own are skipped.
+# Test on a real Kubernetes on this machine, which the first run builds from source; this needs root.
+# Each group of tests has a cluster of its own, and two groups run at a time, because most of the time
+# is waiting. With KUBECONFIG, test on that cluster, which must have the Training Operator; this needs
+# administrator rights, and the groups that need a cluster of their own are skipped.
 test-cluster: $(INSTALLED)
 	$(BIN)/python -m tests.cluster.binaries
 	$(MAKE) --no-print-directory --keep-going --jobs=2 cluster-runs cluster-disturbances cluster-gke

@@ -28,6 +28,7 @@ from preprocessing.ingest import prepare
 from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records.schema import Manifest
 from tests import shallow_family
+from tests.built_once import pytest_terminal_summary  # noqa: F401  (a hook)
 from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.

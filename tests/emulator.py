@@ -12,7 +12,6 @@ import http.client
 import http.server
 import json
 import random
-import shutil
 import socket
 import ssl
 import struct
@@ -31,7 +30,8 @@ import fsspec
 import pytest
 
 from tests import google_hosts
-from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
+from tests.built_once import CACHE, built_once
+from tests.toolchain import ROOT, run_go
 
 MODULE = "github.com/fsouza/fake-gcs-server"
 VERSION = "v1.56.1"
@@ -83,23 +83,12 @@ class Emulator:
 
 
 def server_binary() -> Path:
-    """Build fake-gcs-server unless this user has it; needs Go."""
+    """Build fake-gcs-server unless this user has it."""
     return built_once(CACHE / f"fake-gcs-server-{VERSION}" / "fake-gcs-server", _build)
 
 
 def _build(binary: Path) -> None:
-    go = shutil.which("go")
-    if not go:
-        pytest.fail("the gs:// tests build fake-gcs-server: install Go 1.24 or newer")
-    done = subprocess.run(
-        [go, "install", f"{MODULE}@{VERSION}"],
-        env={**BUILD_ENVIRONMENT, "GOBIN": str(binary.parent)},
-        capture_output=True,
-        text=True,
-        timeout=800,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_go("install", f"{MODULE}@{VERSION}", module=ROOT, GOBIN=str(binary.parent))
 
 
 @contextlib.contextmanager

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
+import pytest
+
+from tests.built_once import CACHE, built_once
+from tests.toolchain import run_go
 
 GOLANG = Path(__file__).parent / "golang"
 KUBERNETES_VERSION = "v1.36.3"  # the client libraries of all the controllers are of this version
@@ -32,7 +34,6 @@ MANIFESTS = {
     "kueue": ("sigs.k8s.io/kueue", "config"),
     "kwok": ("sigs.k8s.io/kwok", "kustomize"),
 }
-NO_GO = "tests/cluster builds Kubernetes: install Go 1.26 or newer (https://go.dev/dl)"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def built() -> Binaries:
     """Build what is missing in the user's cache; one builder works at a time.
 
     Raises:
-        RuntimeError: Go is missing or could not build; the message says what to do.
+        RuntimeError: Go could not build; the message has what it says.
     """
     return Binaries(built_once(CACHE / f"cluster-{_digest()}", _build))
 
@@ -79,7 +80,7 @@ def _build(folder: Path) -> None:
     kubectl.write_text('#!/bin/sh\nexec "${0%/bin/*}/kubernetes" kubectl "$@"\n')
     kubectl.chmod(0o755)
     for name, (module, subfolder) in MANIFESTS.items():
-        source = _go("list", "-m", "-f={{.Dir}}", module).strip()
+        source = run_go("list", "-m", "-f={{.Dir}}", module, module=GOLANG).strip()
         copy = folder / "manifests" / name
         shutil.copytree(f"{source}/{subfolder}", copy, copy_function=shutil.copyfile)
         for path in [copy, *copy.rglob("*")]:  # the module cache is read-only
@@ -98,27 +99,11 @@ def _go_build(package: str, program: Path) -> None:
             f"-X {stamp}.gitTreeState=clean",
         ]
     )
-    _go(
+    run_go(
         *("build", "-p=2", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false"),
         *(f"-ldflags={linker}", f"-o={program}", package),
+        module=GOLANG,
     )
-
-
-def _go(*arguments: str) -> str:
-    go = shutil.which("go")
-    if not go:
-        raise RuntimeError(NO_GO)
-    done = subprocess.run(
-        [go, *arguments],
-        cwd=GOLANG,
-        env=BUILD_ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"go {' '.join(arguments)} failed in {GOLANG} (output above)")
-    return done.stdout
 
 
 def _digest() -> str:
@@ -131,5 +116,5 @@ def _digest() -> str:
 if __name__ == "__main__":
     try:
         print(built().folder)
-    except RuntimeError as error:
+    except (RuntimeError, pytest.skip.Exception, pytest.fail.Exception) as error:
         sys.exit(str(error))

@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import FlinkRunnerOptions
 from pipeline.cli.entry_point import parse
 from pipeline.cluster import render
 from pipeline.cluster.backends import registry
+from preprocessing.execution.flink import job_server
 from tests.k8s import flink, schemas, tools
 from tests.k8s.conftest import CASES, JOB_COMPONENTS, OVERLAYS, ROOT, Manifest, built
 
@@ -256,8 +257,8 @@ def test_the_versions_of_flink_and_beam_agree(overlay: str) -> None:
     assert image
     minor = image[1]
     assert spec["flinkVersion"] == f"v{minor.replace('.', '_')}"
-    pom = (ROOT.parent / "preprocessing" / "execution" / "flink" / "pom.xml").read_text()
-    assert f"<flink.version>{minor}</flink.version>" in pom
+    libraries = {library.name for library in job_server.read(job_server.LIBRARIES)}
+    assert f"beam-runners-flink-{minor}" in libraries
     docs = built(overlay, "jobs", "flink")
     (prepare,) = (doc for doc in docs if doc["metadata"]["name"] == "prepare")
     (container,) = prepare["spec"]["template"]["spec"]["containers"]

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
+from tests.built_once import CACHE, UnreachableError, built_once, skip
+from tests.toolchain import run_go
 
 HERE = Path(__file__).parent
 CONSTRAINTS = HERE.parents[1] / "constraints" / "go"
@@ -53,7 +52,7 @@ def program(name: str) -> Path:
 
     def build(path: Path) -> None:
         print(f"building {name}", file=sys.stderr, flush=True)
-        _go("build", "-p=2", "-trimpath", f"-o={path}", package, module=module)
+        run_go("build", "-p=2", "-trimpath", f"-o={path}", package, module=module)
 
     return built_once(CACHE / "bin" / f"{name}-{hashlib.sha256(pinned).hexdigest()[:16]}", build)
 
@@ -70,7 +69,11 @@ def commit_of(module: str) -> str:
 
 
 def _downloaded(module: str) -> dict[str, str]:
-    answer: dict[str, str] = json.loads(_go("mod", "download", "-json", module, module=CLUSTER))
+    try:
+        output = run_go("mod", "download", "-json", module, module=CLUSTER)
+    except UnreachableError as error:
+        skip(f"{module} cannot be downloaded: {error}")
+    answer: dict[str, str] = json.loads(output)
     return answer
 
 
@@ -80,25 +83,11 @@ def kustomize_on_path(folder: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def _go(*arguments: str, module: Path) -> str:
-    go = shutil.which("go")
-    if not go:
-        pytest.fail("the manifests' tests build kustomize and others: install Go 1.26 or newer")
-    done = subprocess.run(
-        [go, *arguments],
-        cwd=module,
-        env=BUILD_ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 if __name__ == "__main__":
     try:
         for tool in PROGRAMS:
             program(tool)
+    except pytest.skip.Exception as error:
+        print(f"{error}; the tests that need it are skipped", file=sys.stderr)
     except pytest.fail.Exception as error:
         sys.exit(str(error))

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cluster import operators
 from tests.cluster.access import NAMESPACE, PLATFORM, AnyCluster, is_ready
 from tests.cluster.api import Api
@@ -50,16 +52,19 @@ def main() -> None:
         except RuntimeError as error:
             sys.exit(str(error))
         return
-    needed = ("unshare", "ip", "containerd", "runc", "ctr", "go", f"{CNI_PLUGINS}/bridge")
+    needed = ("unshare", "ip", "containerd", "runc", "ctr", f"{CNI_PLUGINS}/bridge")
     missing = [name for name in needed if not shutil.which(name)] + ["root"] * bool(os.geteuid())
     if missing:
         sys.exit(
-            "tests.cluster.kubelet needs root, Go and Debian's packages containerd, runc, iproute2 "
+            "tests.cluster.kubelet needs root and Debian's packages containerd, runc, iproute2 "
             f"and containernetworking-plugins; missing: {', '.join(missing)}"
         )
     if absent := [str(archive) for archive in arguments.archives if not archive.is_file()]:
         sys.exit(f"{', '.join(absent)} not found: write it with docker save or buildah push")
-    built(), built_kubelet()
+    try:
+        built(), built_kubelet()
+    except (RuntimeError, pytest.skip.Exception, pytest.fail.Exception) as error:
+        sys.exit(str(error))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="kubelet-") as folder:
         inside = [f"--inside={folder}", *map(str, arguments.archives)]

@@ -20,6 +20,7 @@ from tests.cluster.binaries import built_kubelet
 from tests.cluster.control_plane import API_SERVICE, POD_GATEWAY, ControlPlane, Daemon
 from tests.cluster.node.names import Names
 from tests.cluster.node.network import SUBNET, forward, serve_names
+from tests.toolchain import run_go
 
 NODE = "kubelet-0"
 PAUSE = "localhost/pause:1"
@@ -217,8 +218,7 @@ def pause_image(folder: Path) -> Path:
     """Build what holds a pod's namespaces, as `docker save` would write it."""
     program = folder / "pause"
     source = Path(__file__).with_name("pause.go")
-    environment = {**os.environ, "CGO_ENABLED": "0"}
-    subprocess.run(["go", "build", "-o", program, source], env=environment, check=True)
+    run_go("build", f"-o={program}", source, module=source.parent)
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.add(program, "pause")

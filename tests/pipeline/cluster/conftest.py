@@ -25,7 +25,7 @@ def rendered(*flags: str) -> launch.Rendered:
 
 @pytest.fixture(scope="session", autouse=True)
 def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let `launch` find the pinned kustomize; without Go, one line says what to install."""
+    """Let `launch` find the pinned kustomize."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", tools.kustomize_on_path(tmp_path_factory.mktemp("kustomize")))
         yield

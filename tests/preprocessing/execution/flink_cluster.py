@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from preprocessing.execution.flink.job_server import OPENED_PACKAGES
 from tests import flink
 from tests.cluster.node import image, network
 from tests.cluster.node.containers import Container
 from tests.emulator import Emulator
 from tests.k8s.conftest import Manifest
 from tests.k8s.flink import MAIN, deployment, pod_template, prepare_job
+from tests.toolchain import java
 
 START_SECONDS = 120.0  # bounds for a loaded machine
 NAMES = ("flink-rest", "flink")  # the services that the operator makes for the job manager
@@ -46,6 +48,7 @@ SIZES = {
     "taskmanager.memory.jvm-overhead.min": "192m",
     "taskmanager.memory.jvm-overhead.max": "192m",
 }
+JAVA = "/opt/java/openjdk"  # as in Flink's image
 JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -190,12 +193,13 @@ class FlinkCluster:
         conf.mkdir()
         lines = [f"{name}: {value}\n" for name, value in settings.items()]
         (conf / "flink-conf.yaml").write_text("".join(lines))
-        opened = [f"--add-opens={package}=ALL-UNNAMED" for package in flink.opened_packages()]
-        command = ["java", *JVM, *opened, "-cp", "/opt/flink/lib/*", entry]
+        opened = [f"--add-opens={package}=ALL-UNNAMED" for package in OPENED_PACKAGES]
+        command = [f"{JAVA}/bin/java", *JVM, *opened, "-cp", "/opt/flink/lib/*", entry]
         command += ["--configDir", "/opt/flink/conf", *arguments]
         mounts = [
             (str(self._libraries), "/opt/flink/lib", True),
             (str(conf), "/opt/flink/conf", True),
+            (str(java().home), JAVA, True),
             *((str(path), str(path), True) for path in Path("/etc").glob("java-*")),
         ]
         self._start(pod, template, {**main, "command": command}, mounts, {})

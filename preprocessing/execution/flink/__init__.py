@@ -1,0 +1,1 @@
+"""Beam's job server for Flink, which the image `worker` carries."""
