@@ -54,7 +54,8 @@ FROM base AS project
 WORKDIR /src
 COPY constraints/ingest.txt ./
 RUN sed -n '/^setuptools==/,/[^\\]$/p' ingest.txt > build.txt && pip install --require-hashes -r build.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY k8s k8s
 COPY preprocessing preprocessing
 COPY training training
 COPY pipeline pipeline
@@ -62,7 +63,6 @@ RUN pip install --no-deps --no-build-isolation --prefix=/out .
 
 FROM ingest-dependencies AS ingest
 COPY --from=kustomize /out/kustomize /usr/local/bin/kustomize
-COPY k8s /opt/mobilenet/share/mobilenet/k8s
 COPY --from=project /out /opt/mobilenet
 # Exports name this commit as their origin; the image has no git.
 ARG GIT_COMMIT=unknown

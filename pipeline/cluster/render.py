@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from pipeline.cluster.backends import registry, tfjob
@@ -29,23 +28,10 @@ REGISTRY_HOST = re.compile(r"localhost|.*[.:].*")
 
 
 def manifests_folder() -> Path:
-    """Return the folder `k8s/`: next to this package, in the current folder, or in the image.
-
-    Raises:
-        UsageError: None of these exists.
-    """
-    candidates = (
-        Path(__file__).parents[2] / "k8s",
-        Path.cwd() / "k8s",
-        Path(sys.prefix) / "share" / "mobilenet" / "k8s",
-    )
-    for candidate in candidates:
-        if (candidate / "base").is_dir():
-            return candidate
-    raise UsageError(
-        f"no manifests at {' or '.join(map(str, candidates))}; run this in a checkout of the "
-        "repository"
-    )
+    """Return the folder `k8s/`: that of the current folder, the checkout's, or the wheel's."""
+    folders = (Path.cwd() / "k8s", Path(__file__).parents[2] / "k8s")
+    checked_out = (folder for folder in folders if (folder / "base" / "jobs").is_dir())
+    return next(checked_out, Path(__file__).parent / "manifests")
 
 
 def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Manifest]:
@@ -68,7 +54,7 @@ def render(overlay: str, components: tuple[str, ...], namespace: str) -> list[Ma
         if placeholder in text:
             raise UsageError(
                 f"{root}/overlays/{overlay} still says {placeholder}; put in yours "
-                "(docs/operations.md)"
+                "(docs/operations.md), in a checkout or in a copy of the manifests, ./k8s"
             )
     import yaml
 
@@ -120,7 +106,10 @@ def _kustomize(folder: Path) -> str:
         if shutil.which(program[0]):
             break
     else:
-        raise UsageError("neither kustomize nor kubectl is installed; launching needs one of them")
+        raise UsageError(
+            "neither kustomize nor kubectl is on PATH, and launching needs one of them: install "
+            "kubectl (https://kubernetes.io/docs/tasks/tools)"
+        )
     finished = subprocess.run([*program, str(folder)], capture_output=True, text=True, check=False)
     if finished.returncode:
         reason = finished.stderr.strip().splitlines() or ["no reason given"]

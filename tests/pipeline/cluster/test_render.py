@@ -176,11 +176,13 @@ def test_a_number_that_cannot_be_meant_is_refused_by_its_flag(
     assert f"{flag.split('=')[0]}: expects" in capsys.readouterr().err
 
 
-def test_without_kustomize_and_kubectl_the_message_names_both(
+def test_without_kustomize_and_kubectl_the_message_says_where_to_get_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="neither kustomize nor kubectl"):
+    with pytest.raises(
+        UsageError, match=r"neither kustomize nor kubectl .*: install kubectl \(https://"
+    ):
         rendered()
 
 

@@ -80,7 +80,7 @@ def test_the_runbook_gives_every_image_its_digest(
     for path in (tmp_path / "k8s" / "overlays" / "gke").rglob("*.yaml"):
         text = path.read_text().replace("gs://BUCKET", "gs://bucket")
         path.write_text(text.replace("REGION-docker.pkg.dev/PROJECT/mobilenet", registry))
-    monkeypatch.setattr(render, "manifests_folder", lambda: tmp_path / "k8s")
+    monkeypatch.chdir(tmp_path)  # whose manifests come first
 
     def images() -> tuple[set[str], bool]:
         caplog.clear()

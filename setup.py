@@ -1,0 +1,10 @@
+"""What pyproject.toml cannot say: the manifests of `k8s/` are a package's data, too."""
+
+from setuptools import find_packages, setup
+
+MANIFESTS = "pipeline.cluster.manifests"
+
+setup(
+    packages=[*find_packages(include=["pipeline*", "preprocessing*", "training*"]), MANIFESTS],
+    package_dir={MANIFESTS: "k8s"},
+)
