@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 
+from tests.built_once import CACHE, pytest_terminal_summary  # noqa: F401  (a hook)
+
+# Keras and Matplotlib would write to other folders in the user's home.
+os.environ.setdefault("KERAS_HOME", str(CACHE / "keras"))
+os.environ.setdefault("MPLCONFIGDIR", str(CACHE / "matplotlib"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_NUM_INTRAOP_THREADS"] = "2"  # as the figures in tests/data were made
 
@@ -28,7 +33,6 @@ from preprocessing.ingest import prepare
 from preprocessing.ingest_plan import ImageOptions
 from preprocessing.records.schema import Manifest
 from tests import shallow_family
-from tests.built_once import pytest_terminal_summary  # noqa: F401  (a hook)
 from tests.emulator import emulator, flaky_emulator  # noqa: F401  (fixtures for every test)
 
 # Several replicas in one process; only possible before TensorFlow does anything.

@@ -84,10 +84,10 @@ def kustomize_on_path(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        for tool in PROGRAMS:
+    for tool in PROGRAMS:
+        try:
             program(tool)
-    except pytest.skip.Exception as error:
-        print(f"{error}; the tests that need it are skipped", file=sys.stderr)
-    except pytest.fail.Exception as error:
-        sys.exit(str(error))
+        except pytest.skip.Exception as error:
+            print(f"{error}; tests that need it will be skipped", file=sys.stderr)
+        except (RuntimeError, pytest.fail.Exception) as error:
+            sys.exit(str(error))
