@@ -3,8 +3,9 @@
 from setuptools import find_packages, setup
 
 MANIFESTS = "pipeline.cluster.manifests"
+PACKAGES = ["mobilenet*", "pipeline*", "preprocessing*", "training*"]
 
 setup(
-    packages=[*find_packages(include=["pipeline*", "preprocessing*", "training*"]), MANIFESTS],
+    packages=[*find_packages(include=PACKAGES), MANIFESTS],
     package_dir={MANIFESTS: "k8s"},
 )

