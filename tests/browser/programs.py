@@ -117,7 +117,7 @@ def _environment(folder: Path) -> dict[str, str | float | bool]:
         )
     (folder / "fonts.conf").write_text(FONTS.format(folder=folder))
     return {
-        **BUILD_ENVIRONMENT,
+        **ENVIRONMENT,
         "LD_LIBRARY_PATH": str(folder / "lib"),
         "FONTCONFIG_FILE": str(folder / "fonts.conf"),
     }
