@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import ssl
 import tempfile
+import urllib.error
 from pathlib import Path
 from unittest import mock
-
-import requests
 
 from preprocessing.execution.flink import job_server
 from tests.built_once import CACHE, UnreachableError, built_once
@@ -65,7 +65,7 @@ def _download(libraries: list[job_server.Library], folder: Path) -> list[Path]:
     try:
         with mock.patch.dict(os.environ, ENVIRONMENT, clear=True):  # proxies and certificates
             return job_server.download(libraries, folder)
-    except requests.exceptions.SSLError:
-        raise
-    except requests.ConnectionError as error:
+    except urllib.error.URLError as error:
+        if isinstance(error, urllib.error.HTTPError) or isinstance(error.reason, ssl.SSLError):
+            raise
         raise UnreachableError(f"{libraries[0].host} does not answer") from error

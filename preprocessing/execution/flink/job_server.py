@@ -8,19 +8,20 @@ nothing of this project but the two files.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import sys
 import tempfile
 import textwrap
+import urllib.error
+import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-import requests
+from apache_beam.utils.retry import with_exponential_backoff
 from apache_beam.utils.subprocess_server import JavaJarServer
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 LIBRARIES = Path(__file__).with_suffix(".txt")
 # Flink reflects on these; Java 17 forbids it unless told.
@@ -43,7 +44,6 @@ SERVICES = "META-INF/services/"
 SIGNATURES = (".SF", ".DSA", ".RSA", ".EC")  # which are not those of the whole
 DATE = (2020, 1, 1, 0, 0, 0)  # of every entry, so that equal libraries make equal jars
 CONNECTIONS = 8
-RETRIES = Retry(total=4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
 TIMEOUT_SECONDS = 60.0
 
 
@@ -90,24 +90,29 @@ def download(libraries: list[Library], folder: Path) -> list[Path]:
     """Return the jars of the libraries, in their order, downloaded into a folder.
 
     Raises:
-        requests.RequestException: Maven Central does not answer, or lacks one.
+        urllib.error.URLError: Maven Central does not answer, or lacks one (`HTTPError`).
         ValueError: One has other content than is pinned.
     """
-    with requests.Session() as session, ThreadPoolExecutor(CONNECTIONS) as pool:
-        session.mount("https://", HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=RETRIES))
-        contents = pool.map(lambda library: _content(session, library), libraries)
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
         paths = []
-        for library, content in zip(libraries, contents, strict=True):
+        for library, content in zip(libraries, pool.map(_content, libraries), strict=True):
+            library.check(content)
             paths.append(folder / library.file_name)
             paths[-1].write_bytes(content)
     return paths
 
 
-def _content(session: requests.Session, library: Library) -> bytes:
-    answer = session.get(library.url, timeout=TIMEOUT_SECONDS)
-    answer.raise_for_status()
-    library.check(answer.content)
-    return answer.content
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code == 429 or error.code >= 500
+    return isinstance(error, (OSError, http.client.HTTPException))
+
+
+@with_exponential_backoff(num_retries=3, initial_delay_secs=1.0, retry_filter=_is_passing)
+def _content(library: Library) -> bytes:
+    with urllib.request.urlopen(library.url, timeout=TIMEOUT_SECONDS) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def merge(jars: list[Path], merged: Path) -> None:
