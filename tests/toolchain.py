@@ -38,7 +38,11 @@ class Go:
 
 @dataclass(frozen=True)
 class Java:
-    """A Java runtime: the folder that `JAVA_HOME` names."""
+    """A Java runtime.
+
+    Attributes:
+        home: What `JAVA_HOME` names.
+    """
 
     home: Path
 
@@ -46,6 +50,11 @@ class Java:
     def program(self) -> Path:
         """The command `java`."""
         return self.home / "bin" / "java"
+
+    @property
+    def path(self) -> str:
+        """PATH with this Java first."""
+        return f"{self.program.parent}:{ENVIRONMENT.get('PATH', os.defpath)}"
 
 
 def run_go(*arguments: str | Path, module: Path, **environment: str) -> str:

@@ -81,7 +81,7 @@ def test_flink(archives: Path, records: Path, tmp_path: Path) -> None:
         f"--flink_job_server_jar={job_server_jar()}",
         "--environment_type=LOOPBACK",
         "--parallelism=2",
-        JAVA_HOME=str(java().home),
+        PATH=java().path,
     )
     assert outcome.code == 0, outcome.err
     assert "'images': 1797" in outcome.err
@@ -102,7 +102,7 @@ def test_flink_hands_back_what_a_worker_found(archives: Path, tmp_path: Path) ->
         "--runner=FlinkRunner",
         f"--flink_job_server_jar={job_server_jar()}",
         "--environment_type=LOOPBACK",
-        JAVA_HOME=str(java().home),
+        PATH=java().path,
     )
     assert outcome.code == 2
     last = outcome.err.splitlines()[-1]
