@@ -13,5 +13,8 @@ The command line does everything else. TensorFlow is imported when a function ne
 from mobilenet.data import Records, records
 from mobilenet.models import build, feature_maps, load
 from mobilenet.runs import train
+from preprocessing import extensions
+
+extensions.load()
 
 __all__ = ["Records", "build", "feature_maps", "load", "records", "train"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,21 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_extensions_are_known_to_whoever_imports_the_package(tmp_path: Path) -> None:
+    extension = ROOT / "tests" / "shallow_family.py"
+    script = f"import mobilenet; print(mobilenet.build({VARIANT!r}, classes=3).output_shape)"
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "MOBILENET_EXTENSIONS": str(extension), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == "(None, 4)"
 
 
 @pytest.mark.slow

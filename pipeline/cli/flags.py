@@ -88,7 +88,7 @@ def resolve_settings(arguments: argparse.Namespace) -> None:
         arguments.recipe = arguments.recipe or described.recipe
         arguments.set = [*described.assignments, *arguments.set]
     if arguments.epochs is not None:
-        arguments.set = [*arguments.set, f"epochs={arguments.epochs:g}"]
+        arguments.set = [*arguments.set, f"epochs={arguments.epochs!r}"]
     arguments.recipe = arguments.recipe or DEFAULT_RECIPE
     arguments.config = arguments.epochs = None
 
