@@ -28,6 +28,7 @@ def skaffold(*arguments: str) -> str:
             env={
                 **os.environ,
                 "PATH": tools.kustomize_on_path(Path(folder)),
+                "HOME": folder,  # where it writes
                 "SKAFFOLD_UPDATE_CHECK": "false",
                 "SKAFFOLD_COLLECT_METRICS": "false",
             },
