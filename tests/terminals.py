@@ -9,10 +9,13 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 
-def shown_in_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
-    """Run Python with its output in a terminal and return what it wrote there."""
+def shown_in_a_terminal(
+    *arguments: str, columns: int, folder: Path | None = None, **environment: str
+) -> str:
+    """Run Python in `folder`, with its output in a terminal; return what it wrote there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     kept = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
@@ -21,6 +24,7 @@ def shown_in_a_terminal(*arguments: str, columns: int, **environment: str) -> st
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
+        cwd=folder,
         env={**kept, "TERM": "xterm-256color", **environment},
     ) as process:
         os.close(theirs)
