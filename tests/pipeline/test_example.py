@@ -22,6 +22,7 @@ def test_every_format_says_in_the_notebook_what_it_said_when_it_was_exported(
     monkeypatch.setenv("MOBILENET_EXPORT", str(exported.folder))
     monkeypatch.setenv("MOBILENET_RECORDS", exported.what.records)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # otherwise in the home folder
     notebook = nbformat.read(ROOT / "examples" / "mobilenet_example.ipynb", as_version=4)
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     shown = notebook.cells[-1].outputs
