@@ -49,6 +49,7 @@ def _serve(logdir: str, host: str, port: int) -> int:
     import_tensorflow()
     from tensorboard import default, program
 
+    logging.getLogger("tensorboard").addFilter(_is_no_lost_request)
     tensorboard = program.TensorBoard(plugins=default.get_plugins())
     tensorboard.configure(
         argv=[
@@ -58,6 +59,14 @@ def _serve(logdir: str, host: str, port: int) -> int:
     )
     code: int = tensorboard.main()
     return code
+
+
+def _is_no_lost_request(record: logging.LogRecord) -> bool:
+    """Return whether a message is another than the traceback of a request whose end was cut off.
+
+    A browser that leaves, or the end of this command, does that.
+    """
+    return record.msg != "HTTP serving error"
 
 
 COMMAND = Command(

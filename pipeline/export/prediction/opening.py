@@ -73,6 +73,8 @@ def _of_export(folder: str, wanted: str | None) -> Classifier:
 
 def _chosen_format(folder: str, metrics: ExportMetrics, wanted: str | None) -> ExportFormat:
     there = [item for item in EXPORT_FORMATS if item.name in metrics.files_by_format]
+    if not there:
+        raise UsageError(f"{folder} has no format that can be opened; export it with all formats")
     if wanted is None:
         return FLOAT32 if FLOAT32 in there else there[0]
     for item in there:
