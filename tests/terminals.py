@@ -11,6 +11,8 @@ import sys
 import termios
 from pathlib import Path
 
+DECIDING = ("NO_COLOR", "COLUMNS", "LINES")  # variables that go before what the terminal says
+
 
 def shown_in_a_terminal(
     *arguments: str, columns: int, folder: Path | None = None, **environment: str
@@ -18,7 +20,7 @@ def shown_in_a_terminal(
     """Run Python in `folder`, with its output in a terminal; return what it wrote there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    kept = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    kept = {key: value for key, value in os.environ.items() if key not in DECIDING}
     with subprocess.Popen(
         [sys.executable, *arguments],
         stdin=theirs,
