@@ -1,4 +1,4 @@
-# `make demo` runs the whole pipeline on this machine; CI runs `make test` and `make test-cluster`.
+# `make demo` runs the whole pipeline on this machine; CI runs `make test-all`.
 # The newest that is supported and can make an environment; a shim that runs nothing is passed over.
 SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
@@ -17,16 +17,22 @@ AUDIT_TOOLS := $(AUDIT)/.installed
 # What the images install; `worker` has what `ingest` has.
 AUDITED := ingest train train-gpu registry
 
-.PHONY: check demo test test-cluster test-kubelet docs lint format lock sbom audit clean
+.PHONY: check demo test test-all test-cluster test-kubelet docs lint format lock sbom audit clean
 .PHONY: cluster-runs cluster-disturbances cluster-gke
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
 	$(BIN)/mobilenet demo
 
+# Run lint, types and every test that runs no whole stage, in about five minutes.
 test: lint
 	$(BIN)/python -m tests.k8s.tools
-	$(BIN)/pytest $(IN_PARALLEL) --ignore=tests/cluster
+	$(BIN)/pytest $(IN_PARALLEL) -m "not slow" --ignore=tests/cluster
+
+# Run the tests of whole stages in real processes, and those on the cluster, too.
+test-all: test
+	$(BIN)/pytest $(IN_PARALLEL) -m slow --ignore=tests/cluster
+	$(MAKE) --no-print-directory test-cluster
 
 # Run lint, types and the tests that need neither training nor conversion, in under two minutes.
 check: lint
