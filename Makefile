@@ -24,7 +24,7 @@ AUDITED := ingest train train-gpu registry
 demo: $(INSTALLED)
 	$(BIN)/mobilenet demo
 
-# Run lint, types and every test that runs no whole stage, in about five minutes.
+# Run lint, types and every test that runs no whole stage, in about ten minutes.
 test: lint
 	$(BIN)/python -m tests.k8s.tools
 	$(BIN)/pytest $(IN_PARALLEL) -m "not slow" --ignore=tests/cluster
