@@ -15,12 +15,11 @@ from functools import partial
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from preprocessing.records.schema import ImageClass
 from preprocessing.sources.boxes import ArchivedBoxes
 from preprocessing.sources.devkit import DEVKIT, read_devkit
 from preprocessing.sources.ignored import IgnoredFiles, unread_in
 from preprocessing.sources.names import checked_name, printable
-from preprocessing.sources.references import Box, ImageReference, Source
+from preprocessing.sources.references import Box, ImageReference, Source, classes_of
 from preprocessing.sources.tar import Member, members
 from preprocessing.sources.words import SYNSET_WORDS, WORDS, class_words, read_text
 from preprocessing.storage.map_ahead import map_ahead
@@ -104,10 +103,7 @@ def find(folder: str) -> Source:
     if exists[TRAIN_ARCHIVE]:
         listings["train"] = partial(_train_images, train, labels, boxes["train"], ignored)
     return Source(
-        classes=tuple(
-            ImageClass(index=index, synset=synset, text=words.get(synset, synset))
-            for synset, index in labels.items()
-        ),
+        classes=classes_of(labels, words),
         description={
             "layout": "ILSVRC2012 archives",
             "files": {

@@ -8,10 +8,9 @@ from functools import partial
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from preprocessing.records.schema import ImageClass
 from preprocessing.sources.ignored import IgnoredFiles, unread_in
 from preprocessing.sources.names import checked_name
-from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.references import ImageReference, Source, classes_of
 from preprocessing.sources.words import WORDS, class_words
 from preprocessing.storage import Entry
 from preprocessing.storage.map_ahead import map_ahead
@@ -87,6 +86,12 @@ def is_here(folder: str) -> bool:
     return storage.exists(storage.join(folder, TRAIN))
 
 
+def validation_in(folder: str) -> list[str]:
+    """Return the folders of validation images that `folder` has."""
+    paths = [storage.join(folder, name) for name in VALIDATION]
+    return [path for path in paths if storage.exists(path)]
+
+
 def find(folder: str) -> Source:
     """List the images of a folder per class.
 
@@ -95,8 +100,7 @@ def find(folder: str) -> Source:
         DataError: The folders hold something other than class folders.
     """
     train = storage.join(folder, TRAIN)
-    candidates = [storage.join(folder, name) for name in VALIDATION]
-    existing = [path for path in candidates if storage.exists(path)]
+    existing = validation_in(folder)
     if len(existing) > 1:
         raise UsageError(
             f"source {folder} has {' and '.join(existing)}; remove or rename the one that is not "
@@ -121,10 +125,7 @@ def find(folder: str) -> Source:
     words = class_words(folder, names)
     ignored = IgnoredFiles()
     return Source(
-        classes=tuple(
-            ImageClass(index=index, synset=name, text=words.get(name, name))
-            for name, index in labels.items()
-        ),
+        classes=classes_of(labels, words),
         description={"layout": "folder per class", "classes": len(names)},
         listings={
             "train": partial(_images, train, "train", labels, ignored),

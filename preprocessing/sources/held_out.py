@@ -12,10 +12,9 @@ from functools import partial
 
 from preprocessing import storage
 from preprocessing.errors import UsageError
-from preprocessing.records.schema import ImageClass
 from preprocessing.sources import archives, folders, kaggle
 from preprocessing.sources.ignored import IgnoredFiles, unread_in
-from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.references import ImageReference, Source, classes_of
 from preprocessing.sources.words import WORDS, class_words
 from preprocessing.storage.map_ahead import map_ahead
 
@@ -24,11 +23,11 @@ def is_here(folder: str) -> bool:
     """Return whether `folder`, or `train/` in it, has folders, without validation images."""
     if any(layout.is_here(folder) for layout in (archives, kaggle)):
         return False
-    if folders.is_here(folder):
-        return not _validation(folder)
-    return any(
+    if folders.validation_in(folder):
+        return False
+    return folders.is_here(folder) or any(
         entry.is_folder for entry in folders.entries(folder, IgnoredFiles())
-    ) and not _validation(folder)
+    )
 
 
 def find(folder: str, fraction: float) -> Source:
@@ -44,7 +43,7 @@ def find(folder: str, fraction: float) -> Source:
         DataError: The folders hold something other than class folders.
     """
     if not is_here(folder):
-        found = _validation(folder)
+        found = folders.validation_in(folder)
         reason = f"{found[0]} in it" if found else "another layout"
         raise UsageError(
             f"--validation-fraction is for a folder per class without validation images, and "
@@ -58,10 +57,7 @@ def find(folder: str, fraction: float) -> Source:
     words = class_words(folder, names)
     ignored = IgnoredFiles()
     return Source(
-        classes=tuple(
-            ImageClass(index=index, synset=name, text=words.get(name, name))
-            for name, index in labels.items()
-        ),
+        classes=classes_of(labels, words),
         description={
             "layout": "folder per class",
             "classes": len(names),
@@ -74,11 +70,6 @@ def find(folder: str, fraction: float) -> Source:
         ignored=ignored,
         unread=unread_in(folder, {folders.TRAIN, *WORDS} if classes == train else {*names, *WORDS}),
     )
-
-
-def _validation(folder: str) -> list[str]:
-    paths = [storage.join(folder, name) for name in folders.VALIDATION]
-    return [path for path in paths if storage.exists(path)]
 
 
 def _images(

@@ -11,12 +11,11 @@ from functools import partial
 
 from preprocessing import storage
 from preprocessing.errors import DataError, UsageError
-from preprocessing.records.schema import ImageClass
 from preprocessing.sources import folders
 from preprocessing.sources.archives import validation_number
 from preprocessing.sources.boxes import boxes_of
 from preprocessing.sources.ignored import IgnoredFiles, unread_in
-from preprocessing.sources.references import ImageReference, Source
+from preprocessing.sources.references import ImageReference, Source, classes_of
 from preprocessing.sources.words import KAGGLE_WORDS, WORDS, class_words, read_text
 from preprocessing.storage.map_ahead import map_ahead
 
@@ -55,10 +54,7 @@ def find(folder: str) -> Source:
     annotations = xml_folder if storage.exists(xml_folder) else None
     ignored = IgnoredFiles()
     return Source(
-        classes=tuple(
-            ImageClass(index=index, synset=synset, text=words.get(synset, synset))
-            for synset, index in labels.items()
-        ),
+        classes=classes_of(labels, words),
         description={"layout": "Kaggle", "classes": len(labels), "boxes": annotations is not None},
         listings={
             "train": partial(_train_images, train, labels, annotations, ignored),

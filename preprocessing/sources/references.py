@@ -42,6 +42,14 @@ class ImageReference:
         return posixpath.basename(self.key)
 
 
+def classes_of(labels: Mapping[str, int], words: Mapping[str, str]) -> tuple[ImageClass, ...]:
+    """Return the classes in label order; one without words is called by its name."""
+    return tuple(
+        ImageClass(index=index, synset=name, text=words.get(name, name))
+        for name, index in labels.items()
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """The images that an ingest reads.

@@ -162,7 +162,7 @@ class Checkpoints:
 
     def _retain(self) -> None:
         steps = self._workdir.checkpoint_steps()
-        keep = {*steps[: self._keep], self._workdir.best_checkpoint_step()}
+        keep = {*steps[: self._keep], self._workdir.best_checkpoint_step(steps)}
         for step in set(steps) - keep:
             remove_checkpoint(self._workdir, step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from preprocessing.storage import contracts
@@ -34,6 +35,11 @@ class Evaluation:
             ContractError: A field is missing or has a value of another type; names it.
         """
         return contracts.from_json(cls, value, name)
+
+
+def best_of(evaluations: Iterable[Evaluation]) -> Evaluation | None:
+    """Return the one with the highest top-1, the later of two that are equal; None of none."""
+    return max(evaluations, key=lambda each: (each.top1, each.step), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from preprocessing.errors import PermanentError
 from preprocessing.storage import contracts
 from preprocessing.storage.contracts import Json
 from training.workdir import attempts, run_record
+from training.workdir.evaluations import best_of
 from training.workdir.lock import is_held
 from training.workdir.workdir import Workdir
 
@@ -70,7 +71,7 @@ def _overview(workdir: Workdir) -> Overview:
         evaluations = workdir.read_evaluations(workdir.evaluated_steps())
     except PermanentError as error:
         return Overview(run=workdir.path, state=f"unreadable: {error}")
-    best = max(evaluations.values(), key=lambda each: (each.top1, each.step), default=None)
+    best = best_of(evaluations.values())
     return Overview(
         run=workdir.path,
         state=_state(workdir, progress.complete, progress.imported is not None),

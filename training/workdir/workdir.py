@@ -14,7 +14,7 @@ from preprocessing.errors import DataError, UsageError
 from preprocessing.storage.contracts import ContractError, remedied
 from training.config import run_files
 from training.workdir import run_record
-from training.workdir.evaluations import Evaluation
+from training.workdir.evaluations import Evaluation, best_of
 from training.workdir.progress import Progress
 from training.workdir.run_record import Run
 
@@ -126,18 +126,16 @@ class Workdir:
         """Return the step of the newest complete checkpoint, 0 if there is none."""
         return max(self.checkpoint_steps(), default=0)
 
-    def best_checkpoint_step(self) -> int:
-        """Return the step of the checkpoint with the highest top-1, 0 if none was evaluated.
-
-        The later one is the better of two that are equal.
-        """
-        evaluations = self.read_evaluations(self.checkpoint_steps())
-        return max(evaluations, key=lambda step: (evaluations[step].top1, step), default=0)
+    def best_checkpoint_step(self, steps: Iterable[int]) -> int:
+        """Return which of the checkpoints of `steps` has the highest top-1, 0 if none has any."""
+        best = best_of(self.read_evaluations(steps).values())
+        return best.step if best else 0
 
     def result_step(self, run: Run) -> int:
         """Return the step of the checkpoint that is evaluated and exported, 0 if there is none."""
-        best = self.best_checkpoint_step() if run.config.evaluation.checkpoint == "best" else 0
-        return best or self.newest_checkpoint_step()
+        steps = self.checkpoint_steps()
+        best = self.best_checkpoint_step(steps) if run.config.evaluation.checkpoint == "best" else 0
+        return best or max(steps, default=0)
 
     def weights_digest(self, step: int) -> str:
         """Return the digest of the checkpoint of `step`: equal for equal files; empty without one.
