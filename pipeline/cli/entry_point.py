@@ -126,6 +126,6 @@ def _run(command: Command, arguments: argparse.Namespace) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    if message:
-        logger.error("mobilenet: %s", one_line(message))
+    if message and not interruption.speak_last(line := f"mobilenet: {one_line(message)}"):
+        logger.error("%s", line)
     return code

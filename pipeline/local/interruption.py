@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from types import FrameType
 
 from pipeline.local import descendants
@@ -45,6 +46,7 @@ class _Guard:
 
     def begin(self) -> None:
         """Start to hear signals."""
+        threading.excepthook = _print_at_once
         atexit.register(self._end)  # the first to be registered is the last to be called
         # The thread must not take signals of the main thread, which may be blocked there.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -71,6 +73,14 @@ class _Guard:
         with self._lock:  # until the line is written
             if self.interrupted:
                 _leave(RETRY_EXIT_CODE)
+
+    def speak_last(self, message: str) -> None:
+        """Say `message`, and let nobody say more."""
+        with self._lock:
+            self.leave_if_interrupted()
+            sys.stderr.flush()
+            _mute()
+            self._say(message, new=False)
 
     def _end(self) -> None:
         """End a command that is done, without taking apart what it has imported.
@@ -110,8 +120,13 @@ class _Guard:
             if not self.interrupted:
                 self.interrupted = True
                 _mute()
-                with contextlib.suppress(OSError):  # of a terminal that is gone
-                    os.write(self._stderr, _line(new=self.shares_stderr).encode())
+                self._say(MESSAGE, new=self.shares_stderr)
+
+    def _say(self, message: str, *, new: bool) -> None:
+        """Write `message` past the stderr of Python and of libraries."""
+        line = _line(message, new=new).encode(errors="backslashreplace")
+        with contextlib.suppress(OSError):  # of a terminal that is gone
+            os.write(self._stderr, line)
 
     def _keep_time(self) -> None:
         started = time.monotonic()
@@ -154,6 +169,16 @@ def share_stderr() -> None:
         _guard.shares_stderr = True
 
 
+def speak_last(message: str) -> bool:
+    """Say `message` as the last line of this process, if it listens; return whether it does.
+
+    Threads of libraries report that the job they belong to is gone, and would do so below it.
+    """
+    if _guard:
+        _guard.speak_last(message)
+    return _guard is not None
+
+
 def settle(exit_code: int) -> None:
     """End a command that has come to its end: as interrupted, or so that no signal changes it."""
     if _guard:
@@ -164,6 +189,13 @@ def leave_if_interrupted() -> None:
     """End the process if it was interrupted, whatever libraries have made of that."""
     if _guard:
         _guard.leave_if_interrupted()
+
+
+def _print_at_once(failed: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread in one piece, so that the last line is a line of its own."""
+    if failed.exc_type is not SystemExit:
+        text = traceback.format_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+        print("".join(text), end="", file=sys.stderr)
 
 
 def _leave(exit_code: int) -> None:
@@ -179,16 +211,16 @@ def _mute() -> None:
     sys.stderr = nowhere
 
 
-def _line(*, new: bool) -> str:
-    """Return the line in the form of the log, on a new line if asked or below a progress bar.
+def _line(message: str, *, new: bool) -> str:
+    """Return `message` in the form of the log, on a new line if asked or below a progress bar.
 
     Modules may be missing or half imported, and importing them here could wait without end.
     """
-    line = MESSAGE
+    line = message
     with contextlib.suppress(Exception):
         new = new or len(sys.modules["tqdm"].tqdm._instances) > 0
     with contextlib.suppress(Exception):
         logging = sys.modules["logging"]
-        record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, MESSAGE, (), None)
+        record = logging.LogRecord(__name__, logging.ERROR, __file__, 0, message, (), None)
         line = logging.getLogger("pipeline").handlers[0].format(record)
     return f"\n{line}\n" if new else f"{line}\n"

@@ -36,6 +36,38 @@ def test_large_packages_are_left_out_and_can_be_imported_later() -> None:
     assert done.stdout == "['pandas']\nTrue\n"
 
 
+CHATTERER = """
+import logging, os, sys, threading, time
+from pipeline.local import interruption
+interruption.listen()
+from pipeline.cli import main
+
+logging.basicConfig()
+
+def chatter():
+    while True:
+        logging.error("the job is gone")
+        os.write(2, b"so it is\\n")
+        threading.Thread(target=lambda: 1 / 0).start()
+        time.sleep(0.01)
+
+threading.Thread(target=chatter, daemon=True).start()
+code = main(["prepare", "--source=/nowhere", "--records=/nowhere/records"])
+time.sleep(0.3)
+interruption.settle(code)
+sys.exit(code)
+"""
+
+
+def test_nothing_is_written_below_the_line_that_says_why_a_command_failed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHATTERER], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("mobilenet: source /nowhere")
+
+
 @pytest.mark.slow
 def test_only_our_lines_are_on_stderr(records: Path, tmp_path: Path) -> None:
     """Training, evaluation and LiteRT print nothing of their own, at any of their log levels."""
